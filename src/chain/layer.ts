@@ -1,0 +1,67 @@
+import { SyncError } from "../error.ts";
+import type { Store } from "../store.ts";
+
+/** A `cache` may forget anything at any time; a `store` keeps everything. */
+export type Role = "cache" | "store";
+
+export interface LayerOptions {
+  /** For messages, acknowledgement levels and statistics. Default: the store's name. Unique within a chain. */
+  readonly name?: string;
+  /** Default: "store" for the last layer of a chain, else "cache". */
+  readonly role?: Role;
+  /** How long a copy counts as fresh after its asOf, in milliseconds. Default 60,000. */
+  readonly ttlMs?: number;
+  /** Up to which share of `ttlMs` each copy's freshness is shortened, so that copies do not end together. Default 0.1. */
+  readonly jitter?: number;
+  /**
+   * How long after its freshness an old copy may still be answered, marked stale, while the layers below are asked or
+   * do not answer, in milliseconds. Default 300,000 for caches.
+   */
+  readonly graceMs?: number;
+  /** The largest value this layer is given; a larger one leaves a stub. Default: the store's own limit. */
+  readonly valueBytesMax?: number;
+  /** What a write does to this layer: put the entry there, or a stub of it. Default "update". */
+  readonly onWrite?: "update" | "invalidate";
+  /** The layer is for keys with one of these prefixes only. Default: all keys. */
+  readonly prefixes?: readonly string[];
+  /** Nothing is written to this layer. Default: the store's own `supports.readonly`. */
+  readonly readonly?: boolean;
+  /** How long one call of this layer may take, in milliseconds. Default 2,000 for caches, 10,000 for stores. */
+  readonly deadlineMs?: number;
+  /** Failures in a row after which the layer is skipped for a while. Default 5. */
+  readonly breakerFailures?: number;
+  /** How long an open circuit breaker skips the layer before it lets one call try, in milliseconds. Default 5,000. */
+  readonly breakerMs?: number;
+}
+
+/** A store in its place in a chain: every option decided. */
+export interface Layer extends Required<LayerOptions> {
+  readonly store: Store;
+}
+
+/** A store with its options, before its place in the chain is known. */
+export interface LayerSpec {
+  readonly store: Store;
+  readonly options: LayerOptions;
+}
+
+/** @throws SyncError INVALID for an option out of range. */
+export function layer(store: Store, options: LayerOptions = {}): LayerSpec {
+  const { ttlMs, jitter, graceMs, valueBytesMax, deadlineMs, breakerFailures, breakerMs, prefixes } = options;
+  const numbers = { ttlMs, graceMs, valueBytesMax, deadlineMs, breakerFailures, breakerMs };
+  for (const [name, value] of Object.entries(numbers)) {
+    if (value !== undefined && !(typeof value === "number" && value >= 0)) {
+      throw new SyncError("INVALID", `layer option ${name} is a number of 0 or more`, { store: store.name });
+    }
+  }
+  if (jitter !== undefined && !(jitter >= 0 && jitter < 1)) {
+    throw new SyncError("INVALID", "layer option jitter is a share from 0 up to but not 1", { store: store.name });
+  }
+  if (prefixes !== undefined && prefixes.length === 0) {
+    throw new SyncError("INVALID", "layer option prefixes is empty: the layer would hold nothing", {
+      store: store.name,
+      cure: "leave it out for all keys",
+    });
+  }
+  return { store, options };
+}

@@ -1,0 +1,79 @@
+/**
+ * Time and chance, passed in. Nothing else in Sync may call a clock, a timer or a random source, so that tests never
+ * sleep and a whole federation runs in simulated time from a seed. `systemRuntime` (system.ts) is the real one;
+ * `simulatedRuntime` (microsync/testing) is the other.
+ */
+export interface Runtime {
+  /** The wall clock: Unix time in whole milliseconds. It may step back. */
+  now(): number;
+  /** The wall clock to within a few milliseconds, for the hot path. See {@link coarseClock}. */
+  coarseNow(): number;
+  /** Milliseconds since an arbitrary point. It never steps back; deadlines are points on it. */
+  monotonic(): number;
+  /**
+   * Calls `fn` once after `delayMs`. `background` timers do not keep a process alive.
+   * A timer that fired or was cancelled is ignored by `cancel`.
+   */
+  timer(delayMs: number, fn: () => void, background?: boolean): Timer;
+  /** Fills `bytes` with random bytes fit for identifiers, and returns it. */
+  random(bytes: Uint8Array): Uint8Array;
+}
+
+export interface Timer {
+  cancel(): void;
+}
+
+/** How many readings in a row may come from one look at the clock. */
+const COARSE_CALLS_MAX = 256;
+/** How long one look at the clock is good for, in milliseconds. */
+const COARSE_MS = 4;
+
+/**
+ * A clock reading that costs a comparison. A real clock call costs more than everything else in a cache hit, so a
+ * reading is kept until it was used {@link COARSE_CALLS_MAX} times (a microtask loop lets no timer run) or a timer of
+ * {@link COARSE_MS} fired (an idle process counts nothing). The timer exists only while the clock is in use.
+ */
+export function coarseClock(now: () => number, timer: Runtime["timer"]): () => number {
+  let reading = 0;
+  let left = 0;
+  let armed = false;
+  const expire = () => {
+    armed = false;
+    left = 0;
+  };
+  return () => {
+    if (left > 0) {
+      left--;
+      return reading;
+    }
+    left = COARSE_CALLS_MAX - 1;
+    reading = now();
+    if (!armed) {
+      armed = true;
+      timer(COARSE_MS, expire, true);
+    }
+    return reading;
+  };
+}
+
+/** A random whole number from 0 up to but not including `limit` (at most 2^32), for jitter and choices. */
+export function randomBelow(runtime: Runtime, limit: number): number {
+  const [a = 0, b = 0, c = 0, d = 0] = runtime.random(new Uint8Array(4));
+  return Math.floor((((a << 24) | (b << 16) | (c << 8) | d) >>> 0) * (limit / 2 ** 32));
+}
+
+/** Resolves after `delayMs`, or rejects with the signal's reason as soon as it is aborted. */
+export function sleep(runtime: Runtime, delayMs: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted === true) return reject(signal.reason);
+    const onAbort = () => {
+      timer.cancel();
+      reject(signal?.reason);
+    };
+    const timer = runtime.timer(delayMs, () => {
+      signal?.removeEventListener("abort", onAbort);
+      resolve();
+    });
+    signal?.addEventListener("abort", onAbort, { once: true });
+  });
+}

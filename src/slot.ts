@@ -1,0 +1,44 @@
+import type { Entry, EntryState } from "./entry.ts";
+import type { Store } from "./store.ts";
+import type { Version } from "./version.ts";
+
+/**
+ * One entry in a memory store, as the hot path sees it: a hit costs one map look-up and one comparison. The store makes
+ * a new slot whenever the entry or its asOf changes, so what the holder computed once stays true for the slot's life.
+ */
+export interface Slot {
+  readonly entry: Entry;
+  readonly asOf: number;
+  /**
+   * Unix ms up to which this slot answers a read by itself: min(expires, asOf + ttl). -1 until the holder (the chain)
+   * has computed it; 0 when it may never answer.
+   */
+  deadline: number;
+  /** What the holder (Sync) decoded the value to; undefined until then. Set by {@link SlotStore.keep} only. */
+  readonly decoded: unknown;
+}
+
+/** A store in this process that lets its one holder look at it without a promise. */
+export interface SlotStore extends Store {
+  /** Counts as a hit of the eviction policy. Expired entries, tombstones and stubs are returned too. */
+  look(key: string): Slot | undefined;
+  /**
+   * Keeps `decoded` with the slot, counted as `bytes` against the store's limit. Does nothing when the slot is no
+   * longer the key's current one.
+   */
+  keep(slot: Slot, decoded: unknown, bytes: number): void;
+}
+
+export function isSlotStore(store: Store): store is SlotStore {
+  return "look" in store && "keep" in store;
+}
+
+/** Why an entry left a memory store. */
+export type RemovalReason = "evicted" | "expired" | "forgotten" | "replaced";
+
+export interface Removal {
+  readonly key: string;
+  readonly version: Version;
+  readonly state: EntryState;
+  readonly reason: RemovalReason;
+}

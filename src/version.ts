@@ -1,0 +1,195 @@
+import { SyncError } from "./error.ts";
+import type { Runtime } from "./runtime.ts";
+
+declare const brand: unique symbol;
+
+/**
+ * A point in the total order of all writes of all machines: a hybrid logical clock reading plus the id of the process
+ * that issued it. Printed as `tttttttttttt-cccc-nnnnnnnnnnnnnnnn`, lower-case hexadecimal: 48 bits of Unix
+ * milliseconds, a 16 bit counter, 64 bits of node id. Comparing the strings compares the versions.
+ *
+ * Source: Kulkarni, Demirbas et al., "Logical Physical Clocks" (2014); the id makes readings unique.
+ */
+export type Version = string & { readonly [brand]: "Version" };
+
+export const VERSION_LENGTH = 34;
+export const VERSION_BYTES = 16;
+const COUNTER_MAX = 0xffff;
+const MS_MAX = 2 ** 48 - 1;
+const PATTERN = /^[0-9a-f]{12}-[0-9a-f]{4}-[0-9a-f]{16}$/;
+
+/** Below every version: the version of "there was never anything". */
+export const VERSION_ZERO = "000000000000-0000-0000000000000000" as Version;
+
+/**
+ * Every stamp lies at or above this time (November 2004). What lies below is the low band: versions that were derived
+ * from a position in a history, not issued by a clock, so that any write beats them.
+ */
+export const STAMP_MS_MIN = 2 ** 40;
+
+export function isVersion(text: string): text is Version {
+  return text.length === VERSION_LENGTH && PATTERN.test(text);
+}
+
+/** @throws SyncError INVALID when `text` is not a version. */
+export function toVersion(text: string): Version {
+  if (!isVersion(text)) throw new SyncError("INVALID", `${JSON.stringify(text.slice(0, 64))} is not a version`);
+  return text;
+}
+
+/** @param node 16 lower-case hexadecimal digits. */
+export function formatVersion(ms: number, counter: number, node: string): Version {
+  return `${ms.toString(16).padStart(12, "0")}-${counter.toString(16).padStart(4, "0")}-${node}` as Version;
+}
+
+/** The clock reading in a version: Unix milliseconds, or a position if it is in the low band. */
+export function versionMs(version: Version): number {
+  return Number.parseInt(version.slice(0, 12), 16);
+}
+
+function versionCounter(version: Version): number {
+  return Number.parseInt(version.slice(13, 17), 16);
+}
+
+export function versionToBytes(version: Version, into = new Uint8Array(VERSION_BYTES), at = 0): Uint8Array {
+  const hex = version.slice(0, 12) + version.slice(13, 17) + version.slice(18);
+  for (let i = 0; i < VERSION_BYTES; i++) into[at + i] = Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16);
+  return into;
+}
+
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
+export function versionFromBytes(bytes: Uint8Array, at = 0): Version {
+  let hex = "";
+  for (let i = 0; i < VERSION_BYTES; i++) hex += HEX[bytes[at + i] ?? 0];
+  return `${hex.slice(0, 12)}-${hex.slice(12, 16)}-${hex.slice(16)}` as Version;
+}
+
+/** The version of a fact that stands at a place in a history instead of a time (see {@link STAMP_MS_MIN}). */
+export function lowVersion(position: number, node: string): Version {
+  if (!(Number.isSafeInteger(position) && position > 0 && position < STAMP_MS_MIN)) {
+    throw new SyncError("INTERNAL", `position ${position} is outside the low band`);
+  }
+  return formatVersion(position, 0, node);
+}
+
+export function isLow(version: Version): boolean {
+  return versionMs(version) < STAMP_MS_MIN;
+}
+
+/** Issues versions. One per process, shared by everything in it that stamps. */
+export interface VersionClock {
+  /** This process's id in every version it issues: random, 64 bits, new at each start. */
+  readonly node: string;
+  /**
+   * A version above every one issued or observed before, and above `above` if given. A promise only when the bound
+   * that survives a restart has to be moved first.
+   * @throws SyncError SKEW when `above` is further in the future than `skewMaxMs`.
+   */
+  stamp(above?: Version): Version | Promise<Version>;
+  /**
+   * Takes in a version seen elsewhere. False, and the clock does not move, when it lies more than `skewMaxMs` ahead
+   * of this machine's clock.
+   */
+  observe(version: Version): boolean;
+}
+
+/** Where a clock keeps, across restarts, a bound that all versions it issued lie below. */
+export interface ClockBound {
+  /** The stored bound in Unix milliseconds; 0 when there is none. */
+  load(): Promise<number>;
+  /** Resolves when `ms` survives a power loss. Never called with a lower value than before. */
+  store(ms: number): Promise<void>;
+}
+
+export interface VersionClockOptions {
+  readonly runtime: Runtime;
+  /** Default: nothing is kept; uniqueness then rests on the node id, and order on the wall clock not stepping back. */
+  readonly bound?: ClockBound | undefined;
+  /** How far ahead of this machine's clock a version may lie, in milliseconds. Default 60,000. */
+  readonly skewMaxMs?: number | undefined;
+}
+
+export const SKEW_MAX_MS = 60_000;
+/** How far ahead of use the bound is moved. After a restart the clock starts at the bound. */
+const RESERVE_MS = 10_000;
+/**
+ * The least step of the bound when the clock already runs ahead of the wall clock, as after a quick restart: shorter
+ * than any process takes to start, so that restarts in a loop cannot drive the clock into the future.
+ */
+const RESERVE_STEP_MS = 16;
+
+export async function versionClock(options: VersionClockOptions): Promise<VersionClock> {
+  const { runtime, bound, skewMaxMs = SKEW_MAX_MS } = options;
+  const node = Array.from(runtime.random(new Uint8Array(8)), (byte) => HEX[byte]).join("");
+  let ms = (await bound?.load()) ?? 0; // of the last version issued or observed
+  let counter = ms > 0 ? COUNTER_MAX : -1;
+  let reserved = bound === undefined ? MS_MAX : ms; // versions with a time up to and including this may be issued
+  let reserving: Promise<void> | undefined;
+
+  const advance = (wall: number) => {
+    if (wall > ms) {
+      ms = wall;
+      counter = 0;
+    } else if (counter < COUNTER_MAX) {
+      counter++;
+    } else {
+      ms++;
+      counter = 0;
+    }
+  };
+
+  const reserve = async (until: number) => {
+    const next = Math.max(until, runtime.now() + RESERVE_MS);
+    await bound?.store(next);
+    reserved = Math.max(reserved, next);
+  };
+
+  const take = (version: Version): void => {
+    const seenMs = versionMs(version);
+    const seenCounter = versionCounter(version);
+    if (seenMs > ms || (seenMs === ms && seenCounter > counter)) {
+      ms = seenMs;
+      counter = seenCounter;
+    }
+  };
+
+  const tooFar = (version: Version) => versionMs(version) > runtime.now() + skewMaxMs;
+
+  const stampReserved = async (): Promise<Version> => {
+    for (;;) {
+      const wall = Math.max(runtime.now(), STAMP_MS_MIN);
+      if (Math.max(wall, ms + 1) <= reserved) {
+        advance(wall);
+        return formatVersion(ms, counter, node);
+      }
+      reserving ??= reserve(Math.max(wall, ms + RESERVE_STEP_MS)).finally(() => {
+        reserving = undefined;
+      });
+      await reserving;
+    }
+  };
+
+  return {
+    node,
+    stamp(above) {
+      if (above !== undefined) {
+        if (tooFar(above)) {
+          throw new SyncError("SKEW", `version ${above} lies more than ${skewMaxMs} ms in the future`, {
+            cure: "correct the clock of the machine that wrote it",
+          });
+        }
+        take(above);
+      }
+      const wall = Math.max(runtime.now(), STAMP_MS_MIN);
+      if (Math.max(wall, ms + 1) > reserved) return stampReserved();
+      advance(wall);
+      return formatVersion(ms, counter, node);
+    },
+    observe(version) {
+      if (tooFar(version)) return false;
+      take(version);
+      return true;
+    },
+  };
+}
