@@ -31,7 +31,10 @@ export interface Store {
   forget(items: readonly Forget[], options?: CallOptions): Promise<void>;
   /** In the byte order of the keys in UTF-8, each key once. Sees at least what was stored before the call. */
   list(range: Range, options?: ListOptions): AsyncIterable<Listed>;
-  /** What was stored after a cursor, then what is stored from now on, until the signal or `close`. */
+  /**
+   * What was stored after a cursor, then what is stored from now on. Ends quietly on `close`, throws ABORTED on the
+   * signal.
+   */
   watch(range: Range, options?: WatchOptions): AsyncIterable<Change>;
   /** Waits for calls under way, gives back what the store holds. Idempotent. */
   close(): Promise<void>;
@@ -61,6 +64,11 @@ export interface Supports {
   readonly durable: boolean;
   /** Other machines read and write the same data. */
   readonly shared: boolean;
+  /**
+   * What an answer's `asOf` is. "stored": what was last written with the copy. "known": what the store itself knows,
+   * now for a store of record that keeps no asOf, the last fetch for a mirror; writing an asOf then has no effect.
+   */
+  readonly asOf: "stored" | "known";
   /** Every write is refused with READONLY. */
   readonly readonly: boolean;
 }
@@ -156,8 +164,10 @@ export type Listed =
   | { readonly kind: "partial"; readonly from: string; readonly error: SyncError };
 
 export interface WatchOptions extends CallOptions {
-  /** Continue after this change. Undefined: begin with every entry there is. */
+  /** Continue after this change. Undefined: begin with every entry there is, unless `initial` is false. */
   readonly cursor?: string | undefined;
+  /** Without a cursor: false skips what is stored already and begins with "current". Default true. */
+  readonly initial?: boolean | undefined;
   /** How often a polling store looks, in milliseconds. Default 1,000. */
   readonly intervalMs?: number | undefined;
 }
