@@ -1,7 +1,26 @@
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+
+const source = (path: string) => fileURLToPath(new URL(`src/${path}`, import.meta.url));
+const report = process.env["MICROSYNC_TEST_REPORT"];
 
 // vitest asks for a default export.
 // oxlint-disable-next-line import/no-default-export
 export default defineConfig({
-  test: { include: ["test/**/*.test.ts"], testTimeout: 30_000, hookTimeout: 30_000 },
+  resolve: {
+    // Tests name the package as its users do, and run the sources.
+    alias: [
+      { find: /^microsync$/, replacement: source("index.ts") },
+      { find: /^microsync\/lmdb$/, replacement: source("stores/lmdb.ts") },
+      { find: /^microsync\/git$/, replacement: source("stores/git/index.ts") },
+      { find: /^microsync\/testing$/, replacement: source("testing/index.ts") },
+    ],
+  },
+  test: {
+    include: ["test/**/*.test.ts"],
+    globalSetup: ["scripts/assert-node.js"],
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+    reporters: report === undefined ? ["default"] : ["default", ["json", { outputFile: report }]],
+  },
 });
