@@ -1,0 +1,133 @@
+import { posix } from "node:path";
+import { describe, expect, it } from "vitest";
+import { filesIn, read } from "./project.ts";
+
+/**
+ * The import directions of ARCHITECTURE.md, held by reading the import statements. A zone may import itself and the
+ * zones listed; `stores/*` is every store, and a store is a zone of its own, so that none imports another.
+ */
+const VOCABULARY_UP = ["vocabulary"];
+/** Pieces that several stores are made of; no stores themselves. */
+const SHARED_BY_STORES = ["stores/cursor", "stores/poll"];
+const PARTS = [...VOCABULARY_UP, "journal", "wrappers", "chain"];
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  vocabulary: [],
+  journal: VOCABULARY_UP,
+  wrappers: VOCABULARY_UP,
+  stores: [...VOCABULARY_UP, ...SHARED_BY_STORES],
+  testing: VOCABULARY_UP,
+  chain: [...VOCABULARY_UP, "journal", "wrappers"],
+  session: PARTS,
+  sync: PARTS,
+  node: [...PARTS, "sync", "session"],
+  config: [...PARTS, "stores/*", "sync", "session", "node"],
+  index: [...PARTS, "stores/memory", "sync", "config"],
+  cli: [...PARTS, "stores/*", "sync", "session", "node", "config", "index"],
+};
+
+/** Which packages a zone may import at all. A client is imported by its own store and by nobody else. */
+const MAY_USE: Readonly<Record<string, readonly string[]>> = {
+  vocabulary: ["msgpackr", "@standard-schema/spec"],
+  sync: ["@standard-schema/spec"],
+  "stores/lmdb": ["lmdb"],
+  cli: ["commander"],
+};
+
+/** Zones that run on Node alone; everything else is the core and stays clear of it. */
+const NODE_SIDE = ["config", "cli", "stores/lmdb", "stores/git"];
+const SYSTEM = "src/system.ts"; // the platform's clock, for every platform: outside the core's compiler settings
+
+const sources = filesIn("src", /\.ts$/);
+
+function zoneOf(path: string): string {
+  const [, first = "", second] = path.split("/");
+  const name = first.replace(/\.ts$/, "");
+  if (first === "stores" && second !== undefined) return `stores/${second.replace(/\.ts$/, "")}`;
+  return name in MAY_IMPORT ? name : "vocabulary";
+}
+
+function importsOf(source: string): string[] {
+  const code = source.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
+  return [...code.matchAll(/\b(?:from|import)\s*\(?\s*["']([^"']+)["']/g)].map((match) => match[1] ?? "");
+}
+
+/** Undefined when `path` may import `specifier`; otherwise why not. */
+function refusal(path: string, specifier: string): string | undefined {
+  const zone = zoneOf(path);
+  if (specifier.startsWith("node:")) {
+    return NODE_SIDE.includes(zone) ? undefined : `${path}: the core imports nothing of Node (${specifier})`;
+  }
+  if (!specifier.startsWith(".")) {
+    const used = (MAY_USE[zone] ?? []).some((name) => specifier === name || specifier.startsWith(`${name}/`));
+    return used ? undefined : `${path}: ${zone} does not use the package ${specifier}`;
+  }
+  const target = zoneOf(posix.join(posix.dirname(path), specifier));
+  if (target === zone) return undefined;
+  const allowed = MAY_IMPORT[zone] ?? MAY_IMPORT[zone.split("/")[0] ?? ""] ?? [];
+  const open = allowed.some((name) => name === target || (name === "stores/*" && target.startsWith("stores/")));
+  return open ? undefined : `${path}: ${zone} does not import ${target} (${specifier})`;
+}
+
+describe("import directions", () => {
+  // Mutation: an import against the direction in any file of src.
+  it("hold in every file", () => {
+    expect(sources.length).toBeGreaterThan(5);
+    const found = sources.flatMap((path) => importsOf(read(path)).map((specifier) => refusal(path, specifier)));
+    expect(found.filter((problem) => problem !== undefined)).toEqual([]);
+  });
+
+  it.each([
+    ["src/store.ts", "./chain/chain.ts"],
+    ["src/stores/memory.ts", "./lmdb.ts"],
+    ["src/stores/git/index.ts", "../lmdb.ts"],
+    ["src/chain/read.ts", "../stores/memory.ts"],
+    ["src/chain/read.ts", "../sync.ts"],
+    ["src/wrappers/retry.ts", "../chain/chain.ts"],
+    ["src/sync.ts", "./config/open.ts"],
+    ["src/config/open.ts", "../cli/main.ts"],
+    ["src/chain/read.ts", "node:fs"],
+    ["src/chain/read.ts", "lmdb"],
+    ["src/config/open.ts", "commander"],
+    ["src/stores/memory.ts", "../testing/index.ts"],
+    ["src/index.ts", "./stores/git/index.ts"],
+  ])("refuse %s importing %s", (path, specifier) => {
+    expect(refusal(path, specifier)).toBeDefined();
+  });
+
+  it.each([
+    ["src/stores/git/index.ts", "./paths.ts"],
+    ["src/stores/git/index.ts", "../../store.ts"],
+    ["src/stores/lmdb.ts", "lmdb"],
+    ["src/config/stores.ts", "../stores/lmdb.ts"],
+  ])("allow %s importing %s", (path, specifier) => {
+    expect(refusal(path, specifier)).toBeUndefined();
+  });
+
+  it("are read from every form of import", () => {
+    const source =
+      'import a from "./a.ts";\nimport type { B } from "./b.ts";\nexport * from "./c.ts";\nimport "./d.ts";\n';
+    const lazy = 'const e = await import("./e.ts");\n// import "./f.ts"\n/* from "./g.ts" */';
+    expect(importsOf(source + lazy)).toEqual(["./a.ts", "./b.ts", "./c.ts", "./d.ts", "./e.ts"]);
+  });
+});
+
+describe("the core", () => {
+  // Mutation: a folder of the core added to what tsconfig.core.json leaves out, which would free it of the platform ban.
+  it("is everything but the clock and what runs on Node alone", () => {
+    const config = JSON.parse(read("tsconfig.core.json").replace(/^\s*\/\/.*$/gm, "")) as Record<string, unknown>;
+    const outside = [SYSTEM, ...NODE_SIDE.map((zone) => `src/${zone}`), "src/index.ts"];
+    expect(config["include"]).toEqual(["types/core", "src"]);
+    expect(new Set((config["exclude"] as string[]).map((path) => path.replace(/(?<=lmdb)\.ts$/, "")))).toEqual(
+      new Set(outside),
+    );
+  });
+
+  // The lint refuses Date.now; a Date of the present moment is the same clock by another door.
+  it("makes no Date of the present moment", () => {
+    const clock = /\bnew Date\s*(?:\(\s*\)|[^(\s\w])|(?<!new )(?<![.\w])Date\(/;
+    expect(["new Date()", "new Date;", "Date()"].every((code) => clock.test(code))).toBe(true);
+    expect(["new Date(ms)", "instanceof Date", "toDate(x)"].some((code) => clock.test(code))).toBe(false);
+    const without = sources.filter((path) => path !== SYSTEM);
+    expect(without.filter((path) => clock.test(read(path)))).toEqual([]);
+  });
+});

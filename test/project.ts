@@ -1,0 +1,22 @@
+import { readFileSync, readdirSync } from "node:fs";
+import { resolve } from "node:path";
+
+export const root = resolve(import.meta.dirname, "..");
+
+/** The text of a file of the project. */
+export function read(path: string): string {
+  return readFileSync(resolve(root, path), "utf8");
+}
+
+/** The files below a folder of the project whose names match, as sorted paths with forward slashes. None if absent. */
+export function filesIn(folder: string, name: RegExp): string[] {
+  try {
+    return readdirSync(resolve(root, folder), { recursive: true, encoding: "utf8" })
+      .map((path) => `${folder}/${path.replaceAll("\\", "/")}`)
+      .filter((path) => name.test(path))
+      .sort();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
+}
