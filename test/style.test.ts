@@ -62,13 +62,6 @@ const RULES: readonly Rule[] = [
     forbids: /setTimeout\(\s*(?:resolve|r|done|\(\)\s*=>\s*resolve)\b|timers\/promises|vi\.wait(?:For|Until)\(/,
     refused: "await new Promise((resolve) => setTimeout(resolve, 10))",
   },
-  {
-    name: "default exports, enums, namespaces and parameter properties are not used",
-    files: sources,
-    forbids:
-      /^export default|^\s*(?:export )?(?:const )?enum |^\s*(?:export )?namespace |constructor\([^)]*\b(?:private|public|readonly) /m,
-    refused: "export enum Colour {",
-  },
 ];
 
 describe("style", () => {
