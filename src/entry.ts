@@ -94,7 +94,7 @@ function codePointRank(unit: number): number {
   return unit < 0xe000 ? unit + 0x2000 : unit - 0x800;
 }
 
-const META_NAME = /^[a-z0-9-]+$/;
+export const META_NAME = /^[a-z0-9-]+$/;
 
 /** @throws SyncError INVALID or TOO_LARGE. */
 export function checkMeta(meta: Meta): void {

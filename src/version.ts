@@ -52,9 +52,17 @@ function versionCounter(version: Version): number {
 }
 
 export function versionToBytes(version: Version, into = new Uint8Array(VERSION_BYTES), at = 0): Uint8Array {
-  const hex = version.slice(0, 12) + version.slice(13, 17) + version.slice(18);
-  for (let i = 0; i < VERSION_BYTES; i++) into[at + i] = Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16);
+  let digit = 0;
+  for (let i = 0; i < VERSION_BYTES; i++) {
+    if (digit === 12 || digit === 17) digit++; // the hyphens
+    into[at + i] = (hexDigit(version.charCodeAt(digit)) << 4) | hexDigit(version.charCodeAt(digit + 1));
+    digit += 2;
+  }
   return into;
+}
+
+function hexDigit(unit: number): number {
+  return unit < 0x3a ? unit - 0x30 : unit - 0x57;
 }
 
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
