@@ -10,7 +10,8 @@
  * - Every verb checks its arguments before any effect, obeys `signal` and `deadline`, and throws CLOSED after `close`.
  * - What a store cannot do is data in {@link Supports}, and is refused with UNSUPPORTED.
  *
- * Duties of whoever calls one: at most `supports.batchMax` keys or writes a call, no change to bytes given or got.
+ * Duties of whoever calls one: at most `supports.batchMax` keys or writes a call; no change to bytes given before the
+ * call has ended, and none ever to bytes got.
  */
 import { SyncError } from "./error.ts";
 import { KEY_BYTES_MAX, checkEntry, checkKey } from "./entry.ts";

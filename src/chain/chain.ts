@@ -1,10 +1,25 @@
 import type { SyncError } from "../error.ts";
+import { KEY_BYTES_MAX } from "../entry.ts";
 import type { Head } from "../entry.ts";
 import type { Slot } from "../slot.ts";
-import type { Answer, CallOptions, ReadOptions, Store, Write, WriteResult } from "../store.ts";
+import { checkCall, checkForget, checkRead, checkWrite, closedError } from "../store.ts";
+import type { Answer, CallOptions, Forget, ReadOptions, Store, Supports, Write, WriteResult } from "../store.ts";
 import type { Runtime } from "../runtime.ts";
+import { SKEW_MAX_MS } from "../version.ts";
 import type { Version, VersionClock } from "../version.ts";
-import type { Layer, Role } from "./layer.ts";
+import { forCaller } from "./caller.ts";
+import { carryUpwards } from "./carry.ts";
+import { forgetEverywhere } from "./forget.ts";
+import type { Layer, LayerSpec, Role } from "./layer.ts";
+import { listMerged } from "./list.ts";
+import { looker } from "./look.ts";
+import { RETENTION_MS, authorityOf, decideLayers, firstOf } from "./options.ts";
+import { readKeys } from "./read.ts";
+import { chainState } from "./state.ts";
+import type { ChainState } from "./state.ts";
+import { watchMerged } from "./watch.ts";
+import { whereIs } from "./where.ts";
+import { flushLate, writeThrough } from "./write.ts";
 
 /** Layers as one store. It passes the conformance suite of the stores it is made of. */
 export interface Chain extends Store {
@@ -21,6 +36,8 @@ export interface Chain extends Store {
   /** What each layer holds of a key, asked past all caches. Never throws for a layer that fails. */
   where(key: string, options?: CallOptions): Promise<readonly WhereAnswer[]>;
   status(): ChainStatus;
+  /** Resolves when the watch of every watched layer has begun, or failed for the first time. */
+  ready(): Promise<void>;
 }
 
 export interface ChainWriteOptions extends CallOptions {
@@ -34,10 +51,12 @@ export interface ChainWriteOptions extends CallOptions {
 export interface ChainOptions {
   readonly runtime: Runtime;
   readonly clock: VersionClock;
-  /** For messages and as the store's name. Default "chain". */
+  /** For messages and as the store's name. Default: the names of the layers, `chain(memory,git)`. */
   readonly name?: string;
   /** How long "nowhere" is remembered, in milliseconds. Default 5,000. */
   readonly negativeTtlMs?: number;
+  /** How long tombstones are kept, in milliseconds; every layer's ttl + grace must be below it. Default 30 days. */
+  readonly retentionMs?: number;
   /** How far ahead of this machine's clock a version may lie before it is refused, in milliseconds. Default 60,000. */
   readonly skewMaxMs?: number;
   /** Told what an operator should know and no call can return: a future stamp, a collision, a failed fill. */
@@ -73,6 +92,8 @@ export interface LayerStatus {
   readonly role: Role;
   readonly store: string;
   readonly breaker: "closed" | "open" | "half-open";
+  /** Whether changes that others make in this layer are being carried upwards. */
+  readonly watch: "off" | "starting" | "live" | "failing";
   /** Reads that this layer answered, asked in vain, and could not answer. */
   readonly hits: number;
   readonly misses: number;
@@ -83,4 +104,129 @@ export interface LayerStatus {
   /** Sum of the durations of the calls to this layer, in milliseconds, and their number. */
   readonly callMs: number;
   readonly calls: number;
+}
+
+/** How many keys or writes one call of a chain takes. Layers that take fewer get several calls. */
+const BATCH_MAX = 10_000;
+
+/**
+ * Makes one store of several layers, nearest first; the last `store` layer is the source of truth.
+ * @throws SyncError INVALID for layers that cannot work together.
+ */
+export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain {
+  const { runtime, clock, skewMaxMs = SKEW_MAX_MS, negativeTtlMs = 5_000, onReport } = options;
+  const layers = decideLayers(specs, options.retentionMs ?? RETENTION_MS);
+  const name = options.name ?? `chain(${layers.map((layer) => layer.name).join(",")})`;
+  const authority = authorityOf(layers);
+  const first = firstOf(layers);
+  const report = onReport ?? (() => undefined);
+  const state = chainState({ name, runtime, clock, skewMaxMs, negativeTtlMs, layers, authority, first, report });
+  const closing = new AbortController();
+  const carried = carryAll(state, closing.signal);
+  let closed: Promise<void> | undefined;
+
+  const check = (operation: string, call: CallOptions | undefined) => {
+    if (closed !== undefined) throw closedError(name, operation);
+    checkCall(runtime, call, name, operation);
+  };
+
+  const self: Chain = {
+    name,
+    supports: supportsOf(state),
+    layers,
+    look: looker(state),
+    async read(keys, call) {
+      check("read", call);
+      checkRead(self, keys);
+      return readKeys(state, keys, call);
+    },
+    async write(writes, call) {
+      check("write", call);
+      checkWrite(self, writes);
+      return writeThrough(state, self, writes, call);
+    },
+    async forget(items: readonly Forget[], call) {
+      check("forget", call);
+      checkForget(self, items);
+      return forCaller(forgetEverywhere(state, items), call, runtime, name, "forget");
+    },
+    async *list(range, call) {
+      check("list", call);
+      for await (const item of listMerged(state, range, call)) {
+        check("list", call);
+        yield item;
+      }
+    },
+    async *watch(range, call = {}) {
+      check("watch", call);
+      yield* watchMerged(state, range, call, closing.signal);
+    },
+    async flush(call) {
+      check("flush", call);
+      return forCaller(flushLate(state), call, runtime, name, "flush");
+    },
+    async where(key, call) {
+      check("where", call);
+      checkRead(self, [key]);
+      return whereIs(state, key, call);
+    },
+    status: () => ({
+      name,
+      authority: layers[authority]?.name,
+      layers: state.calls.map((calls) => calls.status()),
+    }),
+    ready: () => carried.begun,
+    close() {
+      closed ??= shut(state, closing, carried.ended);
+      return closed;
+    },
+  };
+  return self;
+}
+
+/** Starts the watches of the layers that others change. */
+function carryAll(state: ChainState, signal: AbortSignal) {
+  const begun: Promise<void>[] = [];
+  const ended: Promise<void>[] = [];
+  for (const [index, { watch }] of state.layers.entries()) {
+    if (!watch) continue;
+    begun.push(
+      new Promise<void>((onBegun) => {
+        ended.push(carryUpwards(state, index, signal, onBegun));
+      }),
+    );
+  }
+  return { begun: Promise.all(begun).then(() => undefined), ended };
+}
+
+/** Ends the watches, waits for what is under way, and closes every layer. @throws the first layer's error, if any. */
+async function shut(state: ChainState, closing: AbortController, watches: readonly Promise<void>[]): Promise<void> {
+  closing.abort();
+  await Promise.all(watches);
+  await state.background.settled();
+  const results = await Promise.allSettled(state.layers.map((layer) => layer.store.close()));
+  const failure = results.find((result) => result.status === "rejected");
+  if (failure !== undefined) throw failure.reason;
+}
+
+/** What a chain can do follows from its `store` layers: a cache takes part in no promise. */
+function supportsOf(state: ChainState): Supports {
+  const stores = state.layers.filter((layer) => layer.role === "store");
+  const writable = stores.filter((layer) => !layer.readonly);
+  const watched = stores.map(({ store }) => store.supports.watch);
+  return {
+    keyBytesMax: Math.min(KEY_BYTES_MAX, ...stores.map(({ store }) => store.supports.keyBytesMax)),
+    valueBytesMax: Math.min(...writable.map((layer) => layer.valueBytesMax)),
+    batchMax: BATCH_MAX,
+    conditional: state.authority !== -1,
+    atomicBatch: false,
+    stubs: false,
+    watch: watched.every((kind) => kind === "push") ? "push" : "poll",
+    expiry: stores.some(({ store }) => store.supports.expiry),
+    writers: writable.some(({ store }) => store.supports.writers === "one") ? "one" : "many",
+    durable: writable.every(({ store }) => store.supports.durable),
+    shared: stores.some(({ store }) => store.supports.shared),
+    asOf: "known",
+    readonly: writable.length === 0,
+  };
 }

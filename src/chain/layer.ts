@@ -14,10 +14,12 @@ export interface LayerOptions {
   /** Up to which share of `ttlMs` each copy's freshness is shortened, so that copies do not end together. Default 0.1. */
   readonly jitter?: number;
   /**
-   * How long after its freshness an old copy may still be answered, marked stale, while the layers below are asked or
-   * do not answer, in milliseconds. Default 300,000 for caches.
+   * How long after its freshness an old copy may still be answered, marked stale, while the layers below do not
+   * answer, in milliseconds. Default 300,000.
    */
   readonly graceMs?: number;
+  /** Answer an old copy within its grace at once, marked stale, and refresh it meanwhile. Default false. */
+  readonly staleWhileRefresh?: boolean;
   /** The largest value this layer is given; a larger one leaves a stub. Default: the store's own limit. */
   readonly valueBytesMax?: number;
   /** What a write does to this layer: put the entry there, or a stub of it. Default "update". */
@@ -26,6 +28,10 @@ export interface LayerOptions {
   readonly prefixes?: readonly string[];
   /** Nothing is written to this layer. Default: the store's own `supports.readonly`. */
   readonly readonly?: boolean;
+  /** Carry changes that others make in this layer to the layers above it. Default: true for a shared `store`. */
+  readonly watch?: boolean;
+  /** How often a layer that has to be polled is looked at for changes, in milliseconds. Default 1,000. */
+  readonly watchIntervalMs?: number;
   /** How long one call of this layer may take, in milliseconds. Default 2,000 for caches, 10,000 for stores. */
   readonly deadlineMs?: number;
   /** Failures in a row after which the layer is skipped for a while. Default 5. */
@@ -64,4 +70,9 @@ export function layer(store: Store, options: LayerOptions = {}): LayerSpec {
     });
   }
   return { store, options };
+}
+
+/** Whether a layer with these prefixes holds a key. None means all keys. */
+export function isFor(prefixes: readonly string[], key: string): boolean {
+  return prefixes.length === 0 || prefixes.some((prefix) => key.startsWith(prefix));
 }

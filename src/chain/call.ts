@@ -1,0 +1,144 @@
+import { SyncError, asSyncError } from "../error.ts";
+import type { Runtime } from "../runtime.ts";
+import type { CallOptions } from "../store.ts";
+import type { Layer } from "./layer.ts";
+import type { LayerStatus, Report } from "./chain.ts";
+
+/** Calls to one layer: each with a deadline, counted, and not made while its circuit breaker is open. */
+export interface LayerCalls {
+  readonly layer: Layer;
+  /** @throws SyncError what `fn` throws, TIMEOUT, or UNAVAILABLE when the breaker is open. */
+  readonly call: <T>(operation: string, fn: (options: CallOptions) => Promise<T>) => Promise<T>;
+  /** The steps of an iteration, each with the layer's deadline. */
+  readonly iterate: <T>(operation: string, fn: (options: CallOptions) => AsyncIterable<T>) => AsyncIterable<T>;
+  readonly counts: Counts;
+  watch: LayerStatus["watch"];
+  status(): LayerStatus;
+}
+
+/** What the walk and the write add to a layer's statistics. */
+export interface Counts {
+  hits: number;
+  misses: number;
+  failures: number;
+  writes: number;
+  fills: number;
+  callMs: number;
+  calls: number;
+}
+
+/** Failures that say the layer is in trouble. Others are about one call and leave the breaker alone. */
+const TROUBLE = new Set(["UNAVAILABLE", "TIMEOUT", "OVERLOADED", "INTERNAL"]);
+
+export function layerCalls(layer: Layer, runtime: Runtime, report: (report: Report) => void): LayerCalls {
+  const { name, role, store } = layer;
+  const counts: Counts = { hits: 0, misses: 0, failures: 0, writes: 0, fills: 0, callMs: 0, calls: 0 };
+  let failuresInRow = 0;
+  let openUntil = 0; // monotonic ms; 0 when closed
+  let probing = false;
+
+  const breaker = (): LayerStatus["breaker"] => {
+    if (openUntil === 0) return "closed";
+    return runtime.monotonic() < openUntil ? "open" : "half-open";
+  };
+
+  const admit = (operation: string) => {
+    const state = breaker();
+    if (state === "closed") return;
+    if (state === "open" || probing) {
+      const cure = `it is tried again after ${layer.breakerMs} ms`;
+      throw new SyncError("UNAVAILABLE", "the layer failed and is left alone", { store: name, operation, cure });
+    }
+    probing = true;
+  };
+
+  const succeeded = () => {
+    failuresInRow = 0;
+    probing = false;
+    if (openUntil === 0) return;
+    openUntil = 0;
+    report({ kind: "breaker", layer: name, message: "the layer answers again" });
+  };
+
+  const failedWith = (error: SyncError) => {
+    counts.failures++;
+    if (!TROUBLE.has(error.code)) {
+      probing = false;
+      return;
+    }
+    failuresInRow++;
+    const wasProbe = probing;
+    probing = false;
+    if (!wasProbe && failuresInRow < layer.breakerFailures) return;
+    if (openUntil === 0) {
+      report({ kind: "breaker", layer: name, message: `${failuresInRow} failures in a row, last: ${error.message}` });
+    }
+    openUntil = runtime.monotonic() + layer.breakerMs;
+  };
+
+  /** `fn`'s promise, or TIMEOUT once the layer's time is up; what comes after that is dropped. */
+  const within = async <T>(operation: string, fn: (options: CallOptions) => Promise<T>): Promise<T> => {
+    if (layer.deadlineMs === Number.POSITIVE_INFINITY) return fn({});
+    const controller = new AbortController();
+    const deadline = runtime.monotonic() + layer.deadlineMs;
+    return new Promise<T>((resolve, reject) => {
+      const timer = runtime.timer(layer.deadlineMs, () => {
+        const error = new SyncError("TIMEOUT", `no answer within ${layer.deadlineMs} ms`, { store: name, operation });
+        controller.abort(error);
+        reject(error);
+      });
+      const settle = <V>(finish: (value: V) => void) => {
+        return (value: V) => {
+          timer.cancel();
+          finish(value);
+        };
+      };
+      try {
+        fn({ signal: controller.signal, deadline }).then(settle(resolve), settle(reject));
+      } catch (error) {
+        settle(reject)(error);
+      }
+    });
+  };
+
+  const counted = async <T>(operation: string, fn: (options: CallOptions) => Promise<T>): Promise<T> => {
+    admit(operation);
+    const startedAt = runtime.monotonic();
+    counts.calls++;
+    try {
+      const result = await within(operation, fn);
+      succeeded();
+      return result;
+    } catch (thrown) {
+      const error = asSyncError(thrown, { store: name, operation });
+      failedWith(error);
+      throw error;
+    } finally {
+      counts.callMs += runtime.monotonic() - startedAt;
+    }
+  };
+
+  const calls: LayerCalls = {
+    layer,
+    counts,
+    watch: "off",
+    call: counted,
+    async *iterate(operation, fn) {
+      const controller = new AbortController();
+      const iterator = fn({ signal: controller.signal })[Symbol.asyncIterator]();
+      try {
+        for (;;) {
+          const next = await counted(operation, () => iterator.next());
+          if (next.done === true) return;
+          yield next.value;
+        }
+      } finally {
+        controller.abort();
+        // A step that hangs must not hold up whoever gave the iteration up.
+        iterator.return?.().catch(() => undefined);
+      }
+    },
+    status: () => ({ name, role, store: store.name, breaker: breaker(), watch: calls.watch, ...counts }),
+  };
+  return calls;
+}

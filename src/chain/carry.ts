@@ -1,0 +1,192 @@
+import type { Head } from "../entry.ts";
+import { randomBelow, sleep } from "../runtime.ts";
+import type { Change, Write } from "../store.ts";
+import type { LayerCalls } from "./call.ts";
+import { isFor } from "./layer.ts";
+import { invalidate } from "./invalidate.ts";
+import { messageOf, readKeys } from "./read.ts";
+import type { ChainState } from "./state.ts";
+import { VERSION_ZERO } from "../version.ts";
+
+/** How many changes wait for the layers above before the watch is no longer read. */
+const QUEUE_MAX = 10_000;
+/** How many changes are carried at once. */
+const BATCH_MAX = 1_000;
+/** How many changed keys that memory held are fetched again at once; the others wait for a reader. */
+const REFRESH_MAX = 256;
+/** A broken watch is begun again after a random time up to this, doubling from the first figure to the second. */
+const RETRY_MS = 500;
+const RETRY_MS_MAX = 30_000;
+
+type Told = Exclude<Change, { kind: "relist" }>;
+
+/**
+ * Carries what others change in one layer to the layers above it, until the signal: caches get stubs, `store` layers
+ * get the entries, and what memory held is fetched again. `onBegun` is called once, when the watch stands or failed.
+ */
+export async function carryUpwards(
+  state: ChainState,
+  index: number,
+  signal: AbortSignal,
+  onBegun: () => void,
+): Promise<void> {
+  const calls = state.calls[index];
+  if (calls === undefined) return;
+  const { store, name, watchIntervalMs } = calls.layer;
+  let cursor: string | undefined;
+  let retryMs = RETRY_MS;
+  calls.watch = "starting";
+  while (!signal.aborted) {
+    const queue = changeQueue(state, index, calls);
+    try {
+      const options = { signal, cursor, initial: false, intervalMs: watchIntervalMs };
+      for await (const change of store.watch({ prefix: "" }, options)) {
+        if (change.kind === "relist") {
+          missed(state, name, change.reason);
+          queue.carried = undefined;
+          break;
+        }
+        calls.watch = "live";
+        retryMs = RETRY_MS;
+        onBegun();
+        await queue.add(change);
+      }
+      await queue.drained();
+    } catch (error) {
+      if (signal.aborted) break;
+      if (calls.watch !== "failing") {
+        state.report({ kind: "watch-failed", layer: name, message: messageOf(error) });
+      }
+      calls.watch = "failing";
+      onBegun();
+    }
+    // What was told but not carried is told again.
+    cursor = queue.carried;
+    if (signal.aborted) break;
+    await sleep(state.runtime, 1 + randomBelow(state.runtime, retryMs), signal).catch(() => undefined);
+    retryMs = Math.min(retryMs * 2, RETRY_MS_MAX);
+  }
+  calls.watch = "off";
+  onBegun();
+}
+
+/** Changes were missed: every copy from before now has to be asked for again. */
+function missed(state: ChainState, layer: string, reason: string): void {
+  state.floors.suspect(state.runtime.now());
+  state.flights.overtakeAll();
+  state.negatives.clear();
+  state.report({ kind: "relist", layer, message: reason });
+}
+
+/** Gathers changes while a batch of them is being carried, so that a burst costs each layer a few calls. */
+interface ChangeQueue {
+  /** @throws SyncError when an earlier batch could not be carried. */
+  add(change: Told): Promise<void>;
+  /** @throws SyncError when a batch could not be carried. */
+  drained(): Promise<void>;
+  /** The cursor of the last change that was carried. */
+  carried: string | undefined;
+}
+
+function changeQueue(state: ChainState, index: number, calls: LayerCalls): ChangeQueue {
+  let waiting: Told[] = [];
+  let carrying: Promise<void> | undefined;
+  let failure: { error: unknown } | undefined;
+
+  const carryAll = async () => {
+    try {
+      while (waiting.length > 0) {
+        const batch = waiting.slice(0, BATCH_MAX);
+        waiting = waiting.slice(BATCH_MAX);
+        await carry(state, index, calls, batch);
+        queue.carried = batch.at(-1)?.cursor;
+      }
+    } catch (error) {
+      failure = { error };
+    }
+    carrying = undefined;
+  };
+
+  const queue: ChangeQueue = {
+    carried: undefined,
+    async add(change) {
+      if (failure !== undefined) throw failure.error;
+      waiting.push(change);
+      carrying ??= carryAll();
+      if (waiting.length >= QUEUE_MAX) await carrying;
+    },
+    async drained() {
+      await carrying;
+      if (failure !== undefined) throw failure.error;
+    },
+  };
+  return queue;
+}
+
+/** Carries one batch. @throws SyncError when a `store` above could not be given it. */
+async function carry(state: ChainState, index: number, calls: LayerCalls, told: readonly Told[]): Promise<void> {
+  const changes = told.filter((change) => change.kind === "change");
+  const heads: Head[] = [];
+  for (const { key, head } of changes) {
+    if (head === null) await removed(state, key);
+    else heads.push(head);
+  }
+  if (heads.length === 0) return;
+  const held = heldInMemory(state, heads);
+  invalidate(state, index, heads);
+  const stores = state.calls.slice(0, index).filter(({ layer }) => layer.role === "store" && !layer.readonly);
+  for (const above of stores) await feed(state, calls, above, heads);
+  if (held.length === 0) return;
+  await readKeys(state, held.slice(0, REFRESH_MAX), undefined).catch((error: unknown) => {
+    state.report({ kind: "fill-failed", layer: calls.layer.name, message: messageOf(error) });
+  });
+}
+
+function heldInMemory(state: ChainState, heads: readonly Head[]): string[] {
+  const slots = state.slots.find((store) => store !== undefined);
+  if (slots === undefined) return [];
+  const isHeld = ({ key, version }: Head) => (slots.look(key)?.entry.version ?? version) < version;
+  return heads.filter(isHeld).map((head) => head.key);
+}
+
+/** Writes what changed below into a store above, so that the authority and conditional writes know of it. */
+async function feed(state: ChainState, from: LayerCalls, above: LayerCalls, heads: readonly Head[]): Promise<void> {
+  const { prefixes, store, name } = above.layer;
+  const own = heads.filter(({ key }) => isFor(prefixes, key));
+  const batchMax = Math.min(from.layer.store.supports.batchMax, store.supports.batchMax);
+  for (let at = 0; at < own.length; at += batchMax) {
+    const batch = own.slice(at, at + batchMax);
+    const asOf = state.runtime.now();
+    const keys = batch.map((head) => head.key);
+    const has = await above.call("read", (call) => store.read(keys, call));
+    const lacking = batch.filter(({ version }, i) => (has[i]?.entry?.version ?? VERSION_ZERO) < version);
+    if (lacking.length === 0) continue;
+    const wanted = lacking.map((head) => head.key);
+    const answers = await from.call("read", (call) => from.layer.store.read(wanted, call));
+    const writes: Write[] = [];
+    for (const { entry } of answers) if (entry !== undefined) writes.push({ entry, asOf });
+    const results = await above.call("write", (call) => store.write(writes, call));
+    const error = results.find((result) => result.status === "failed")?.error;
+    if (error?.retryable === true) throw error;
+    if (error !== undefined) state.report({ kind: "write-failed", layer: name, message: error.message });
+  }
+}
+
+/** A key left the layer for good: copies of it are nobody's truth any more. */
+async function removed(state: ChainState, key: string): Promise<void> {
+  state.flights.overtake(key);
+  state.negatives.delete(key);
+  const floor = state.floors.get(key, state.runtime.now());
+  if (floor !== undefined) state.floors.drop(key, floor.version);
+  for (const { layer, call } of state.calls) {
+    if (layer.role !== "cache" || layer.readonly) continue;
+    try {
+      const [answer] = await call("read", (options) => layer.store.read([key], options));
+      const version = answer?.entry?.version;
+      if (version === undefined) continue;
+      await call("forget", (options) => layer.store.forget([{ key, version, reason: "ghost" }], options));
+    } catch (error) {
+      state.report({ kind: "write-failed", layer: layer.name, key, message: messageOf(error) });
+    }
+  }
+}

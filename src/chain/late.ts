@@ -1,0 +1,41 @@
+import type { Write } from "../store.ts";
+
+/**
+ * Writes that a layer nobody waited for did not take, kept until a `flush` sends them again: per layer and key the
+ * newest only. Bounded; what does not fit is counted, and the count never goes down, so that `flush` stays truthful.
+ */
+export interface LateWrites {
+  add(layer: number, write: Write): void;
+  /** Empties the list and returns what was in it. */
+  take(): readonly (readonly [layer: number, writes: readonly Write[]])[];
+  dropped(): number;
+}
+
+export function lateWrites(entriesMax: number): LateWrites {
+  let byLayer = new Map<number, Map<string, Write>>();
+  let entries = 0;
+  let dropped = 0;
+  return {
+    add(layer, write) {
+      const ofLayer = byLayer.get(layer) ?? new Map<string, Write>();
+      byLayer.set(layer, ofLayer);
+      const { key, version } = write.entry;
+      const known = ofLayer.get(key);
+      if (known === undefined) {
+        if (entries >= entriesMax) {
+          dropped++;
+          return;
+        }
+        entries++;
+      } else if (known.entry.version > version) return;
+      ofLayer.set(key, write);
+    },
+    take() {
+      const taken = [...byLayer].map(([layer, writes]) => [layer, [...writes.values()]] as const);
+      byLayer = new Map();
+      entries = 0;
+      return taken;
+    },
+    dropped: () => dropped,
+  };
+}

@@ -1,0 +1,109 @@
+import { asSyncError } from "../error.ts";
+import { compareKeys } from "../entry.ts";
+import type { Head } from "../entry.ts";
+import type { ListOptions, Listed, Range } from "../store.ts";
+import type { LayerCalls } from "./call.ts";
+import { readKeys } from "./read.ts";
+import type { ChainState } from "./state.ts";
+
+type ListedEntry = Extract<Listed, { kind: "entry" }>;
+type Partial = Extract<Listed, { kind: "partial" }>;
+
+/** One layer's listing, with its next item in hand. */
+interface Cursor {
+  readonly calls: LayerCalls;
+  readonly iterator: AsyncIterator<Listed>;
+  item: ListedEntry | undefined;
+}
+
+/**
+ * The keys of all `store` layers, merged: the newest entry of each key. Caches are never listed, since they hold only
+ * what somebody read. A layer that fails is left out from there on, and an item says so.
+ */
+export async function* listMerged(state: ChainState, range: Range, options: ListOptions = {}): AsyncIterable<Listed> {
+  const { detail = "keys", after, limit = Number.POSITIVE_INFINITY } = options;
+  const cursors: Cursor[] = [];
+  for (const calls of state.calls) {
+    if (calls.layer.role !== "store" || !overlaps(calls.layer.prefixes, range.prefix)) continue;
+    const iterable = calls.iterate("list", (call) =>
+      // Heads are needed to tell the newest; values only when they are asked for.
+      calls.layer.store.list(range, { ...call, after, detail: detail === "values" ? "values" : "entries" }),
+    );
+    cursors.push({ calls, iterator: iterable[Symbol.asyncIterator](), item: undefined });
+  }
+  try {
+    for (const cursor of cursors) yield* step(cursor);
+    let left = limit;
+    while (left > 0) {
+      const key = lowestKey(cursors);
+      if (key === undefined) return;
+      const same = cursors.filter((cursor) => cursor.item?.key === key);
+      const winner = newest(same);
+      if (winner !== undefined) {
+        yield await resolved(state, winner, detail);
+        left--;
+      }
+      for (const cursor of same) yield* step(cursor);
+    }
+  } finally {
+    for (const cursor of cursors) cursor.iterator.return?.().catch(() => undefined);
+  }
+}
+
+/** Takes the layer's next item. A failure ends the layer's part of the list. */
+async function* step(cursor: Cursor): AsyncIterable<Partial> {
+  cursor.item = undefined;
+  const { name } = cursor.calls.layer;
+  try {
+    for (;;) {
+      const next = await cursor.iterator.next();
+      if (next.done === true) return;
+      if (next.value.kind === "entry") {
+        cursor.item = next.value;
+        return;
+      }
+      yield { ...next.value, from: `${name}/${next.value.from}` };
+    }
+  } catch (error) {
+    yield { kind: "partial", from: name, error: asSyncError(error, { store: name, operation: "list" }) };
+  }
+}
+
+function lowestKey(cursors: readonly Cursor[]): string | undefined {
+  let lowest: string | undefined;
+  for (const { item } of cursors) {
+    if (item !== undefined && (lowest === undefined || compareKeys(item.key, lowest) < 0)) lowest = item.key;
+  }
+  return lowest;
+}
+
+function newest(cursors: readonly Cursor[]): ListedEntry | undefined {
+  let winner: ListedEntry | undefined;
+  for (const { item } of cursors) {
+    if (item !== undefined && (winner === undefined || beats(item.head, winner.head))) winner = item;
+  }
+  return winner;
+}
+
+function beats(a: Head | null, b: Head | null): boolean {
+  if (a === null || b === null) return b === null && a !== null;
+  if (a.version !== b.version) return a.version > b.version;
+  return b.state === "stub" && a.state !== "stub";
+}
+
+/** A stub that wins stands for a value further down, which is looked up. */
+async function resolved(
+  state: ChainState,
+  item: ListedEntry,
+  detail: NonNullable<ListOptions["detail"]>,
+): Promise<ListedEntry> {
+  if (item.head?.state !== "stub") return item;
+  const [answer] = await readKeys(state, [item.key], undefined);
+  if (answer?.entry === undefined) return item;
+  const { value, ...head } = answer.entry;
+  return { ...item, head, value: detail === "values" ? value : null };
+}
+
+function overlaps(prefixes: readonly string[], wanted: string): boolean {
+  return prefixes.length === 0 || prefixes.some((prefix) => prefix.startsWith(wanted) || wanted.startsWith(prefix));
+}

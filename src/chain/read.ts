@@ -1,0 +1,299 @@
+import { SyncError } from "../error.ts";
+import { stubOf } from "../entry.ts";
+import type { Copy } from "../entry.ts";
+import type { Answer, CallOptions, ReadOptions, Write } from "../store.ts";
+import { VERSION_ZERO } from "../version.ts";
+import type { Version } from "../version.ts";
+import { forCaller } from "./caller.ts";
+import type { Flight } from "./flight.ts";
+import type { ChainState } from "./state.ts";
+import { routeOf } from "./state.ts";
+import { advance, begin, conclude, nextLayer } from "./walk.ts";
+import type { Freshness, Ghost, Outcome, Reply, Walk } from "./walk.ts";
+
+/** A walk with the flight it answers and, per layer, the name of the leaf that replied. */
+interface Trip {
+  readonly flight: Flight;
+  walk: Walk;
+  readonly from: string[];
+}
+
+/** Reads keys through the chain; see walk.ts for the rules. One answer per key. */
+export async function readKeys(
+  state: ChainState,
+  keys: readonly string[],
+  options: ReadOptions | undefined,
+): Promise<Answer[]> {
+  const freshness = freshnessOf(options);
+  const answers = new Map<string, Promise<Answer>>();
+  const begun: Flight[] = [];
+  for (const key of keys) {
+    if (answers.has(key)) continue;
+    const shared = freshness.kind === "cached" ? sharedAnswer(state, key, options?.atLeast?.get(key)) : undefined;
+    if (shared !== undefined) {
+      answers.set(key, shared);
+      continue;
+    }
+    const flight = state.flights.begin(key);
+    begun.push(flight);
+    answers.set(key, flight.answer);
+  }
+  if (begun.length > 0) start(state, begun, freshness, options?.atLeast);
+  const all = Promise.all(keys.flatMap((key) => answers.get(key) ?? []));
+  return forCaller(all, options, state.runtime, state.name, "read");
+}
+
+function freshnessOf(options: ReadOptions | undefined): Freshness {
+  if (options?.authority === true) return { kind: "authority" };
+  if (options?.maxAgeMs !== undefined) return { kind: "maxAge", ms: options.maxAgeMs };
+  return { kind: "cached" };
+}
+
+/** What a cached read needs no walk of its own for: a remembered absence, or a walk that is under way. */
+function sharedAnswer(state: ChainState, key: string, atLeast: Version | undefined): Promise<Answer> | undefined {
+  if (atLeast !== undefined) return undefined;
+  const now = state.runtime.now();
+  const absentAt = state.negatives.get(key, now);
+  if (absentAt !== undefined && state.floors.get(key, now)?.dead !== false) {
+    return Promise.resolve({ entry: undefined, asOf: absentAt, complete: true, stale: false, from: state.name });
+  }
+  return state.flights.joinable(key)?.answer;
+}
+
+function start(
+  state: ChainState,
+  begun: readonly Flight[],
+  freshness: Freshness,
+  atLeast: ReadonlyMap<string, Version> | undefined,
+): void {
+  const walked = walkTogether(state, begun, freshness, atLeast).catch((cause: unknown) => {
+    // A defect in here must not leave readers waiting for ever.
+    for (const flight of begun) {
+      state.flights.end(flight);
+      flight.reject(new SyncError("INTERNAL", "the walk failed", { store: state.name, key: flight.key, cause }));
+    }
+  });
+  state.background.add(walked);
+}
+
+/** Walks several keys down the layers in step, so that each layer is asked once for all of them. */
+async function walkTogether(
+  state: ChainState,
+  begun: readonly Flight[],
+  freshness: Freshness,
+  atLeast: ReadonlyMap<string, Version> | undefined,
+): Promise<void> {
+  const startedAt = state.runtime.now();
+  const { plan, floors } = state;
+  let trips: Trip[] = begun.map((flight) => {
+    const { key } = flight;
+    const floor = floors.get(key, startedAt);
+    const { suspectUntil } = floors;
+    const start = { plan, key, freshness, startedAt, floor, suspectUntil, atLeast: atLeast?.get(key) };
+    return { flight, walk: begin({ ...start, route: routeOf(state, key) }), from: [] };
+  });
+  for (;;) {
+    const going = trips.filter((trip) => nextLayer(trip.walk) !== undefined);
+    const over = going.length === trips.length ? [] : trips.filter((trip) => nextLayer(trip.walk) === undefined);
+    if (over.length > 0) finish(state, over);
+    if (going.length === 0) return;
+    const layer = Math.min(...going.map((trip) => nextLayer(trip.walk) ?? 0));
+    await ask(
+      state,
+      layer,
+      going.filter((trip) => nextLayer(trip.walk) === layer),
+      freshness,
+    );
+    trips = going;
+  }
+}
+
+/** Asks one layer for the keys of these walks and moves each of them on. Never rejects. */
+async function ask(state: ChainState, layer: number, trips: readonly Trip[], freshness: Freshness): Promise<void> {
+  const slots = state.slots[layer];
+  if (slots !== undefined) {
+    const now = state.runtime.now();
+    for (const trip of trips) {
+      const slot = slots.look(trip.walk.key);
+      const reply = { entry: slot?.entry, asOf: slot?.asOf ?? trip.walk.startedAt, complete: true, stale: false };
+      move(state, layer, trip, { kind: "answer", ...reply }, now);
+    }
+    return;
+  }
+  const { batchMax } = state.layers[layer]?.store.supports ?? { batchMax: 1 };
+  for (let at = 0; at < trips.length; at += batchMax) {
+    await askBatch(state, layer, trips.slice(at, at + batchMax), freshness);
+  }
+}
+
+async function askBatch(state: ChainState, layer: number, trips: readonly Trip[], freshness: Freshness): Promise<void> {
+  const calls = state.calls[layer];
+  const store = state.layers[layer]?.store;
+  if (calls === undefined || store === undefined) return;
+  const keys = trips.map((trip) => trip.walk.key);
+  try {
+    const answers = await calls.call("read", (call) =>
+      store.read(keys, { ...call, ...askFor(state, layer, trips, freshness) }),
+    );
+    const now = state.runtime.now();
+    for (const [i, trip] of trips.entries()) {
+      const answer = answers[i];
+      if (answer === undefined) move(state, layer, trip, { kind: "failed" }, now);
+      else {
+        trip.from[layer] = answer.from === store.name ? calls.layer.name : `${calls.layer.name}/${answer.from}`;
+        move(state, layer, trip, { kind: "answer", ...answer }, now);
+      }
+    }
+  } catch (error) {
+    // One damaged entry must not hide the others of its batch.
+    if (error instanceof SyncError && error.code === "CORRUPT" && trips.length > 1) {
+      for (const trip of trips) await askBatch(state, layer, [trip], freshness);
+      return;
+    }
+    const now = state.runtime.now();
+    for (const trip of trips) move(state, layer, trip, { kind: "failed" }, now);
+  }
+}
+
+/** How fresh the layer's answer has to be: as asked for, or as the copies that will be filled from it have to be. */
+function askFor(state: ChainState, layer: number, trips: readonly Trip[], freshness: Freshness): ReadOptions {
+  const atLeast = new Map<string, Version>();
+  for (const { walk } of trips) if (walk.top > VERSION_ZERO) atLeast.set(walk.key, walk.top);
+  const floor = atLeast.size > 0 ? { atLeast } : {};
+  switch (freshness.kind) {
+    case "authority":
+      return { authority: true, ...floor };
+    case "maxAge":
+      return { maxAgeMs: freshness.ms, ...floor };
+    case "cached":
+      return layer === 0 ? floor : { maxAgeMs: state.layers[0]?.ttlMs, ...floor };
+  }
+}
+
+function move(state: ChainState, layer: number, trip: Trip, reply: Reply, now: number): void {
+  const counts = state.calls[layer]?.counts;
+  trip.walk = advance(trip.walk, reply, now);
+  if (reply.kind === "answer" && reply.entry !== undefined) observe(state, layer, trip.walk.key, reply.entry.version);
+  if (counts === undefined || reply.kind === "failed") return;
+  if (trip.walk.stopped === undefined && reply.entry === undefined) counts.misses++;
+}
+
+/** The clock takes in what it sees; a stamp from the far future is served, but moves nothing and is reported. */
+function observe(state: ChainState, layer: number, key: string, version: Version): void {
+  if (state.clock.observe(version)) return;
+  const name = state.layers[layer]?.name ?? "";
+  const message = `version ${version} lies more than ${state.skewMaxMs} ms in the future: a clock was wrong`;
+  state.report({ kind: "future-version", layer: name, key, message });
+}
+
+interface Fill extends Copy {
+  readonly flight: Flight;
+}
+
+/** Answers the readers of walks that are over, then fills layers and drops ghosts in the background. */
+function finish(state: ChainState, trips: readonly Trip[]): void {
+  const now = state.runtime.now();
+  const fills = new Map<number, Fill[]>();
+  for (const trip of trips) {
+    const { flight, walk } = trip;
+    const outcome = conclude(walk, now);
+    state.flights.end(flight);
+    if (!flight.overtaken) collectFills(outcome, flight, fills);
+    settle(state, trip, outcome, now);
+  }
+  for (const [layer, items] of fills) fill(state, layer, items, now);
+}
+
+function settle(state: ChainState, { flight, walk, from }: Trip, outcome: Outcome, now: number): void {
+  switch (outcome.kind) {
+    case "entry": {
+      const { copy, layer, stale, complete } = outcome;
+      const counts = state.calls[layer]?.counts;
+      if (counts !== undefined) counts.hits++;
+      if (!stale) state.floors.raise(copy.entry, now);
+      if (!flight.overtaken) dropGhosts(state, walk.key, outcome.ghosts);
+      if (outcome.refresh) refresh(state, walk.key, layer);
+      const name = from[layer] ?? state.layers[layer]?.name ?? state.name;
+      return flight.resolve({ entry: copy.entry, asOf: copy.asOf, complete, stale, from: name });
+    }
+    case "none": {
+      if (!flight.overtaken) {
+        dropGhosts(state, walk.key, outcome.ghosts);
+        if (outcome.remember) state.negatives.add(walk.key, outcome.asOf);
+      }
+      const name = state.layers.at(-1)?.name ?? state.name;
+      return flight.resolve({ entry: undefined, asOf: outcome.asOf, complete: true, stale: false, from: name });
+    }
+    case "unavailable": {
+      const details = { store: state.name, operation: "read", key: walk.key, cure: "try again" };
+      return flight.reject(new SyncError("UNAVAILABLE", outcome.reason, details));
+    }
+  }
+}
+
+function collectFills(outcome: Outcome, flight: Flight, fills: Map<number, Fill[]>): void {
+  if (outcome.kind !== "entry") return;
+  for (const layer of outcome.fill) {
+    const items = fills.get(layer);
+    const item = { ...outcome.copy, flight };
+    if (items === undefined) fills.set(layer, [item]);
+    else items.push(item);
+  }
+}
+
+/** Puts copies into a layer that a walk passed. Failing is reported and harms nobody: the next walk tries again. */
+function fill(state: ChainState, index: number, items: readonly Fill[], now: number): void {
+  const layer = state.layers[index];
+  const calls = state.calls[index];
+  if (layer === undefined || calls === undefined || layer.readonly) return;
+  const writes: Write[] = [];
+  for (const { entry, asOf, flight } of items) {
+    // A copy that is already old on arrival would only be in the way of a newer one.
+    if (flight.overtaken || (layer.role === "cache" && now - asOf > layer.ttlMs)) continue;
+    writes.push({ entry: fits(entry.value, layer.valueBytesMax) ? entry : stubOf(entry), asOf });
+  }
+  const { batchMax } = layer.store.supports;
+  for (let at = 0; at < writes.length; at += batchMax) {
+    const batch = writes.slice(at, at + batchMax);
+    const filled = calls
+      .call("fill", (call) => layer.store.write(batch, call))
+      .then((results) => {
+        const error = results.find((result) => result.status === "failed")?.error;
+        if (error !== undefined) throw error;
+        calls.counts.fills += batch.length;
+      })
+      .catch((error: unknown) => {
+        state.report({ kind: "fill-failed", layer: layer.name, message: messageOf(error) });
+      });
+    state.background.add(filled);
+  }
+}
+
+export function fits(value: Uint8Array | null, valueBytesMax: number): boolean {
+  return value === null || value.length <= valueBytesMax;
+}
+
+function dropGhosts(state: ChainState, key: string, ghosts: readonly Ghost[]): void {
+  for (const { layer, version } of ghosts) {
+    const calls = state.calls[layer];
+    if (calls === undefined || calls.layer.readonly) continue;
+    const { name, store } = calls.layer;
+    const forget = (call: CallOptions) => store.forget([{ key, version, reason: "ghost" }], call);
+    const forgotten = calls.call("forget", forget).catch((error: unknown) => {
+      state.report({ kind: "fill-failed", layer: name, key, message: messageOf(error) });
+    });
+    state.background.add(forgotten);
+  }
+}
+
+/** Fetches a fresh copy of a key whose old one was answered. At most one walk of the key does so at a time. */
+function refresh(state: ChainState, key: string, layer: number): void {
+  if (state.flights.joinable(key) !== undefined) return;
+  const flight = state.flights.begin(key);
+  const ms = state.layers[layer]?.ttlMs ?? 0;
+  start(state, [flight], { kind: "maxAge", ms }, undefined);
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,109 @@
+import type { Runtime } from "../runtime.ts";
+import type { SlotStore } from "../slot.ts";
+import { isSlotStore } from "../slot.ts";
+import type { VersionClock } from "../version.ts";
+import { layerCalls } from "./call.ts";
+import type { LayerCalls } from "./call.ts";
+import type { Report } from "./chain.ts";
+import { floors } from "./floors.ts";
+import type { Floors } from "./floors.ts";
+import { flights } from "./flight.ts";
+import type { Flights } from "./flight.ts";
+import { lateWrites } from "./late.ts";
+import type { LateWrites } from "./late.ts";
+import { isFor } from "./layer.ts";
+import type { Layer } from "./layer.ts";
+import { negatives } from "./negative.ts";
+import type { Negatives } from "./negative.ts";
+import type { WalkPlan } from "./walk.ts";
+
+/** What the parts of one chain share. */
+export interface ChainState {
+  readonly name: string;
+  readonly runtime: Runtime;
+  readonly clock: VersionClock;
+  readonly skewMaxMs: number;
+  readonly layers: readonly Layer[];
+  readonly calls: readonly LayerCalls[];
+  readonly plan: WalkPlan;
+  /** The layer that takes every write first: the authority, or the deepest `store` that takes writes. -1: none. */
+  readonly first: number;
+  /** The layer that decides conditional writes; -1: none can. */
+  readonly authority: number;
+  /** Layers that the chain looks at without a promise; undefined for the others. */
+  readonly slots: readonly (SlotStore | undefined)[];
+  readonly floors: Floors;
+  readonly negatives: Negatives;
+  readonly flights: Flights;
+  readonly late: LateWrites;
+  readonly report: (report: Report) => void;
+  /** Work that outlives the call that began it (fills, late layers of a write). `close` waits for it. */
+  readonly background: Background;
+}
+
+export interface Background {
+  add(work: Promise<unknown>): void;
+  /** Resolves when all work added so far has ended. */
+  settled(): Promise<void>;
+}
+
+/** Floors are kept for at most so many keys; see floors.ts for what happens beyond. */
+const FLOORS_MAX = 100_000;
+const NEGATIVES_MAX = 100_000;
+const LATE_WRITES_MAX = 10_000;
+
+export interface StateOptions {
+  readonly name: string;
+  readonly runtime: Runtime;
+  readonly clock: VersionClock;
+  readonly skewMaxMs: number;
+  readonly negativeTtlMs: number;
+  readonly layers: readonly Layer[];
+  readonly authority: number;
+  readonly first: number;
+  readonly report: (report: Report) => void;
+}
+
+export function chainState(options: StateOptions): ChainState {
+  const { layers, runtime, report, authority } = options;
+  const last = layers.length - 1;
+  const longestTtlMs = Math.max(...layers.slice(0, last).map((layer) => layer.ttlMs), options.negativeTtlMs);
+  return {
+    ...options,
+    calls: layers.map((layer) => layerCalls(layer, runtime, report)),
+    plan: {
+      layers: layers.map((layer) => ({ ...layer, asOf: layer.store.supports.asOf })),
+      authority: authority === -1 ? last : authority,
+      forgetful: layers[last]?.store.supports.durable === false,
+    },
+    slots: layers.map(({ store }) => (isSlotStore(store) ? store : undefined)),
+    floors: floors(longestTtlMs + options.skewMaxMs, FLOORS_MAX),
+    negatives: negatives(options.negativeTtlMs, NEGATIVES_MAX),
+    flights: flights(),
+    late: lateWrites(LATE_WRITES_MAX),
+    background: background(),
+  };
+}
+
+/** The layers that hold a key, in order. */
+export function routeOf(state: ChainState, key: string): number[] {
+  const route: number[] = [];
+  for (const [index, { prefixes }] of state.layers.entries()) {
+    if (isFor(prefixes, key)) route.push(index);
+  }
+  return route;
+}
+
+function background(): Background {
+  const works = new Set<Promise<unknown>>();
+  return {
+    add(work) {
+      const forget = () => void works.delete(tracked);
+      const tracked: Promise<void> = work.then(forget, forget);
+      works.add(tracked);
+    },
+    async settled() {
+      await Promise.allSettled(works);
+    },
+  };
+}

@@ -1,0 +1,381 @@
+/**
+ * The walk of one read, as decisions over values. The shell (read.ts) asks the layer that {@link nextLayer} names,
+ * tells {@link advance} what it heard, and does what {@link conclude} says. No clock, no store, no promise in here.
+ *
+ * The rules are those of docs/consistency.md; the letters in the comments are their names there.
+ */
+import { compareEntries, isDead, isExpired, merge } from "../entry.ts";
+import type { Copy, Entry } from "../entry.ts";
+import { VERSION_ZERO } from "../version.ts";
+import type { Version } from "../version.ts";
+import type { Role } from "./layer.ts";
+
+/** What the walk has to know about a layer. */
+export interface WalkLayer {
+  readonly name: string;
+  readonly role: Role;
+  readonly ttlMs: number;
+  readonly graceMs: number;
+  readonly jitter: number;
+  /** See `Supports.asOf`. A "stored" asOf says nothing of the last layer, which is the truth itself. */
+  readonly asOf: "stored" | "known";
+  readonly staleWhileRefresh: boolean;
+}
+
+/** What all walks of a chain have in common. */
+export interface WalkPlan {
+  readonly layers: readonly WalkLayer[];
+  /** The index of the layer that `authority` reads ask; -1 when there is none. */
+  readonly authority: number;
+  /** The last layer may lose what it was given (it is not durable): then absence there is no alarm. */
+  readonly forgetful: boolean;
+}
+
+export type Freshness =
+  { readonly kind: "cached" } | { readonly kind: "maxAge"; readonly ms: number } | { readonly kind: "authority" };
+
+/** The lowest version that may still be answered for a key: what this process wrote, answered, or was told of. */
+export interface Floor {
+  readonly version: Version;
+  /** Whether that version gave no value. */
+  readonly dead: boolean;
+}
+
+/** What a layer said when it was asked. */
+export type Reply =
+  | {
+      readonly kind: "answer";
+      readonly entry: Entry | undefined;
+      readonly asOf: number;
+      readonly complete: boolean;
+      readonly stale: boolean;
+    }
+  | { readonly kind: "failed" };
+
+interface Seen extends Copy {
+  readonly layer: number;
+}
+
+/** A walk under way. Never changed in place. */
+export interface Walk {
+  readonly plan: WalkPlan;
+  readonly key: string;
+  readonly freshness: Freshness;
+  /** Unix ms at which the asking began: no answer can be known to be newer than this. */
+  readonly startedAt: number;
+  /** Copies with an asOf up to this are suspect: a gap in a watch, or floors that were forgotten. */
+  readonly suspectUntil: number;
+  readonly floor: Floor | undefined;
+  readonly atLeast: Version;
+  /** The layers that are for this key, in order. */
+  readonly route: readonly number[];
+  /** How far along the route the walk is. */
+  readonly step: number;
+  /** The highest version met, in any form. Nothing below it stops the walk, is answered as fresh, or is filled. */
+  readonly top: Version;
+  readonly seen: readonly Seen[];
+  /** A layer was skipped or failed; it was a `store`, or a chain that could not ask one of its own. */
+  readonly failed: boolean;
+  readonly silent: boolean;
+  /** When the last layer's answer was known to be true; undefined while it has not answered completely. */
+  readonly lastAsOf: number | undefined;
+  /** The layer whose copy ended the walk, and whether it is old and being refreshed. */
+  readonly stopped: { readonly layer: number; readonly refresh: boolean } | undefined;
+}
+
+export interface Ghost {
+  readonly layer: number;
+  readonly version: Version;
+}
+
+export type Outcome =
+  | {
+      readonly kind: "entry";
+      readonly copy: Copy;
+      /** Index of the layer that the answer came from. */
+      readonly layer: number;
+      readonly stale: boolean;
+      readonly complete: boolean;
+      /** Layers that shall get this copy. */
+      readonly fill: readonly number[];
+      readonly ghosts: readonly Ghost[];
+      /** A fresh copy should be fetched though an old one is answered. */
+      readonly refresh: boolean;
+    }
+  | {
+      readonly kind: "none";
+      readonly asOf: number;
+      /** Whether the absence may be remembered. */
+      readonly remember: boolean;
+      readonly ghosts: readonly Ghost[];
+    }
+  | { readonly kind: "unavailable"; readonly reason: string };
+
+export interface WalkStart {
+  readonly plan: WalkPlan;
+  readonly key: string;
+  readonly route: readonly number[];
+  readonly freshness: Freshness;
+  readonly startedAt: number;
+  readonly suspectUntil?: number;
+  readonly floor?: Floor | undefined;
+  readonly atLeast?: Version | undefined;
+}
+
+export function begin(start: WalkStart): Walk {
+  const { plan, key, freshness, startedAt, suspectUntil = 0, floor, atLeast = VERSION_ZERO, route } = start;
+  const top = floor !== undefined && floor.version > atLeast ? floor.version : atLeast;
+  // An authority read asks nobody in front of the authority; what this process knows of them is in the floor.
+  const step = freshness.kind === "authority" ? route.findIndex((layer) => layer >= plan.authority) : 0;
+  return {
+    plan,
+    key,
+    freshness,
+    startedAt,
+    suspectUntil,
+    floor,
+    atLeast,
+    route,
+    step: step === -1 ? route.length : step,
+    top,
+    seen: [],
+    failed: false,
+    silent: false,
+    lastAsOf: undefined,
+    stopped: undefined,
+  };
+}
+
+/** The layer to ask next; undefined when the walk is over. */
+export function nextLayer(walk: Walk): number | undefined {
+  return walk.stopped === undefined ? walk.route[walk.step] : undefined;
+}
+
+/** The walk after its next layer replied. `now` is the time of the reply, Unix ms. */
+export function advance(walk: Walk, reply: Reply, now: number): Walk {
+  const index = walk.route[walk.step];
+  if (index === undefined) return walk;
+  const layer = layerAt(walk, index);
+  const step = walk.step + 1;
+  if (reply.kind === "failed") {
+    return { ...walk, step, failed: true, silent: walk.silent || layer.role === "store" };
+  }
+  const reliable = reply.complete && !reply.stale;
+  const failed = walk.failed || !reliable;
+  const silent = walk.silent || !reliable;
+  const isLast = index === walk.plan.layers.length - 1;
+  const isTruth = isLast && layer.asOf === "stored";
+  const lastAsOf = isLast && reliable ? (isTruth ? walk.startedAt : knownAsOf(walk, reply.asOf, now)) : walk.lastAsOf;
+  if (reply.entry === undefined) return { ...walk, step, failed, silent, lastAsOf };
+
+  const { entry } = reply;
+  const asOf = isTruth ? walk.startedAt : knownAsOf(walk, reply.asOf, now);
+  const copy: Seen = { layer: index, entry, asOf };
+  const top = entry.version > walk.top ? entry.version : walk.top;
+  const seen = [...walk.seen, copy];
+  const went: Walk = { ...walk, step, top, seen, failed, silent, lastAsOf };
+  if (isLiveStub(entry, now)) return went;
+  // FLOOR: an older copy never ends a walk that has met a newer one.
+  if (entry.version < top || !reliable) return went;
+  if (isFresh(went, copy)) return { ...went, stopped: { layer: index, refresh: false } };
+  if (maySend(went, copy, now)) return { ...went, stopped: { layer: index, refresh: true } };
+  return went;
+}
+
+/** What the caller gets, and what is to be done about the copies that were met. */
+export function conclude(walk: Walk, now: number): Outcome {
+  return walk.stopped === undefined ? concludeAtEnd(walk, now) : concludeAtLayer(walk, walk.stopped, now);
+}
+
+function concludeAtLayer(walk: Walk, stopped: NonNullable<Walk["stopped"]>, now: number): Outcome {
+  const copy = bestOf(walk.seen, now);
+  if (copy === undefined) return unavailable("internal: a walk stopped without a copy");
+  const layer = layerAt(walk, stopped.layer);
+  // SILENT: below a store that did not answer, nobody knows what it would have said. A cache's copy is as good as ever.
+  const stale = stopped.refresh || (walk.silent && layer.role === "store");
+  if (stale && isDead(copy.entry, now)) return unavailable("a store that may know a value did not answer");
+  if (stale && walk.freshness.kind === "authority") return unavailable("the authority did not answer");
+  return {
+    kind: "entry",
+    copy,
+    layer: stopped.layer,
+    stale,
+    complete: !walk.silent,
+    fill: stale ? [] : layersToFill(walk, copy, stopped.layer),
+    ghosts: [],
+    refresh: stopped.refresh,
+  };
+}
+
+function concludeAtEnd(walk: Walk, now: number): Outcome {
+  const complete = walk.lastAsOf !== undefined && !walk.silent;
+  const truth = complete ? withoutGhosts(walk, now) : undefined;
+  const best = truth === undefined ? bestOf(walk.seen, now) : truth.best;
+  const top = truth?.top ?? walk.top;
+  const ghosts = truth?.ghosts ?? [];
+  return best === undefined
+    ? concludeAbsent(walk, top, complete, ghosts, now)
+    : concludeFound(walk, best, top, complete, ghosts, now);
+}
+
+/**
+ * GHOST: when every store answered, what only caches hold is nobody's truth and is dropped, unless this process knows
+ * of it (its floor): then a store went back, and saying so beats guessing.
+ */
+function withoutGhosts(walk: Walk, now: number) {
+  const known = bestOf(
+    walk.seen.filter((seen) => layerAt(walk, seen.layer).role === "store"),
+    now,
+  );
+  const version = known?.entry.version ?? VERSION_ZERO;
+  if (walk.floor !== undefined && version < walk.floor.version && !walk.plan.forgetful) return undefined;
+  const ghosts = walk.seen
+    .filter((seen) => layerAt(walk, seen.layer).role === "cache" && seen.entry.version > version)
+    .map((seen) => ({ layer: seen.layer, version: seen.entry.version }));
+  return { best: known, top: version, ghosts };
+}
+
+function concludeAbsent(walk: Walk, top: Version, complete: boolean, ghosts: readonly Ghost[], now: number): Outcome {
+  // STUB: a live stub says that there is a value; not reaching it is no miss.
+  if (walk.seen.some((seen) => seen.entry.version >= top && isLiveStub(seen.entry, now))) {
+    return unavailable("a newer version is known but the layer that holds its value did not give it");
+  }
+  if (!complete && walk.silent) return unavailable("a store that may know the key did not answer");
+  // A skipped cache cannot hide a value, except one that is known to exist.
+  if (walk.failed && top > VERSION_ZERO) return unavailable("a layer that may hold the known version did not answer");
+  if (walk.floor !== undefined && !walk.floor.dead && !(complete && walk.plan.forgetful)) {
+    return unavailable("no layer gave the version that this process has written or answered");
+  }
+  const asOf = Math.min(walk.lastAsOf ?? 0, walk.startedAt);
+  const age = walk.startedAt - asOf;
+  const bound = boundMs(walk);
+  if (age > bound) return unavailable(`the source of truth was last seen ${age} ms ago, ${bound} ms is asked for`);
+  return { kind: "none", asOf, remember: walk.freshness.kind === "cached", ghosts };
+}
+
+function concludeFound(
+  walk: Walk,
+  best: Seen,
+  top: Version,
+  complete: boolean,
+  ghosts: readonly Ghost[],
+  now: number,
+): Outcome {
+  // RENEW: when every store was asked, the winner is known to be the newest as of the walk's start.
+  const asOf = complete ? Math.max(best.asOf, Math.min(walk.lastAsOf ?? 0, walk.startedAt)) : best.asOf;
+  const copy: Copy = { entry: best.entry, asOf };
+  const behind = best.entry.version < top;
+  const stale = walk.silent || behind || !complete || walk.startedAt - asOf > boundMs(walk);
+  if (stale) {
+    if (isDead(best.entry, now)) return unavailable("a store that may know a newer value did not answer");
+    if (walk.freshness.kind === "authority") return unavailable("the authority did not answer");
+    // FLOOR: this process never goes back behind what it wrote or answered.
+    if (walk.floor !== undefined && best.entry.version < walk.floor.version) {
+      return unavailable("no layer gave the version that this process has written or answered");
+    }
+    if (best.entry.version < walk.atLeast) return unavailable("no layer gave the version that the caller has seen");
+    const source = layerAt(walk, best.layer);
+    const age = walk.startedAt - best.asOf;
+    if (source.role === "cache" && age > source.ttlMs + source.graceMs) {
+      return unavailable(`the only copy is ${age} ms old, past its freshness and grace`);
+    }
+  }
+  return {
+    kind: "entry",
+    copy,
+    layer: best.layer,
+    stale,
+    complete,
+    fill: stale ? [] : layersToFill(walk, copy, best.layer),
+    ghosts,
+    refresh: false,
+  };
+}
+
+/** How old an answer may be, in milliseconds, to be fresh at the end of a walk. */
+function boundMs({ freshness, plan }: Walk): number {
+  if (freshness.kind === "authority") return 0;
+  if (freshness.kind === "maxAge") return freshness.ms;
+  return Math.max(...plan.layers.map((layer) => layer.ttlMs));
+}
+
+/** Layers above the source that lack the copy, or hold it with an older asOf. */
+function layersToFill(walk: Walk, copy: Copy, source: number): number[] {
+  const has = (layer: number) =>
+    walk.seen.some(
+      (seen) => seen.layer === layer && compareEntries(seen.entry, copy.entry) === 0 && seen.asOf >= copy.asOf,
+    );
+  return walk.route.filter((layer) => layer < source && !has(layer));
+}
+
+function isFresh(walk: Walk, copy: Seen): boolean {
+  const layer = layerAt(walk, copy.layer);
+  if (walk.freshness.kind === "authority") {
+    return layer.role === "store" && !walk.silent && copy.layer >= walk.plan.authority && isCurrent(walk, copy);
+  }
+  if (copy.asOf <= walk.suspectUntil) return false;
+  const ttlMs = jittered(walk.key, layer);
+  return walk.startedAt - copy.asOf <= (walk.freshness.kind === "maxAge" ? Math.min(walk.freshness.ms, ttlMs) : ttlMs);
+}
+
+/** The authority's own copy is current by definition; below it only what was known when the walk began is. */
+function isCurrent(walk: Walk, copy: Seen): boolean {
+  const layer = layerAt(walk, copy.layer);
+  return layer.asOf === "known" ? copy.asOf >= walk.startedAt : true;
+}
+
+/** GRACE while refreshing: a layer may answer its old value at once, marked, when it was told to. */
+function maySend(walk: Walk, copy: Seen, now: number): boolean {
+  const layer = layerAt(walk, copy.layer);
+  return (
+    layer.staleWhileRefresh &&
+    walk.freshness.kind === "cached" &&
+    copy.asOf > walk.suspectUntil &&
+    !isDead(copy.entry, now) &&
+    walk.startedAt - copy.asOf <= layer.ttlMs + layer.graceMs
+  );
+}
+
+/**
+ * A layer's freshness for one key, shortened by a share that depends on the key, so that copies filled together do not
+ * all end together. The same key always gets the same share: a copy does not flicker between fresh and old.
+ */
+export function jittered(key: string, layer: Pick<WalkLayer, "ttlMs" | "jitter">): number {
+  if (layer.jitter === 0) return layer.ttlMs;
+  let hash = 0x811c9dc5; // FNV-1a
+  for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
+  return layer.ttlMs * (1 - layer.jitter * ((hash >>> 0) / 2 ** 32));
+}
+
+/** An asOf that the walk can use: never after the walk began; 0, of unknown age, if it lies in the future. */
+function knownAsOf(walk: Walk, asOf: number, now: number): number {
+  return asOf > now ? 0 : Math.min(asOf, walk.startedAt);
+}
+
+function isLiveStub(entry: Entry, now: number): boolean {
+  return entry.state === "stub" && !isExpired(entry, now);
+}
+
+/**
+ * The winner among copies that say something about the value; live stubs only speak through the walk's top. Of layers
+ * that hold the same, the deepest counts as the source, so that those above are renewed.
+ */
+function bestOf(copies: readonly Seen[], now: number): Seen | undefined {
+  let best: Seen | undefined;
+  for (const copy of copies) {
+    if (isLiveStub(copy.entry, now)) continue;
+    if (best === undefined) best = copy;
+    else best = { ...merge(best, copy), layer: compareEntries(best.entry, copy.entry) > 0 ? best.layer : copy.layer };
+  }
+  return best;
+}
+
+function layerAt(walk: Walk, index: number): WalkLayer {
+  const layer = walk.plan.layers[index];
+  if (layer === undefined) throw new RangeError(`no layer ${index}`);
+  return layer;
+}
+
+function unavailable(reason: string): Outcome {
+  return { kind: "unavailable", reason };
+}

@@ -1,0 +1,141 @@
+import type { Change, Range, WatchOptions } from "../store.ts";
+import { aborted } from "../store.ts";
+import { VERSION_ZERO } from "../version.ts";
+import type { Version } from "../version.ts";
+import type { LayerCalls } from "./call.ts";
+import { channel } from "./channel.ts";
+import { listMerged } from "./list.ts";
+import type { ChainState } from "./state.ts";
+
+type Told = Extract<Change, { kind: "change" }>;
+
+/** Where a watcher of a chain stands: a cursor per watched layer, and how far the first listing got. */
+interface Position {
+  readonly cursors: Readonly<Record<string, string>>;
+  /** The last key told of the first listing, "" before the first; null when it is finished or was not wanted. */
+  readonly listedTo: string | null;
+}
+
+/**
+ * What changed in any `store` layer. A version is told once although it arrives in several layers, and an older one
+ * that arrives after a newer is not told. Cursors are taken before the first listing, so that nothing falls between.
+ */
+export async function* watchMerged(
+  state: ChainState,
+  range: Range,
+  options: WatchOptions,
+  closing: AbortSignal,
+): AsyncIterable<Change> {
+  const sources = state.calls.filter(({ layer }) => layer.role === "store");
+  const position = startOf(sources, options);
+  if (position === undefined) {
+    yield { kind: "relist", reason: "the cursor is not one of this chain" };
+    return;
+  }
+  const controller = new AbortController();
+  const stop = () => controller.abort();
+  closing.addEventListener("abort", stop, { once: true });
+  options.signal?.addEventListener("abort", stop, { once: true });
+  try {
+    if (options.signal?.aborted === true) throw aborted(options.signal, state.name, "watch");
+    yield* merged(state, sources, range, { ...options, signal: controller.signal }, position);
+  } catch (error) {
+    if (!closing.aborted) throw error;
+  } finally {
+    controller.abort();
+    closing.removeEventListener("abort", stop);
+    options.signal?.removeEventListener("abort", stop);
+  }
+}
+
+async function* merged(
+  state: ChainState,
+  sources: readonly LayerCalls[],
+  range: Range,
+  options: WatchOptions,
+  start: Position,
+): AsyncIterable<Change> {
+  const cursors: Record<string, string> = { ...start.cursors };
+  const here = (listedTo: string | null) => JSON.stringify({ cursors, listedTo } satisfies Position);
+  const isNews = newsFilter();
+  const events = channel<{ readonly name: string; readonly change: Change }>();
+  for (const { layer } of sources) {
+    const cursor = start.cursors[layer.name];
+    events.follow(named(layer.name, layer.store.watch(range, { ...options, cursor, initial: false })));
+  }
+  const early: Told[] = [];
+  const waiting = new Set(sources.map(({ layer }) => layer.name));
+  while (waiting.size > 0) {
+    const event = await events.next();
+    if (event === undefined) return;
+    const { name, change } = event;
+    if (change.kind === "relist") return yield change;
+    cursors[name] = change.cursor;
+    if (change.kind === "current") waiting.delete(name);
+    else if (isNews(change)) early.push(change);
+  }
+  if (start.listedTo !== null) {
+    const after = start.listedTo === "" ? undefined : start.listedTo;
+    for await (const item of listMerged(state, range, { after, detail: "entries", signal: options.signal })) {
+      if (item.kind === "partial") throw item.error;
+      const change: Told = { kind: "change", key: item.key, head: item.head, cursor: here(item.key) };
+      if (isNews(change)) yield change;
+    }
+  }
+  for (const change of early) yield { ...change, cursor: here(null) };
+  yield { kind: "current", cursor: here(null) };
+  for (;;) {
+    const event = await events.next();
+    if (event === undefined) return;
+    const { name, change } = event;
+    if (change.kind === "relist") return yield change;
+    cursors[name] = change.cursor;
+    if (change.kind === "change" && isNews(change)) yield { ...change, cursor: here(null) };
+  }
+}
+
+async function* named(name: string, changes: AsyncIterable<Change>) {
+  for await (const change of changes) yield { name, change };
+}
+
+/** Where to begin; undefined for a cursor that this chain, with these layers, did not give out. */
+function startOf(sources: readonly LayerCalls[], { cursor, initial }: WatchOptions): Position | undefined {
+  if (cursor === undefined) return { cursors: {}, listedTo: initial === false ? null : "" };
+  const names = sources.map(({ layer }) => layer.name);
+  try {
+    const parsed: unknown = JSON.parse(cursor);
+    if (!isPosition(parsed)) return undefined;
+    return names.every((name) => Object.hasOwn(parsed.cursors, name)) ? parsed : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isPosition(parsed: unknown): parsed is Position {
+  if (typeof parsed !== "object" || parsed === null || !("cursors" in parsed) || !("listedTo" in parsed)) return false;
+  const { cursors, listedTo } = parsed;
+  if (listedTo !== null && typeof listedTo !== "string") return false;
+  if (typeof cursors !== "object" || cursors === null) return false;
+  return Object.values(cursors).every((cursor) => typeof cursor === "string");
+}
+
+/** How many keys' last told versions are remembered to tell each version once. Forgetting one repeats it at worst. */
+const TOLD_MAX = 10_000;
+
+function newsFilter(): (change: Told) => boolean {
+  const told = new Map<string, Version>();
+  return ({ key, head }) => {
+    const version = head?.version ?? VERSION_ZERO;
+    const before = told.get(key);
+    if (before !== undefined && head !== null && before >= version) return false;
+    told.delete(key);
+    told.set(key, version);
+    if (told.size > TOLD_MAX) {
+      for (const oldest of told.keys()) {
+        told.delete(oldest);
+        break;
+      }
+    }
+    return true;
+  };
+}

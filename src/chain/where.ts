@@ -1,0 +1,33 @@
+import { asSyncError } from "../error.ts";
+import { checkCall } from "../store.ts";
+import type { CallOptions } from "../store.ts";
+import { forCaller } from "./caller.ts";
+import type { WhereAnswer } from "./chain.ts";
+import type { LayerCalls } from "./call.ts";
+import { isFor } from "./layer.ts";
+import type { ChainState } from "./state.ts";
+
+/** What each layer holds of a key. A layer that fails is an answer too. */
+export async function whereIs(
+  state: ChainState,
+  key: string,
+  options: CallOptions | undefined,
+): Promise<readonly WhereAnswer[]> {
+  checkCall(state.runtime, options, state.name, "where");
+  const all = Promise.all(state.calls.map((calls) => whereInLayer(state, calls, key)));
+  return forCaller(all, options, state.runtime, state.name, "where");
+}
+
+async function whereInLayer(state: ChainState, { layer, call }: LayerCalls, key: string): Promise<WhereAnswer> {
+  const { name, role, store } = layer;
+  if (!isFor(layer.prefixes, key)) return { layer: name, role, state: "excluded" };
+  try {
+    const [answer] = await call("where", (options) => store.read([key], options));
+    const ageMs = Math.max(0, state.runtime.now() - (answer?.asOf ?? 0));
+    if (answer?.entry === undefined) return { layer: name, role, state: "absent", ageMs };
+    const { value: _, ...head } = answer.entry;
+    return { layer: name, role, state: "has", head, version: head.version, ageMs };
+  } catch (error) {
+    return { layer: name, role, state: "failed", error: asSyncError(error, { store: name, operation: "where" }) };
+  }
+}
