@@ -1,0 +1,74 @@
+import { layer } from "../chain/layer.ts";
+import type { LayerOptions, LayerSpec, Role } from "../chain/layer.ts";
+import { schemeOf } from "./schemes.ts";
+import type { OpenContext, Opened, Schemes } from "./schemes.ts";
+import { parseUrl, readOptions } from "./url.ts";
+import type { StoreUrl } from "./url.ts";
+import type { OptionKind, OptionValue } from "./values.ts";
+
+/** The options that a URL may give of every layer. */
+const LAYER_OPTIONS: Readonly<Record<string, OptionKind>> = {
+  name: "text",
+  role: ["cache", "store"],
+  ttl: "duration",
+  jitter: "share",
+  grace: "duration",
+  staleWhileRefresh: "flag",
+  valueBytesMax: "size",
+  onWrite: ["update", "invalidate"],
+  prefix: "texts",
+  readonly: "flag",
+  watch: "flag",
+  watchInterval: "duration",
+  deadline: "duration",
+  breakerFailures: "count",
+  breakerPause: "duration",
+};
+
+/** A layer's URL with every option read, before anything is opened. */
+export interface LayerPlan {
+  readonly url: StoreUrl;
+  readonly durable: boolean;
+  open(context: OpenContext): Promise<Opened & { readonly spec: LayerSpec }>;
+}
+
+/**
+ * @param last The last layer of a chain is a store, whatever its scheme is elsewhere.
+ * @throws SyncError INVALID: everything that can be said without opening a store is said here.
+ */
+export function planLayer(text: string, schemes: Schemes, last: boolean): LayerPlan {
+  const url = parseUrl(text);
+  const scheme = schemeOf(schemes, url);
+  const values = readOptions(url, { ...LAYER_OPTIONS, ...scheme.options });
+  const options = layerOptions(values, scheme.role, last);
+  return {
+    url,
+    durable: scheme.durable,
+    async open(context) {
+      const opened = await scheme.open(url, values, context);
+      return { ...opened, spec: layer(opened.store, options) };
+    },
+  };
+}
+
+function layerOptions(values: ReadonlyMap<string, OptionValue>, role: Role, last: boolean): LayerOptions {
+  const given: Partial<Record<keyof LayerOptions, OptionValue | undefined>> = {
+    name: values.get("name"),
+    role: values.get("role") ?? (last ? undefined : role),
+    ttlMs: values.get("ttl"),
+    jitter: values.get("jitter"),
+    graceMs: values.get("grace"),
+    staleWhileRefresh: values.get("staleWhileRefresh"),
+    valueBytesMax: values.get("valueBytesMax"),
+    onWrite: values.get("onWrite"),
+    prefixes: values.get("prefix"),
+    readonly: values.get("readonly"),
+    watch: values.get("watch"),
+    watchIntervalMs: values.get("watchInterval"),
+    deadlineMs: values.get("deadline"),
+    breakerFailures: values.get("breakerFailures"),
+    breakerMs: values.get("breakerPause"),
+  };
+  // What is not said is left out, so that the layer's own default holds.
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as LayerOptions;
+}

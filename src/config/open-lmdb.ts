@@ -1,0 +1,29 @@
+import { resolve } from "node:path";
+import { SyncError } from "../error.ts";
+import { lmdb } from "../stores/lmdb.ts";
+import { rememberMissing } from "./folders.ts";
+import type { OpenContext, Opened } from "./schemes.ts";
+import type { StoreUrl } from "./url.ts";
+import type { OptionValue } from "./values.ts";
+
+/** What a database leaves in its folder. */
+const FILES = ["data.mdb", "lock.mdb"];
+
+export async function openLmdb(
+  url: StoreUrl,
+  _values: ReadonlyMap<string, OptionValue>,
+  { runtime, base }: OpenContext,
+): Promise<Opened> {
+  if (url.place === "") {
+    const cure = "name a folder, as in lmdb:./.sync/cache";
+    throw new SyncError("INVALID", `${url.text}: no folder is named`, { cure });
+  }
+  const folder = resolve(base, url.place);
+  const undo = await rememberMissing(folder, FILES);
+  try {
+    return { store: await lmdb(folder, { runtime }), undo };
+  } catch (error) {
+    await undo();
+    throw error;
+  }
+}

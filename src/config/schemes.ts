@@ -1,0 +1,104 @@
+import type { Role } from "../chain/layer.ts";
+import { SyncError } from "../error.ts";
+import type { Runtime } from "../runtime.ts";
+import type { Store } from "../store.ts";
+import type { VersionClock } from "../version.ts";
+import { nearest } from "./nearest.ts";
+import type { StoreUrl } from "./url.ts";
+import type { OptionKind, OptionValue } from "./values.ts";
+
+/** What opens the URLs of one scheme. Its code is imported when the first such URL is opened. */
+export interface Scheme {
+  /** Without the colon. */
+  readonly name: string;
+  /** One URL, for messages. */
+  readonly example: string;
+  /** The layer's role when the URL does not say; the last layer of a chain is a store always. */
+  readonly role: Role;
+  /** Its data outlives the process: a chain with such a layer keeps the bound of its clock in a file. */
+  readonly durable: boolean;
+  /** The store's own options; those that every layer takes (`ttl`, `role`, …) come on top. */
+  readonly options: Readonly<Record<string, OptionKind>>;
+  /** @throws SyncError; nothing it created is left behind then. */
+  open(url: StoreUrl, values: ReadonlyMap<string, OptionValue>, context: OpenContext): Promise<Opened>;
+}
+
+export interface OpenContext {
+  readonly runtime: Runtime;
+  readonly clock: VersionClock;
+  /** The folder that relative paths are relative to. */
+  readonly base: string;
+}
+
+export interface Opened {
+  readonly store: Store;
+  /** Takes back what opening created, after `close`: a later layer could not be opened. */
+  undo?(): Promise<void>;
+}
+
+/** The schemes by name. */
+export type Schemes = ReadonlyMap<string, Scheme>;
+
+/** Those that are built in, and one's own: `open(urls, { schemes: schemesWith(mine) })`. */
+export function schemesWith(...more: readonly Scheme[]): Schemes {
+  return new Map([...BUILT_IN, ...more].map((scheme) => [scheme.name, scheme]));
+}
+
+/** @throws SyncError INVALID, naming the known ones. */
+export function schemeOf(schemes: Schemes, url: StoreUrl): Scheme {
+  const scheme = schemes.get(url.scheme);
+  if (scheme !== undefined) return scheme;
+  const known = [...schemes.keys()];
+  const guess = nearest(url.scheme, known);
+  throw new SyncError("INVALID", `${url.text}: there is no store of scheme ${url.scheme}:`, {
+    cure: `${guess === undefined ? "" : `do you mean ${guess}:? `}known are ${known.map((name) => `${name}:`).join(" ")}`,
+  });
+}
+
+const MEMORY: Scheme = {
+  name: "memory",
+  example: "memory:?bytesMax=64mb",
+  role: "cache",
+  durable: false,
+  options: { bytesMax: "size", entriesMax: "count", expiredKeep: "duration" },
+  async open(url, values, { runtime }) {
+    if (url.place !== "") {
+      const cure = `write ${MEMORY.example}`;
+      throw new SyncError("INVALID", `${url.text}: memory has no place`, { cure });
+    }
+    const { memory } = await import("../stores/memory.ts");
+    const store = memory({
+      runtime,
+      bytesMax: values.get("bytesMax") as number | undefined,
+      entriesMax: values.get("entriesMax") as number | undefined,
+      expiredKeepMs: values.get("expiredKeep") as number | undefined,
+    });
+    return { store };
+  },
+};
+
+const LMDB: Scheme = {
+  name: "lmdb",
+  example: "lmdb:./.sync/cache",
+  role: "cache",
+  durable: true,
+  options: { mapSizeMax: "size" },
+  async open(url, values, context) {
+    const { openLmdb } = await import("./open-lmdb.ts");
+    return openLmdb(url, values, context);
+  },
+};
+
+const GIT: Scheme = {
+  name: "git",
+  example: "git:./truth.git#main:data",
+  role: "store",
+  durable: true,
+  options: {},
+  async open(url, values, context) {
+    const { openGit } = await import("./open-git.ts");
+    return openGit(url, values, context);
+  },
+};
+
+const BUILT_IN = [MEMORY, LMDB, GIT];

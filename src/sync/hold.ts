@@ -1,0 +1,49 @@
+import type { Chain } from "../chain/chain.ts";
+import type { Entry } from "../entry.ts";
+import { isSlotStore } from "../slot.ts";
+import type { Slot, SlotStore } from "../slot.ts";
+import { Kept, decodeThrough } from "./lens.ts";
+import type { Lens } from "./lens.ts";
+
+/** What entries decode to, kept for as long as memory holds them. */
+export interface Hold {
+  /** What a slot's value decodes to: kept with the slot, or decoded now and kept from now on. */
+  ofSlot(slot: Slot, lens: Lens): Kept | Promise<Kept>;
+  /** What an answer of the layer `from` decodes to. Readers who share one walk share one decoding. */
+  ofAnswer(entry: Entry, from: string, lens: Lens): Kept | Promise<Kept>;
+}
+
+export function hold(chain: Chain): Hold {
+  const first = chain.layers[0]?.store;
+  const memory: SlotStore | undefined = first !== undefined && isSlotStore(first) ? first : undefined;
+  // What walks under way answered. Memory holds copies of its own, so these live only as long as somebody has the answer.
+  const answers = new WeakMap<Entry, Kept>();
+
+  const keep = (slot: Slot, kept: Kept) => {
+    if (kept.sharing !== "none") memory?.keep(slot, kept, kept.bytes);
+    return kept;
+  };
+
+  const ofSlot = (slot: Slot, lens: Lens) => {
+    const held = slot.decoded;
+    if (held instanceof Kept && held.lens === lens) return held;
+    const made = decodeThrough(lens, slot.entry);
+    return made instanceof Promise ? made.then((kept) => keep(slot, kept)) : keep(slot, made);
+  };
+
+  return {
+    ofSlot,
+    ofAnswer(entry, from, lens) {
+      if (from === memory?.name) {
+        const slot = memory.look(entry.key);
+        if (slot?.entry === entry) return ofSlot(slot, lens);
+      }
+      const held = answers.get(entry);
+      if (held?.lens === lens) return held;
+      const kept = decodeThrough(lens, entry);
+      // "none" is one caller's alone.
+      if (!(kept instanceof Promise) && kept.sharing !== "none") answers.set(entry, kept);
+      return kept;
+    },
+  };
+}

@@ -1,0 +1,68 @@
+import { checkKey, isDead } from "../entry.ts";
+import type { Entry } from "../entry.ts";
+import { SyncError } from "../error.ts";
+import type { Answer, ReadOptions } from "../store.ts";
+import { readOptions } from "./call.ts";
+import type { Engine } from "./engine.ts";
+import type { Lens } from "./lens.ts";
+import type { Found, GetOptions } from "./types.ts";
+
+/** An answer that has a value now. */
+export interface Live extends Answer {
+  readonly entry: Entry;
+}
+
+/** The live answer for one key. @throws SyncError UNAVAILABLE when it is not as fresh as asked for. */
+export async function ask(engine: Engine, key: string, options: GetOptions | undefined): Promise<Live | undefined> {
+  checkKey(key);
+  const asked = readOptions(engine.runtime, options);
+  const [answer] = await engine.chain.read([key], asked);
+  return judge(engine, key, answer, asked);
+}
+
+/** The live answers for many keys, in their order. */
+export async function askMany(
+  engine: Engine,
+  keys: readonly string[],
+  options: GetOptions | undefined,
+): Promise<(Live | undefined)[]> {
+  for (const key of keys) checkKey(key);
+  const asked = readOptions(engine.runtime, options);
+  const { batchMax } = engine.chain.supports;
+  const live: (Live | undefined)[] = [];
+  for (let from = 0; from < keys.length; from += batchMax) {
+    const batch = keys.slice(from, from + batchMax);
+    const answers = await engine.chain.read(batch, asked);
+    for (const [index, key] of batch.entries()) live.push(judge(engine, key, answers[index], asked));
+  }
+  return live;
+}
+
+function judge(engine: Engine, key: string, answer: Answer | undefined, asked: ReadOptions): Live | undefined {
+  const details = { operation: "read", key };
+  if (answer === undefined) throw new SyncError("INTERNAL", "the chain gave no answer for a key", details);
+  const { entry, stale } = answer;
+  const none = entry === undefined || isDead(entry, engine.runtime.now());
+  // Below a layer that did not answer, "none" is not known, and an old answer is not what was asked for.
+  if (stale && (none || asked.authority === true || asked.maxAgeMs !== undefined)) {
+    throw new SyncError("UNAVAILABLE", "a layer that might know better did not answer", {
+      ...details,
+      cure: 'try again, or read with freshness "cached" for the last known value',
+    });
+  }
+  return none ? undefined : { ...answer, entry };
+}
+
+export async function found(engine: Engine, lens: Lens, { entry, asOf, stale, from }: Live): Promise<Found<unknown>> {
+  const kept = await engine.hold.ofAnswer(entry, from, lens);
+  const ageMs = engine.runtime.now() - asOf;
+  return {
+    value: kept.give(),
+    version: entry.version,
+    expires: entry.expires,
+    meta: entry.meta,
+    layer: from,
+    ageMs: ageMs < 0 ? undefined : ageMs,
+    stale,
+  };
+}

@@ -1,0 +1,173 @@
+import type { StandardSchemaV1 } from "@standard-schema/spec";
+import { checkKey } from "../entry.ts";
+import type { Slot } from "../slot.ts";
+import { callOptions } from "./wait.ts";
+import type { Engine } from "./engine.ts";
+import type { Kept, Lens } from "./lens.ts";
+import { listEntries, listKeys } from "./listing.ts";
+import { loadOnce } from "./load.ts";
+import { ask, askMany, found } from "./reading.ts";
+import type { Live } from "./reading.ts";
+import type {
+  CommonOptions,
+  DeleteOptions,
+  GetOptions,
+  LifeOptions,
+  ListOptions,
+  NamespaceOptions,
+  SetManyOptions,
+  SetOptions,
+  SetOptionsOfLoad,
+  UpdateOptions,
+  WatchOptions,
+} from "./types.ts";
+import { update } from "./update.ts";
+import { watch } from "./watching.ts";
+import { deleteOne, setMany, setOne } from "./writing.ts";
+
+/**
+ * A Sync without its types: the root, or a namespace. The hot path, a fresh hit in memory, is `get` without options and
+ * `peek`: one look-up, one comparison of lenses, no closure and no await.
+ */
+export class View {
+  private readonly engine: Engine;
+  private readonly lens: Lens;
+  private readonly prefix: string;
+
+  constructor(engine: Engine, lens: Lens, prefix: string) {
+    this.engine = engine;
+    this.lens = lens;
+    this.prefix = prefix;
+  }
+
+  async get(key: string, options?: GetOptions): Promise<unknown> {
+    if (options === undefined) {
+      const slot = this.engine.chain.look(this.prefix === "" ? key : this.prefix + key);
+      if (slot !== undefined) {
+        // Only a holder of this chain's memory, which is Sync, sets `decoded`.
+        const kept = slot.decoded as Kept | undefined;
+        if (kept?.lens === this.lens) return kept.sharing === "frozen" ? kept.value : kept.give();
+        return this.firstHit(slot);
+      }
+    }
+    const live = await ask(this.engine, this.fullKey(key), options);
+    return live === undefined ? undefined : this.valueOf(live);
+  }
+
+  peek(key: string): unknown {
+    const slot = this.engine.chain.look(this.prefix === "" ? key : this.prefix + key);
+    if (slot === undefined) return undefined;
+    const kept = slot.decoded as Kept | undefined;
+    if (kept?.lens === this.lens) return kept.sharing === "frozen" ? kept.value : kept.give();
+    if (slot.entry.value === null) return undefined;
+    const made = this.engine.hold.ofSlot(slot, this.lens);
+    if (!(made instanceof Promise)) return made.give();
+    // An asynchronous schema has not judged the value yet. A refusal is told by `get`, which asks again.
+    made.catch(() => undefined);
+    return undefined;
+  }
+
+  async read(key: string, options?: GetOptions) {
+    const live = await ask(this.engine, this.fullKey(key), options);
+    return live === undefined ? undefined : found(this.engine, this.lens, live);
+  }
+
+  async has(key: string, options?: GetOptions): Promise<boolean> {
+    return (await ask(this.engine, this.fullKey(key), options)) !== undefined;
+  }
+
+  async getMany(keys: Iterable<string>, options?: GetOptions): Promise<Map<string, unknown>> {
+    const wanted = [...new Set(keys)];
+    const answers = await askMany(
+      this.engine,
+      wanted.map((key) => this.fullKey(key)),
+      options,
+    );
+    const values = new Map<string, unknown>();
+    for (const [index, key] of wanted.entries()) {
+      const live = answers[index];
+      if (live !== undefined) values.set(key, await this.valueOf(live));
+    }
+    return values;
+  }
+
+  async set(key: string, value: unknown, options?: SetOptions) {
+    return setOne(this.engine, this.lens, this.fullKey(key), value, options);
+  }
+
+  async setMany(items: Iterable<readonly [string, unknown, LifeOptions?]>, options?: SetManyOptions) {
+    return setMany(this.engine, this.lens, this.prefix, items, options);
+  }
+
+  async delete(key: string, options?: DeleteOptions) {
+    return deleteOne(this.engine, this.fullKey(key), options);
+  }
+
+  async getOrSet(key: string, load: () => unknown, options?: SetOptionsOfLoad): Promise<unknown> {
+    if (options?.freshness === undefined) {
+      const slot = this.engine.chain.look(this.prefix === "" ? key : this.prefix + key);
+      if (slot !== undefined && slot.entry.value !== null) return this.firstHit(slot);
+    }
+    const kept = await loadOnce(this.engine, this.lens, this.fullKey(key), load, options ?? {});
+    return kept?.give();
+  }
+
+  async update(key: string, fn: (value: unknown) => unknown, options?: UpdateOptions): Promise<unknown> {
+    return update(this.engine, this.lens, this.fullKey(key), fn, options);
+  }
+
+  list(options: ListOptions = {}) {
+    return listKeys(this.engine, this.prefix, options);
+  }
+
+  entries(options: ListOptions = {}) {
+    return listEntries(this.engine, this.lens, this.prefix, options);
+  }
+
+  watch(options: WatchOptions = {}) {
+    return watch(this.engine, this.prefix, options);
+  }
+
+  namespace(prefix: string, options: NamespaceOptions = {}): View {
+    const inner = this.prefix + prefix;
+    checkKey(inner);
+    const { codec, schema } = options;
+    return new View(this.engine, codec === undefined && schema === undefined ? this.lens : this.lensOf(options), inner);
+  }
+
+  async flush(options?: CommonOptions): Promise<void> {
+    return this.engine.chain.flush(callOptions(this.engine.runtime, options));
+  }
+
+  status() {
+    return this.engine.chain.status();
+  }
+
+  async where(key: string, options?: CommonOptions) {
+    const full = this.fullKey(key);
+    checkKey(full);
+    return this.engine.chain.where(full, callOptions(this.engine.runtime, options));
+  }
+
+  async close(): Promise<void> {
+    return this.engine.chain.close();
+  }
+
+  private lensOf({ codec = this.lens.codec, schema = this.lens.schema }: NamespaceOptions<StandardSchemaV1>): Lens {
+    return { codec, schema };
+  }
+
+  private fullKey(key: string): string {
+    if (typeof key !== "string") checkKey(key);
+    return this.prefix + key;
+  }
+
+  private async firstHit(slot: Slot): Promise<unknown> {
+    if (slot.entry.value === null) return undefined;
+    return (await this.engine.hold.ofSlot(slot, this.lens)).give();
+  }
+
+  private async valueOf({ entry, from }: Live): Promise<unknown> {
+    return (await this.engine.hold.ofAnswer(entry, from, this.lens)).give();
+  }
+}
