@@ -1,0 +1,228 @@
+import { access, mkdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { open } from "microsync";
+import type { Sync } from "microsync";
+import { summarise, timed } from "./durations.ts";
+import type { Durations } from "./durations.ts";
+import { loadFeatures } from "./features.ts";
+import type { Feature, Features } from "./features.ts";
+import { git, lastCommit } from "./git.ts";
+import type { Commit } from "./git.ts";
+
+export interface DemoOptions {
+  /** Where the repository, the disk layer and the person's clone are. */
+  readonly folder: string;
+  /** At most so many features; the data set has 20,968. */
+  readonly keysMax: number;
+  /** Told how far a long step is. */
+  readonly onProgress: (step: string, done: number, total: number) => void;
+}
+
+/** How the reads of one walk went. `hits` says which layer answered how many of them. */
+export interface Walk extends Durations {
+  readonly name: string;
+  readonly hits: Readonly<Record<string, number>>;
+}
+
+export interface DemoReport {
+  readonly source: string;
+  readonly keys: number;
+  /** How the repository was filled; nothing was to be done when an earlier run had filled it. */
+  readonly fill: { readonly reused: boolean; readonly commits: number; readonly ms: number };
+  readonly walks: readonly Walk[];
+  readonly layers: readonly LayerLine[];
+  /** A write, and the commit as which it arrived. */
+  readonly write: { readonly key: string; readonly ms: number; readonly commit: Commit };
+  /** A person's commit, and how long after the push the new value was read from memory. */
+  readonly person: {
+    readonly key: string;
+    readonly commit: Commit;
+    readonly arrivedMs: number;
+    /** The layer that answered after the value had arrived. */
+    readonly layer: string;
+    /** What the person wrote is what was read. */
+    readonly agrees: boolean;
+  };
+  readonly ms: number;
+}
+
+export interface LayerLine {
+  readonly name: string;
+  readonly hits: number;
+  readonly misses: number;
+  readonly fills: number;
+  readonly writes: number;
+  readonly calls: number;
+  readonly callMs: number;
+}
+
+const BRANCH = "main";
+/** One write call, and so one commit. */
+const BATCH = 3_000;
+/** What the repository was filled with. Written last, so that it is there only when everything else is. */
+const MARK = "demo/filled-with";
+
+export async function runDemo({ folder, keysMax, onProgress }: DemoOptions): Promise<DemoReport> {
+  const begun = performance.now();
+  const features = loadFeatures(keysMax);
+  const truth = join(folder, "truth.git");
+  const disk = join(folder, "disk");
+  await prepare(folder, truth);
+  const fill = await fillTruth(truth, features, onProgress);
+
+  // The disk layer begins empty, as on a machine that has never read any of this.
+  await rm(disk, { recursive: true, force: true });
+  const urls = ["memory:", `lmdb:${disk}`, `git:${truth}#${BRANCH}`];
+  const keys = shuffled(features.all.map(([key]) => key));
+  const walks: Walk[] = [];
+
+  let db = await open(urls);
+  walks.push(await walk(db, "first read", keys, onProgress));
+  const lines = linesOf(db);
+  await db.close();
+
+  db = await open(urls);
+  try {
+    walks.push(await walk(db, "new process", keys, onProgress));
+    walks.push(await walk(db, "same process", keys, onProgress));
+    const [key = ""] = keys;
+    const write = await writeOne(db, truth, key);
+    const person = await beEdited(db, truth, join(folder, "clone"), key, write.commit);
+    const layers = addLines(lines, linesOf(db));
+    return {
+      source: features.source,
+      keys: keys.length,
+      fill,
+      walks,
+      layers,
+      write,
+      person,
+      ms: performance.now() - begun,
+    };
+  } finally {
+    await db.close();
+  }
+}
+
+/** A bare repository, as on any git server. */
+async function prepare(folder: string, truth: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const exists = await access(truth).then(
+    () => true,
+    () => false,
+  );
+  if (!exists) await git(folder, "init", "--quiet", "--bare", `--initial-branch=${BRANCH}`, "truth.git");
+}
+
+async function fillTruth(truth: string, features: Features, onProgress: DemoOptions["onProgress"]) {
+  const begun = performance.now();
+  const { all } = features;
+  const wanted = `${features.source}, ${all.length} keys`;
+  const db = await open([`git:${truth}#${BRANCH}`]);
+  try {
+    const reused = (await db.get<string>(MARK)) === wanted;
+    let commits = 0;
+    if (!reused) {
+      for (let from = 0; from < all.length; from += BATCH) {
+        onProgress("filling git", from, all.length);
+        await db.setMany(all.slice(from, from + BATCH));
+      }
+      await db.set(MARK, wanted);
+      commits = Number(await git(truth, "rev-list", "--count", BRANCH));
+    }
+    return { reused, commits, ms: performance.now() - begun };
+  } finally {
+    await db.close();
+  }
+}
+
+/** Reads every key once, one after the other, as a program that waits for each would. */
+async function walk(
+  db: Sync,
+  name: string,
+  keys: readonly string[],
+  onProgress: DemoOptions["onProgress"],
+): Promise<Walk> {
+  const before = linesOf(db);
+  const samples: number[] = [];
+  for (const key of keys) {
+    if (samples.length % 500 === 0) onProgress(name, samples.length, keys.length);
+    const [value, ms] = await timed(() => db.get(key));
+    if (value === undefined) throw new Error(`${key} has no value`);
+    samples.push(ms);
+  }
+  const hits = linesOf(db).map(({ name: layer, hits }, i) => [layer, hits - (before[i]?.hits ?? 0)] as const);
+  return { name, ...summarise(samples), hits: Object.fromEntries(hits.filter(([, n]) => n > 0)) };
+}
+
+async function writeOne(db: Sync, truth: string, key: string): Promise<DemoReport["write"]> {
+  const feature = await db.get<Feature>(key);
+  const [, ms] = await timed(() => db.set(key, { ...feature, note: "written by Sync" }));
+  return { key, ms, commit: await lastCommit(truth, BRANCH) };
+}
+
+/** A person clones the repository, edits the file in it, commits and pushes; nothing tells Sync but its watch. */
+async function beEdited(
+  db: Sync,
+  truth: string,
+  clone: string,
+  key: string,
+  last: Commit,
+): Promise<DemoReport["person"]> {
+  await rm(clone, { recursive: true, force: true });
+  await git(truth, "clone", "--quiet", "--depth=1", `file://${truth}`, clone);
+  const path = last.paths.find((name) => !name.startsWith(".")) ?? "";
+  const edited = { ...(await db.get<Feature>(key)), note: `edited by a person, ${new Date().toISOString()}` };
+
+  const stop = new AbortController();
+  const changed = nextChange(db, key, stop);
+  await writeFile(join(clone, path), `${JSON.stringify(edited, null, 2)}\n`);
+  const person = ["-c", "user.name=A Person", "-c", "user.email=person@example.org"];
+  await git(clone, ...person, "commit", "--quiet", "--all", "--message=Say it better");
+  const commit = await lastCommit(clone, BRANCH);
+  await git(clone, "push", "--quiet", "origin", `HEAD:${BRANCH}`);
+
+  const [, arrivedMs] = await timed(() => changed);
+  await db.get(key); // brings the value itself into memory
+  const found = await db.read<Feature>(key);
+  const agrees = JSON.stringify(found?.value) === JSON.stringify(edited);
+  return { key, commit, arrivedMs, layer: found?.layer ?? "", agrees };
+}
+
+async function nextChange(db: Sync, key: string, stop: AbortController): Promise<void> {
+  for await (const event of db.watch({ prefix: key, intervalMs: 200, signal: stop.signal })) {
+    if (event.key !== key) continue;
+    stop.abort();
+    return;
+  }
+}
+
+function linesOf(db: Sync): LayerLine[] {
+  return db.status().layers.map(({ name, hits, misses, fills, writes, calls, callMs }) => {
+    return { name, hits, misses, fills, writes, calls, callMs };
+  });
+}
+
+function addLines(a: readonly LayerLine[], b: readonly LayerLine[]): LayerLine[] {
+  return b.map((line, i) => ({
+    name: line.name,
+    hits: line.hits + (a[i]?.hits ?? 0),
+    misses: line.misses + (a[i]?.misses ?? 0),
+    fills: line.fills + (a[i]?.fills ?? 0),
+    writes: line.writes + (a[i]?.writes ?? 0),
+    calls: line.calls + (a[i]?.calls ?? 0),
+    callMs: line.callMs + (a[i]?.callMs ?? 0),
+  }));
+}
+
+/** The same order in every run, in which neighbours of the data set are far apart. */
+function shuffled(keys: readonly string[]): string[] {
+  const order = [...keys];
+  let state = 1;
+  for (let i = order.length - 1; i > 0; i--) {
+    state = (state * 48_271) % 0x7fff_ffff;
+    const j = state % (i + 1);
+    [order[i], order[j]] = [order[j] ?? "", order[i] ?? ""];
+  }
+  return order;
+}

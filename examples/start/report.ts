@@ -1,0 +1,67 @@
+import type { DemoReport, Walk } from "./demo.ts";
+import { formatMs } from "./durations.ts";
+import { box, count } from "./table.ts";
+import type { Paint } from "./table.ts";
+
+/** The report as a person reads it. */
+export function reportLines(report: DemoReport, paint: Paint): string[] {
+  const { fill, write, person, layers } = report;
+  const path = layers.map(({ name }) => name).join(" → ");
+  const filled = fill.reused
+    ? "The repository was filled by an earlier run."
+    : `The repository was filled with ${count(fill.commits)} commits in ${formatMs(fill.ms)}.`;
+  return [
+    "",
+    `${paint.strong("Sync")}  ${path}`,
+    `${count(report.keys)} keys of ${report.source}, each a file in git.`,
+    filled,
+    "",
+    ...walkTable(report.walks, paint),
+    "",
+    ...layerTable(report, paint),
+    "",
+    `${paint.good("●")} A write became commit ${paint.strong(write.commit.id)} in ${formatMs(write.ms)}:`,
+    `  ${write.key}`,
+    `  ${paint.dim(`${write.commit.author}: ${write.commit.subject} (${write.commit.summary})`)}`,
+    `${paint.good("●")} A person's commit ${paint.strong(person.commit.id)} was seen ${formatMs(person.arrivedMs)} after its push:`,
+    `  ${paint.dim(`${person.commit.author}: ${person.commit.subject} (${person.commit.summary})`)}`,
+    `  ${outcome(person)}`,
+    "",
+    paint.dim(`${formatMs(report.ms)} in all.`),
+    "",
+  ];
+}
+
+function outcome({ agrees, layer }: DemoReport["person"]): string {
+  return agrees ? `${layer} now answers with what the person wrote.` : "What was read is not what the person wrote.";
+}
+
+function walkTable(walks: readonly Walk[], paint: Paint): string[] {
+  const rows = walks.map(({ name, hits, p50Ms, p99Ms, totalMs }) => {
+    const answered = Object.entries(hits).map(([layer, n]) => `${layer} ${count(n)}`);
+    return [name, answered.join(", "), formatMs(p50Ms), formatMs(p99Ms), formatMs(totalMs)];
+  });
+  const columns = [
+    { title: "reading every key", align: "left" },
+    { title: "answered by", align: "left" },
+    { title: "p50", align: "right" },
+    { title: "p99", align: "right" },
+    { title: "total", align: "right" },
+  ] as const;
+  return box(columns, rows, paint);
+}
+
+function layerTable({ layers }: DemoReport, paint: Paint): string[] {
+  const rows = layers.map(({ name, hits, misses, fills, writes, callMs }) => {
+    return [name, count(hits), count(misses), count(fills), count(writes), formatMs(callMs)];
+  });
+  const columns = [
+    { title: "layer", align: "left" },
+    { title: "hits", align: "right" },
+    { title: "misses", align: "right" },
+    { title: "filled", align: "right" },
+    { title: "written", align: "right" },
+    { title: "time in it", align: "right" },
+  ] as const;
+  return box(columns, rows, paint);
+}
