@@ -328,10 +328,10 @@ class Memory implements MemoryStore {
 
   /** Stores an entry that is newer than the one held. */
   private put(held: MemorySlot | undefined, given: Entry, asOf: number): WriteResult {
-    const key = held === undefined ? given.key : held.entry.key;
+    const key = held === undefined ? own(given.key) : held.entry.key;
     const { state, value, version, expires } = given;
-    const own = value === null ? null : new Uint8Array(value); // its own memory, never a piece of a larger buffer
-    const entry: Entry = { key, state, value: own, version, expires, meta: this.ownMeta(given.meta) };
+    const bytesOwn = value === null ? null : new Uint8Array(value); // its own memory, never a piece of a larger buffer
+    const entry: Entry = { key, state, value: bytesOwn, version, expires, meta: this.ownMeta(given.meta) };
     const bytes = costOf(entry);
     if (bytes > this.bytesMax / 2) {
       const cure = "raise bytesMax";
@@ -466,6 +466,11 @@ class Memory implements MemoryStore {
 }
 
 const HIGH_UNIT = /[\ud800-\uffff]/;
+
+/** The text in memory of its own: a key cut out of a large text (a list, a file) would keep all of that alive. */
+function own(key: string): string {
+  return JSON.parse(JSON.stringify(key)) as string;
+}
 
 function sameMeta(a: Meta, b: Meta): boolean {
   if (a === b) return true;
