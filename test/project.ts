@@ -20,3 +20,9 @@ export function filesIn(folder: string, name: RegExp): string[] {
     throw error;
   }
 }
+
+/** What the import statements in a source name, of every form, types included. */
+export function importsOf(source: string): string[] {
+  const code = source.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
+  return [...code.matchAll(/\b(?:from|import)\s*\(?\s*["']([\w@./:-]+)["']/g)].map((match) => match[1] ?? "");
+}

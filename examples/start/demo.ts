@@ -57,6 +57,11 @@ export interface LayerLine {
 }
 
 const BRANCH = "main";
+const TRUTH = "truth.git";
+const DISK = "disk";
+const GIT = `git:./${TRUTH}#${BRANCH}?deadline=2m`;
+/** What lies in front of it. A copy stays fresh for an hour here, since the watch tells of every change at once. */
+const NEAR = ["memory:?bytesMax=512mb&ttl=1h", `lmdb:./${DISK}?ttl=1h`];
 /** One write call, and so one commit. */
 const BATCH = 3_000;
 /** What the repository was filled with. Written last, so that it is there only when everything else is. */
@@ -65,23 +70,21 @@ const MARK = "demo/filled-with";
 export async function runDemo({ folder, keysMax, onProgress }: DemoOptions): Promise<DemoReport> {
   const begun = performance.now();
   const features = loadFeatures(keysMax);
-  const truth = join(folder, "truth.git");
-  const disk = join(folder, "disk");
+  const truth = join(folder, TRUTH);
   await prepare(folder, truth);
-  const fill = await fillTruth(truth, features, onProgress);
+  const fill = await fillTruth(folder, features, onProgress);
 
   // The disk layer begins empty, as on a machine that has never read any of this.
-  await rm(disk, { recursive: true, force: true });
-  const urls = ["memory:", `lmdb:${disk}`, `git:${truth}#${BRANCH}`];
+  await rm(join(folder, DISK), { recursive: true, force: true });
   const keys = shuffled(features.all.map(([key]) => key));
   const walks: Walk[] = [];
 
-  let db = await open(urls);
+  let db = await openIn(folder, ...NEAR, GIT);
   walks.push(await walk(db, "first read", keys, onProgress));
   const lines = linesOf(db);
   await db.close();
 
-  db = await open(urls);
+  db = await openIn(folder, ...NEAR, GIT);
   try {
     walks.push(await walk(db, "new process", keys, onProgress));
     walks.push(await walk(db, "same process", keys, onProgress));
@@ -104,6 +107,10 @@ export async function runDemo({ folder, keysMax, onProgress }: DemoOptions): Pro
   }
 }
 
+function openIn(folder: string, ...urls: readonly string[]): Promise<Sync> {
+  return open(urls, { base: folder, clock: "clock" });
+}
+
 /** A bare repository, as on any git server. */
 async function prepare(folder: string, truth: string): Promise<void> {
   await mkdir(folder, { recursive: true });
@@ -111,14 +118,14 @@ async function prepare(folder: string, truth: string): Promise<void> {
     () => true,
     () => false,
   );
-  if (!exists) await git(folder, "init", "--quiet", "--bare", `--initial-branch=${BRANCH}`, "truth.git");
+  if (!exists) await git(folder, "init", "--quiet", "--bare", `--initial-branch=${BRANCH}`, TRUTH);
 }
 
-async function fillTruth(truth: string, features: Features, onProgress: DemoOptions["onProgress"]) {
+async function fillTruth(folder: string, features: Features, onProgress: DemoOptions["onProgress"]) {
   const begun = performance.now();
   const { all } = features;
   const wanted = `${features.source}, ${all.length} keys`;
-  const db = await open([`git:${truth}#${BRANCH}`]);
+  const db = await openIn(folder, GIT);
   try {
     const reused = (await db.get<string>(MARK)) === wanted;
     let commits = 0;
@@ -128,7 +135,7 @@ async function fillTruth(truth: string, features: Features, onProgress: DemoOpti
         await db.setMany(all.slice(from, from + BATCH));
       }
       await db.set(MARK, wanted);
-      commits = Number(await git(truth, "rev-list", "--count", BRANCH));
+      commits = Number(await git(join(folder, TRUTH), "rev-list", "--count", BRANCH));
     }
     return { reused, commits, ms: performance.now() - begun };
   } finally {
