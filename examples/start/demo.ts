@@ -1,6 +1,6 @@
 import { access, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { open } from "microsync";
+import { jsonCodec, open } from "microsync";
 import type { Sync } from "microsync";
 import { summarise, timed } from "./durations.ts";
 import type { Durations } from "./durations.ts";
@@ -108,7 +108,8 @@ export async function runDemo({ folder, keysMax, onProgress }: DemoOptions): Pro
 }
 
 function openIn(folder: string, ...urls: readonly string[]): Promise<Sync> {
-  return open(urls, { base: folder, clock: "clock" });
+  // Indented, so that the files are pleasant to read and a person's edit is a small difference.
+  return open(urls, { base: folder, clock: "clock", codec: jsonCodec({ indent: 2 }) });
 }
 
 /** A bare repository, as on any git server. */
