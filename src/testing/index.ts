@@ -10,3 +10,5 @@ export { ReferenceStore, referenceState, referenceStore } from "./reference.ts";
 export type { ReferenceOptions, ReferenceState } from "./reference.ts";
 export { simulatedRuntime } from "./runtime.ts";
 export type { SimulatedRuntime, SimulationOptions } from "./runtime.ts";
+export { chaos } from "./chaos.ts";
+export type { ChaosEvent, ChaosOptions, ChaosRates, ChaosStore, Failure, FailurePoint, Verb } from "./chaos.ts";
