@@ -70,5 +70,5 @@ function layerOptions(values: ReadonlyMap<string, OptionValue>, role: Role, last
     breakerMs: values.get("breakerPause"),
   };
   // What is not said is left out, so that the layer's own default holds.
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as LayerOptions;
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }

@@ -1,5 +1,4 @@
 import { git } from "../stores/git/index.ts";
-import { parseGitUrl } from "../stores/git/url.ts";
 import type { OpenContext, Opened } from "./schemes.ts";
 import type { StoreUrl } from "./url.ts";
 import type { OptionValue } from "./values.ts";

@@ -33,7 +33,7 @@ export interface OpenContext {
 export interface Opened {
   readonly store: Store;
   /** Takes back what opening created, after `close`: a later layer could not be opened. */
-  undo?(): Promise<void>;
+  readonly undo?: () => Promise<void>;
 }
 
 /** The schemes by name. */

@@ -14,8 +14,8 @@ export interface Hold {
 }
 
 export function hold(chain: Chain): Hold {
-  const first = chain.layers[0]?.store;
-  const memory: SlotStore | undefined = first !== undefined && isSlotStore(first) ? first : undefined;
+  const [first] = chain.layers;
+  const memory: SlotStore | undefined = first !== undefined && isSlotStore(first.store) ? first.store : undefined;
   // What walks under way answered. Memory holds copies of its own, so these live only as long as somebody has the answer.
   const answers = new WeakMap<Entry, Kept>();
 
@@ -34,7 +34,7 @@ export function hold(chain: Chain): Hold {
   return {
     ofSlot,
     ofAnswer(entry, from, lens) {
-      if (from === memory?.name) {
+      if (memory !== undefined && from === first?.name) {
         const slot = memory.look(entry.key);
         if (slot?.entry === entry) return ofSlot(slot, lens);
       }

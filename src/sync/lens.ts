@@ -1,6 +1,6 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { cloneValue } from "../codec.ts";
-import type { Codec } from "../codec.ts";
+import type { Codec, Encoded } from "../codec.ts";
 import type { Entry } from "../entry.ts";
 import { SyncError } from "../error.ts";
 import { check } from "./schema.ts";
@@ -37,7 +37,7 @@ export class Kept {
 
   /** The reader's own: the frozen value, or a copy. */
   give(): unknown {
-    return this.sharing === "clone" ? cloneValue(this.value) : this.value;
+    return this.sharing === "cloned" ? cloneValue(this.value) : this.value;
   }
 }
 
@@ -51,7 +51,7 @@ export function decodeThrough(lens: Lens, entry: Entry, operation: "read" | "set
   if (bytes === null) {
     throw new SyncError("UNAVAILABLE", "the value is in a layer that did not answer", { operation, key });
   }
-  const decoded = codec.decode(bytes, meta, key);
+  const decoded = within(key, operation, () => codec.decode(bytes, meta["content-type"]));
   if (schema === undefined) return new Kept(lens, decoded.value, decoded.sharing, decoded.bytes);
   // A copy, which the schema may change in place.
   const made = check(schema, cloneValue(decoded.value), key, operation);
@@ -61,4 +61,26 @@ export function decodeThrough(lens: Lens, entry: Entry, operation: "read" | "set
 function judged(lens: Lens, value: unknown): Kept {
   const { sharing, bytes } = share(value);
   return new Kept(lens, value, sharing, bytes);
+}
+
+/** A value's bytes and their type. @throws SyncError INVALID or TOO_LARGE, naming the key. */
+export function encodeThrough(lens: Lens, key: string, value: unknown): Encoded {
+  return within(key, "set", () => lens.codec.encode(value));
+}
+
+/** A codec knows the value only: its errors are given the key. */
+function within<T>(key: string, operation: "read" | "set", run: () => T): T {
+  try {
+    return run();
+  } catch (thrown) {
+    if (thrown instanceof SyncError && thrown.key !== undefined) throw thrown;
+    if (!(thrown instanceof SyncError)) {
+      const what = `the codec failed to ${operation === "read" ? "decode" : "encode"} the value`;
+      // A stranger's message may quote the value: it stays with the cause.
+      throw new SyncError(operation === "read" ? "CORRUPT" : "INVALID", what, { operation, key, cause: thrown });
+    }
+    const { code, message, cure, retryable } = thrown;
+    const what = cure === undefined ? message : message.slice(0, -` (${cure})`.length);
+    throw new SyncError(code, what, { operation, key, cure, cause: thrown, retryable });
+  }
 }

@@ -1,9 +1,9 @@
 /** How a decoded value may be given to several readers. */
 export type Sharing =
   /** Frozen through and through: everybody may have the same one. */
-  | "frozen"
+  | "shared"
   /** It holds something that can be changed and not be frozen (typed arrays, Maps, Sets, Dates): copy it. */
-  | "clone"
+  | "cloned"
   /** It holds something that can be neither frozen nor copied, such as an instance of a class. */
   | "none";
 
@@ -22,7 +22,7 @@ const SLOT_BYTES = 16;
  */
 export function share(value: unknown): Shared {
   const seen = new Set<object>();
-  let sharing: Sharing = "frozen";
+  let sharing: Sharing = "shared";
   let bytes = 0;
   const waiting: unknown[] = [value];
   while (waiting.length > 0) {
@@ -38,21 +38,21 @@ export function share(value: unknown): Shared {
     } else if (isPlain(next)) {
       waiting.push(...Object.values(next));
     } else if (next instanceof Map) {
-      if (sharing === "frozen") sharing = "clone";
+      if (sharing === "shared") sharing = "cloned";
       waiting.push(...next.keys(), ...next.values());
     } else if (next instanceof Set) {
-      if (sharing === "frozen") sharing = "clone";
+      if (sharing === "shared") sharing = "cloned";
       waiting.push(...next);
     } else if (ArrayBuffer.isView(next) || next instanceof ArrayBuffer) {
-      if (sharing === "frozen") sharing = "clone";
+      if (sharing === "shared") sharing = "cloned";
       bytes += next.byteLength;
     } else if (next instanceof Date) {
-      if (sharing === "frozen") sharing = "clone";
+      if (sharing === "shared") sharing = "cloned";
     } else {
       sharing = "none";
     }
   }
-  if (sharing === "frozen") for (const object of seen) Object.freeze(object);
+  if (sharing === "shared") for (const object of seen) Object.freeze(object);
   return { sharing, bytes };
 }
 

@@ -165,7 +165,7 @@ export interface Sync<In = unknown, Out = In> {
   /** The value, or undefined. Every value but undefined can be stored, so undefined always means "none". */
   get<V extends Out = Out>(key: string, options?: GetOptions): Promise<V | undefined>;
   /** The value if memory has it fresh, without asking anything else. Undefined says nothing about other layers. */
-  peek<V extends Out = Out>(key: string): V | undefined;
+  peek(key: string): Out | undefined;
   /** The value with its version, expiry, metadata and where it came from. */
   read<V extends Out = Out>(key: string, options?: GetOptions): Promise<Found<V> | undefined>;
   has(key: string, options?: GetOptions): Promise<boolean>;

@@ -84,8 +84,8 @@ async function attemptOnce(
 ): Promise<Attempt> {
   const dead = base === undefined || isDead(base, engine.runtime.now());
   const before = dead || base === undefined ? undefined : await decodeThrough(lens, base);
-  // Just decoded, so nobody else has it; but a frozen one could not be changed in place.
-  const value = await fn(before?.sharing === "frozen" ? cloneValue(before.value) : before?.value);
+  // A copy that may be changed in place; what cannot be copied was just decoded and is nobody else's.
+  const value = await fn(before?.sharing === "none" ? before.value : cloneValue(before?.value));
   if (value === undefined) {
     throw new SyncError("INVALID", "the function gave undefined", {
       operation: "update",

@@ -1,4 +1,3 @@
-import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { checkKey } from "../entry.ts";
 import type { Slot } from "../slot.ts";
 import { callOptions } from "./wait.ts";
@@ -46,7 +45,7 @@ export class View {
       if (slot !== undefined) {
         // Only a holder of this chain's memory, which is Sync, sets `decoded`.
         const kept = slot.decoded as Kept | undefined;
-        if (kept?.lens === this.lens) return kept.sharing === "frozen" ? kept.value : kept.give();
+        if (kept?.lens === this.lens) return kept.sharing === "shared" ? kept.value : kept.give();
         return this.firstHit(slot);
       }
     }
@@ -58,7 +57,7 @@ export class View {
     const slot = this.engine.chain.look(this.prefix === "" ? key : this.prefix + key);
     if (slot === undefined) return undefined;
     const kept = slot.decoded as Kept | undefined;
-    if (kept?.lens === this.lens) return kept.sharing === "frozen" ? kept.value : kept.give();
+    if (kept?.lens === this.lens) return kept.sharing === "shared" ? kept.value : kept.give();
     if (slot.entry.value === null) return undefined;
     const made = this.engine.hold.ofSlot(slot, this.lens);
     if (!(made instanceof Promise)) return made.give();
@@ -153,7 +152,7 @@ export class View {
     return this.engine.chain.close();
   }
 
-  private lensOf({ codec = this.lens.codec, schema = this.lens.schema }: NamespaceOptions<StandardSchemaV1>): Lens {
+  private lensOf({ codec = this.lens.codec, schema = this.lens.schema }: NamespaceOptions): Lens {
     return { codec, schema };
   }
 

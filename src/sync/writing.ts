@@ -5,7 +5,7 @@ import type { WriteResult } from "../store.ts";
 import type { Version } from "../version.ts";
 import { ackOptions, conditionOf, expiryOf, metaOf, outcome, written } from "./call.ts";
 import type { Engine } from "./engine.ts";
-import { decodeThrough } from "./lens.ts";
+import { decodeThrough, encodeThrough } from "./lens.ts";
 import type { Kept, Lens } from "./lens.ts";
 import { BatchError } from "./batch-error.ts";
 import type { BatchFailure, DeleteOptions, LifeOptions, SetManyOptions, SetOptions, Written } from "./types.ts";
@@ -29,7 +29,7 @@ export function draftOf(engine: Engine, lens: Lens, key: string, value: unknown,
       cure: "use delete to remove the key, or store null",
     });
   }
-  const { bytes, contentType } = lens.codec.encode(value, key);
+  const { bytes, contentType } = encodeThrough(lens, key, value);
   const expires = expiryOf(engine.runtime, life);
   return { key, state: "value", value: bytes, expires, meta: metaOf(life.meta, contentType) };
 }

@@ -1,0 +1,171 @@
+import { createReadStream } from "node:fs";
+import { open as openFile, readdir, stat } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { SyncError } from "../error.ts";
+import { hasCode } from "../config/folders.ts";
+import { keyOfPath } from "../stores/git/path.ts";
+import { metaOfKey } from "../stores/git/kind.ts";
+import { BatchError } from "../sync.ts";
+import type { LifeOptions } from "../sync.ts";
+import { failures } from "./failures.ts";
+import type { Failures } from "./failures.ts";
+import type { Io } from "./io.ts";
+import { jsonLine } from "./lines.ts";
+import { LINE_BYTES_MAX, itemOf, linesOf } from "./ndjson.ts";
+import type { Item } from "./ndjson.ts";
+import { bytesText, countText, progress } from "./progress.ts";
+import type { Raw } from "./raw.ts";
+import type { OpenSession, Session } from "./session.ts";
+import { INPUT_BYTES_MAX, input } from "./stdin.ts";
+
+/** A batch is sent when it holds so many bytes of values, or so many keys. */
+const BATCH_BYTES_MAX = 16 * 1024 ** 2;
+const BATCH_KEYS_MAX = 10_000;
+
+/** Files of a folder, or lines of a file, as keys. What fails is told and does not stop the rest. */
+export async function run(
+  { io, json, call, open }: Session,
+  [from = "", prefix = ""]: readonly string[],
+  flags: { readonly ack?: string },
+): Promise<number> {
+  const shown = progress(io);
+  const failed = failures(io, json, shown);
+  const items = await itemsFrom(io, from, failed);
+  const { db } = await open();
+  let keys = 0;
+  let bytes = 0;
+  for await (const batch of batches(items)) {
+    const written = await send(db, prefix, batch, { ...call, ack: flags.ack }, failed);
+    keys += written.length;
+    for (const { raw } of written) bytes += raw.bytes.length;
+    shown.tell(() => `importing: ${countText(keys, "key")}, ${bytesText(bytes)}`);
+    if (io.signal.aborted) throw new SyncError("ABORTED", `interrupted after ${countText(keys, "key")}`);
+  }
+  await shown.clear();
+  const status = await failed.end();
+  if (json) await io.stdout.write(jsonLine({ imported: keys, bytes, failed: failed.count }));
+  else await io.stderr.write(`imported ${countText(keys, "key")}, ${bytesText(bytes)}${summary(failed.count)}\n`);
+  return status;
+}
+
+function summary(failed: number): string {
+  return failed === 0 ? "" : `; ${failed} failed`;
+}
+
+/** Writes a batch; what is refused is taken out and the rest sent again. @returns what was written. */
+async function send(
+  db: OpenSession["db"],
+  prefix: string,
+  batch: readonly Item[],
+  options: Parameters<OpenSession["db"]["setMany"]>[1],
+  failed: Failures,
+): Promise<readonly Item[]> {
+  let left = batch;
+  while (left.length > 0) {
+    const entries = left.map(({ key, raw, expires, meta }): [string, Raw, LifeOptions] => [
+      prefix + key,
+      raw,
+      { expires, meta },
+    ]);
+    try {
+      await db.setMany(entries, options);
+      return left;
+    } catch (error) {
+      if (!(error instanceof BatchError) || error.code === "ABORTED") throw error;
+      const refused = new Set(error.failures.map(({ key }) => key));
+      for (const failure of error.failures) await failed.add(failure.key, failure.error);
+      left = left.filter(({ key }) => !refused.has(prefix + key));
+      if (error.othersWritten) return left;
+    }
+  }
+  return left;
+}
+
+async function* batches(items: AsyncIterable<Item>): AsyncGenerator<readonly Item[], void> {
+  let batch: Item[] = [];
+  let bytes = 0;
+  for await (const item of items) {
+    batch.push(item);
+    bytes += item.raw.bytes.length + item.key.length;
+    if (bytes < BATCH_BYTES_MAX && batch.length < BATCH_KEYS_MAX) continue;
+    yield batch;
+    batch = [];
+    bytes = 0;
+  }
+  if (batch.length > 0) yield batch;
+}
+
+/** What is to be imported; its existence is checked before the chain is opened. */
+async function itemsFrom(io: Io, from: string, failed: Failures): Promise<AsyncIterable<Item>> {
+  if (from === "-") return itemsOfLines(input(io), failed);
+  const path = resolve(io.folder, from);
+  try {
+    const found = await stat(path);
+    if (found.isDirectory()) return itemsOfFolder(path, failed);
+    await (await openFile(path, "r")).close();
+  } catch (cause) {
+    const missing = hasCode(cause, "ENOENT", "ENOTDIR");
+    throw new SyncError(missing ? "NOT_FOUND" : "UNAVAILABLE", `${from} cannot be read`, {
+      operation: "import",
+      cure: missing ? "name a folder, a file of lines, or - for standard input" : "make it readable",
+      retryable: false,
+      cause,
+    });
+  }
+  return itemsOfLines(createReadStream(path), failed);
+}
+
+async function* itemsOfLines(chunks: AsyncIterable<Uint8Array>, failed: Failures): AsyncGenerator<Item, void> {
+  for await (const { number, bytes } of linesOf(chunks)) {
+    let item: Item;
+    try {
+      if (bytes === undefined) throw new SyncError("TOO_LARGE", `the line is above ${LINE_BYTES_MAX} bytes`);
+      item = itemOf(bytes);
+    } catch (error) {
+      await failed.add(`line ${number}`, error);
+      continue;
+    }
+    yield item;
+  }
+}
+
+/** The folders that hold what git and Sync know of the files, not files of their own. */
+const SKIPPED = new Set([".git", ".microsync"]);
+
+async function* itemsOfFolder(folder: string, failed: Failures, below = ""): AsyncGenerator<Item, void> {
+  const names = await readdir(join(folder, below), { withFileTypes: true });
+  for (const entry of names.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const path = below === "" ? entry.name : `${below}/${entry.name}`;
+    if (entry.isDirectory()) {
+      if (!SKIPPED.has(entry.name.toLowerCase())) yield* itemsOfFolder(folder, failed, path);
+      continue;
+    }
+    let item: Item;
+    try {
+      item = await itemOfFile(folder, path, entry.isFile());
+    } catch (error) {
+      await failed.add(path, error);
+      continue;
+    }
+    yield item;
+  }
+}
+
+async function itemOfFile(folder: string, path: string, isFile: boolean): Promise<Item> {
+  if (!isFile) {
+    throw new SyncError("UNSUPPORTED", "it is not a file", { cure: "links, pipes and devices are left out" });
+  }
+  const key = keyOfPath(path);
+  if (key === undefined) {
+    throw new SyncError("INVALID", "no key has this file's name", { cure: "rename the file" });
+  }
+  const file = await openFile(join(folder, path), "r");
+  try {
+    const { size } = await file.stat();
+    if (size > INPUT_BYTES_MAX) throw new SyncError("TOO_LARGE", `the file has ${size} bytes`, { cure: "split it" });
+    const bytes = await file.readFile();
+    return { key, raw: { bytes, type: metaOfKey(key)["content-type"] }, expires: null, meta: {} };
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,71 @@
+import { chooseChain } from "../config/choose.ts";
+import { openChain } from "../config/open.ts";
+import { readDuration } from "../config/values.ts";
+import type { Chain } from "../chain/chain.ts";
+import { syncOver } from "../sync.ts";
+import type { CommonOptions, Sync } from "../sync.ts";
+import type { Io } from "./io.ts";
+import type { Raw } from "./raw.ts";
+import { rawCodec } from "./raw.ts";
+
+/** The options that every command takes. */
+export interface GlobalOptions {
+  readonly chain?: string;
+  readonly config?: string;
+  readonly json?: boolean;
+  readonly timeout?: string;
+}
+
+/** What a command works with. */
+export interface Session {
+  readonly io: Io;
+  readonly json: boolean;
+  /** The caller's signal, and the time that `--timeout` gives each call. */
+  readonly call: CommonOptions;
+  /** Opens the chain; closed again when the command ends, however it ends. */
+  readonly open: () => Promise<OpenSession>;
+}
+
+export interface OpenSession {
+  readonly chain: Chain;
+  readonly db: Sync<Raw>;
+}
+
+/** Runs a command's work, and closes what it opened. */
+export async function withSession<T>(
+  io: Io,
+  global: GlobalOptions,
+  work: (session: Session) => Promise<T>,
+): Promise<T> {
+  const { json = false, timeout } = global;
+  const call: CommonOptions = {
+    signal: io.signal,
+    timeoutMs: timeout === undefined ? undefined : readDuration("--timeout", timeout),
+  };
+  let opened: Promise<OpenSession> | undefined;
+  const open = async (): Promise<OpenSession> => {
+    const chosen = await chooseChain({
+      flag: global.chain,
+      configFile: global.config,
+      env: io.env,
+      folder: io.folder,
+    });
+    const { chain, clock, runtime } = await openChain(chosen.spec, {
+      base: chosen.base,
+      clock: chosen.clock,
+      runtime: io.runtime,
+      onReport: ({ layer, message, key }) => {
+        const what = key === undefined ? message : `${JSON.stringify(key)}: ${message}`;
+        void io.stderr.write(`microsync: warning: ${layer}: ${what.replaceAll("\n", " ")}\n`);
+      },
+    });
+    return { chain, db: syncOver(chain, { runtime, clock, codec: rawCodec }) as Sync<Raw> };
+  };
+  try {
+    return await work({ io, json, call, open: () => (opened ??= open()) });
+  } finally {
+    // When opening failed, that error is on its way to the caller and nothing is left to close.
+    const session = await opened?.catch(() => undefined);
+    await session?.db.close();
+  }
+}

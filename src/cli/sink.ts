@@ -1,0 +1,24 @@
+import { dirname } from "node:path";
+import { SyncError } from "../error.ts";
+import type { ListedEntry } from "../sync.ts";
+import type { Raw } from "./raw.ts";
+
+/** What an export is written to. */
+export interface Sink {
+  /** @throws SyncError for an entry that cannot be written; the rest goes on. */
+  add(entry: ListedEntry<Raw>): Promise<void>;
+  /** What files cannot say of the entries written, as a note; undefined when nothing is lost. */
+  end(): Promise<string | undefined>;
+  /** Removes what is unfinished. */
+  cancel(): Promise<void>;
+}
+
+export function unwritable(to: string, cause: unknown): SyncError {
+  const reason = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown error";
+  return new SyncError("UNAVAILABLE", `${to} cannot be written: ${reason}`, {
+    operation: "export",
+    cure: `name a place that can be written; ${dirname(to)} has to be a folder`,
+    retryable: false,
+    cause,
+  });
+}
