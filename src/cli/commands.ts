@@ -1,0 +1,140 @@
+import type { Session } from "./session.ts";
+
+/** A command as `--help` shows it. Its code is imported when it runs, so that starting costs no more than it has to. */
+export interface Command {
+  readonly name: string;
+  /** `<required>` and `[optional]`, each with what it is. */
+  readonly args: readonly (readonly [name: string, what: string])[];
+  readonly summary: string;
+  readonly options: readonly (readonly [flags: string, what: string, kind?: "repeated"])[];
+  readonly examples: readonly string[];
+  readonly load: () => Promise<{ run: Run }>;
+}
+
+/** @returns the exit status. */
+export type Run = (
+  session: Session,
+  args: readonly string[],
+  flags: Readonly<Record<string, unknown>>,
+) => Promise<number>;
+
+const ACK = ["--ack <layer>", 'return when this layer has it (default "all")'] as const;
+
+export const COMMANDS: readonly Command[] = [
+  {
+    name: "get",
+    args: [["<key>", "the key"]],
+    summary: "print a value, byte for byte",
+    options: [["--fresh <how>", "cached (default), authority, or the greatest age, such as 5s"]],
+    examples: ["get users/ada", "get --json users/ada", "get --fresh authority counter", "get photo.png > photo.png"],
+    load: () => import("./get.ts"),
+  },
+  {
+    name: "set",
+    args: [
+      ["<key>", "the key"],
+      ["[value]", "the value; - or none: standard input"],
+    ],
+    summary: "store a value, and print its version",
+    options: [
+      ["--as <kind>", "text (default of VALUE), json, or bytes (default of standard input)"],
+      ["--type <type>", "store the bytes under this content type, such as image/png"],
+      ["--ttl <time>", "the value ends after this time, such as 10m"],
+      ["--expires <moment>", "the value ends at this moment: 2030-01-31T12:00:00Z, or Unix milliseconds"],
+      ["--meta <name=value>", "metadata to keep with the value; may be given several times", "repeated"],
+      ["--if-absent", "only if the key has no value"],
+      ["--if-version <version>", "only if the key is at this version"],
+      ACK,
+    ],
+    examples: [
+      "set greeting 'Good morning'",
+      `set users/ada --as json '{"name":"Ada"}'`,
+      "set photo.png --type image/png - < photo.png",
+      "set lock me --if-absent --ttl 30s",
+      "set -- -5 'a key that begins with a dash'",
+    ],
+    load: () => import("./set.ts"),
+  },
+  {
+    name: "delete",
+    args: [["<key>", "the key"]],
+    summary: "delete a key, and print the version of its tombstone",
+    options: [["--if-version <version>", "only if the key is at this version"], ACK],
+    examples: ["delete users/ada"],
+    load: () => import("./delete.ts"),
+  },
+  {
+    name: "list",
+    args: [["[prefix]", "only keys that begin with it"]],
+    summary: "list keys, one a line, in the order of their bytes",
+    options: [
+      ["--after <key>", "only keys after this one"],
+      ["--limit <count>", "at most so many"],
+      ["-0, --null", "end each key by a zero byte, for keys that hold line breaks"],
+    ],
+    examples: [
+      "list",
+      "list users/ --limit 100",
+      "list users/ --after users/m",
+      "list -0 | xargs -0 -n1 microsync get",
+    ],
+    load: () => import("./list.ts"),
+  },
+  {
+    name: "watch",
+    args: [["[prefix]", "only keys that begin with it"]],
+    summary: "print changes as they happen, until interrupted",
+    options: [
+      ["--initial", "begin with every key there is"],
+      ["--limit <count>", "end after so many"],
+    ],
+    examples: ["watch", "watch --json users/ --initial"],
+    load: () => import("./watch.ts"),
+  },
+  {
+    name: "where",
+    args: [["<key>", "the key"]],
+    summary: "show what each layer holds of a key",
+    options: [],
+    examples: ["where users/ada", "where --json users/ada"],
+    load: () => import("./where.ts"),
+  },
+  {
+    name: "import",
+    args: [
+      ["<from>", "a folder, a file of JSON lines, or - for standard input"],
+      ["[prefix]", "put before every key"],
+    ],
+    summary: "store the files of a folder, or the entries of a file",
+    options: [ACK],
+    examples: ["import ./data", "import ./data site/", "import backup.ndjson", "import - < backup.ndjson"],
+    load: () => import("./import.ts"),
+  },
+  {
+    name: "export",
+    args: [
+      ["<prefix-or-to>", "[prefix] to: only keys that begin with the prefix, which they lose; and where to:"],
+      ["[to]", "a folder, a file that ends in .ndjson or .jsonl, or - for standard output"],
+    ],
+    summary: "write values as files of a folder, or entries as lines of a file",
+    options: [["--force", "write over what is there"]],
+    examples: ["export ./data", "export site/ ./data", "export backup.ndjson", "export users/ - | gzip > users.gz"],
+    load: () => import("./export.ts"),
+  },
+  {
+    name: "status",
+    args: [],
+    summary: "show the layers of the chain, and whether each answers",
+    options: [],
+    examples: ["status", "status --json"],
+    load: () => import("./status.ts"),
+  },
+  {
+    name: "flush",
+    args: [],
+    summary: "return when everything written is in every layer",
+    options: [],
+    examples: ["flush", "flush --timeout 1m"],
+    load: () => import("./flush.ts"),
+  },
+];
