@@ -1,0 +1,276 @@
+import { intrinsicGetter, intrinsicMethod, optionalGetter, typedArrayName, viewBuffer, viewKindOf } from "./kinds.ts";
+
+/** What one look at a value says: how it can be written, or that it cannot. Ordered: the worst of the parts decides. */
+export const JSON_EXACT = 0;
+export const NEEDS_MESSAGEPACK = 1;
+export const REFUSED = 2;
+export type Verdict = typeof JSON_EXACT | typeof NEEDS_MESSAGEPACK | typeof REFUSED;
+
+export interface InspectLimits {
+  /** Containers inside one another. */
+  readonly depthMax: number;
+  /** Values in all, those of a shared part counted as often as it is met. */
+  readonly nodesMax: number;
+}
+
+const { getOwnPropertyDescriptor, getOwnPropertyNames, getOwnPropertySymbols, getPrototypeOf } = Object;
+const mapSize = intrinsicGetter(Map.prototype, "size");
+const mapEntries = intrinsicMethod<Iterable<[unknown, unknown]>>(Map.prototype, "entries");
+const setSize = intrinsicGetter(Set.prototype, "size");
+const setValues = intrinsicMethod<Iterable<unknown>>(Set.prototype, "values");
+const dateTime = intrinsicMethod(Date.prototype, "getTime");
+const bufferLength = intrinsicGetter<number>(ArrayBuffer.prototype, "byteLength");
+/** Absent from older runtimes, where no buffer can be resized. */
+const bufferResizable = optionalGetter<boolean>(ArrayBuffer.prototype, "resizable");
+/** Finds a getter without calling it, at a quarter of the cost of a descriptor: arrays can be long. */
+const lookupGetter = intrinsicMethod(Object.prototype, "__lookupGetter__");
+
+/** A longer path is shown without its middle. */
+const PATH_STEPS_MAX = 20;
+const ACCESSOR = "is a getter or setter";
+const TOO_MANY = "is beyond the number of parts a value may have";
+
+/**
+ * One walk over a value that says whether JSON holds it exactly, MessagePack has to, or it is refused, where and why.
+ * It runs no code of the value: no getter, no `toJSON`. (A Proxy cannot be told from what it stands for; its traps run.)
+ */
+export class Inspection {
+  /** Why the value is refused, said of the place at {@link path}. */
+  why = "";
+  private readonly limits: InspectLimits;
+  /** The way to the refused part, innermost step first. */
+  private readonly steps: string[] = [];
+  private readonly ancestors: object[] = [];
+  private nodes = 0;
+  /** How many steps, from the outermost, lead to the place; the rest only went round in a cycle. */
+  private stepsKept = Infinity;
+
+  constructor(limits: InspectLimits) {
+    this.limits = limits;
+  }
+
+  /** Whether the refusal is for the number of parts, not for their kind. */
+  get tooMany(): boolean {
+    return this.nodes > this.limits.nodesMax;
+  }
+
+  /** The refused part, as one would write it: `$.users[3].name`. */
+  get path(): string {
+    const steps = this.steps.toReversed().slice(0, this.stepsKept);
+    if (steps.length > PATH_STEPS_MAX) steps.splice(PATH_STEPS_MAX / 2, steps.length - PATH_STEPS_MAX, "…");
+    return `$${steps.join("")}`;
+  }
+
+  /** @param depth containers around the value. */
+  visit(value: unknown, depth: number): Verdict {
+    switch (typeof value) {
+      case "string":
+        return value.isWellFormed() ? JSON_EXACT : this.refuse("holds half of a surrogate pair");
+      case "number":
+        return Number.isFinite(value) && !(value === 0 && 1 / value < 0) ? JSON_EXACT : NEEDS_MESSAGEPACK;
+      case "boolean":
+        return JSON_EXACT;
+      case "undefined":
+      case "bigint":
+        return NEEDS_MESSAGEPACK;
+      case "function":
+      case "symbol":
+        return this.refuse(`is a ${typeof value}`);
+      case "object":
+        return value === null ? JSON_EXACT : this.visitObject(value, depth);
+    }
+  }
+
+  private visitObject(value: object, depth: number): Verdict {
+    if (depth >= this.limits.depthMax) return this.refuseDepth(value, depth);
+    this.ancestors[depth] = value;
+    if (Array.isArray(value)) return this.visitArray(value, depth);
+    const prototype: unknown = getPrototypeOf(value);
+    if (prototype === Object.prototype) return this.visitPlain(value, depth, JSON_EXACT);
+    if (prototype === null) return this.visitPlain(value, depth, NEEDS_MESSAGEPACK);
+    return this.visitKind(value, prototype as object, depth);
+  }
+
+  private visitPlain(value: object, depth: number, verdict: Verdict): Verdict {
+    const names = getOwnPropertyNames(value);
+    if (getOwnPropertySymbols(value).length > 0) return this.refuse("has a symbol as key");
+    if (this.count(names.length)) return this.refuse(TOO_MANY);
+    let worst = verdict;
+    for (const name of names) {
+      if (name === "__proto__") return this.refuse('has the key "__proto__"');
+      if (!name.isWellFormed()) return this.refuse("has a key that holds half of a surrogate pair");
+      const property = getOwnPropertyDescriptor(value, name);
+      let part: Verdict;
+      if (property?.writable === undefined) part = this.refuse(ACCESSOR);
+      else if (property.enumerable !== true) part = this.refuse("is not enumerable");
+      else part = this.visit(property.value, depth + 1);
+      if (part === REFUSED) return this.at(stepOf(name));
+      if (part > worst) worst = part;
+    }
+    return worst;
+  }
+
+  private visitArray(value: readonly unknown[], depth: number): Verdict {
+    if (getPrototypeOf(value) !== Array.prototype) return this.refuse(instanceOf(getPrototypeOf(value)));
+    const { length } = value;
+    const names = getOwnPropertyNames(value);
+    // An array lists its indices first, then "length": anywhere else, there is a hole or something more.
+    if (names.length <= length) return this.refuse("is an array with holes");
+    if (names[length] !== "length" || names.length !== length + 1 || getOwnPropertySymbols(value).length > 0) {
+      return this.refuse("is an array with properties of its own");
+    }
+    if (this.count(length)) return this.refuse(TOO_MANY);
+    let worst: Verdict = JSON_EXACT;
+    for (let i = 0; i < length; i++) {
+      const part = this.visitElement(value, i, depth);
+      if (part === REFUSED) return this.at(`[${i}]`);
+      if (part > worst) worst = part;
+    }
+    return worst;
+  }
+
+  private visitElement(value: readonly unknown[], i: number, depth: number): Verdict {
+    if (lookupGetter.call(value, i) !== undefined) return this.refuse(ACCESSOR);
+    const element = value[i];
+    // A setter alone reads as undefined.
+    if (element === undefined && getOwnPropertyDescriptor(value, i)?.writable === undefined)
+      return this.refuse(ACCESSOR);
+    return this.visit(element, depth + 1);
+  }
+
+  private visitKind(value: object, prototype: object, depth: number): Verdict {
+    if (typedArrayName.call(value) !== undefined) return this.visitView(value, prototype);
+    if (prototype === Map.prototype && isBranded(mapSize, value)) return this.visitMap(value, depth);
+    if (prototype === Set.prototype && isBranded(setSize, value)) return this.visitSet(value, depth);
+    if (prototype === Date.prototype && isBranded(dateTime, value)) return this.visitBare(value);
+    if (prototype === ArrayBuffer.prototype && isBranded(bufferLength, value)) return this.visitBuffer(value, value);
+    if (prototype === DataView.prototype && isView(value)) return this.visitView(value, prototype);
+    return this.refuse(instanceOf(prototype));
+  }
+
+  private visitMap(value: object, depth: number): Verdict {
+    if (this.visitBare(value) === REFUSED) return REFUSED;
+    let i = 0;
+    for (const [key, part] of mapEntries.call(value)) {
+      if (this.count(2)) return this.refuse(TOO_MANY);
+      if (this.visit(key, depth + 1) === REFUSED) return this.at(`.keys()[${i}]`);
+      if (this.visit(part, depth + 1) === REFUSED) return this.at(`.values()[${i}]`);
+      i++;
+    }
+    return NEEDS_MESSAGEPACK;
+  }
+
+  private visitSet(value: object, depth: number): Verdict {
+    if (this.visitBare(value) === REFUSED) return REFUSED;
+    let i = 0;
+    for (const part of setValues.call(value)) {
+      if (this.count(1)) return this.refuse(TOO_MANY);
+      if (this.visit(part, depth + 1) === REFUSED) return this.at(`.values()[${i}]`);
+      i++;
+    }
+    return NEEDS_MESSAGEPACK;
+  }
+
+  private visitView(value: object, prototype: object): Verdict {
+    const name = typedArrayName.call(value);
+    const isItself = viewKindOf(prototype)?.name === (name ?? "DataView");
+    if (!isItself && !isNodeBuffer(prototype)) return this.refuse(instanceOf(prototype));
+    // The names of a typed array's own properties begin with all its indices: too many to look for others.
+    if (name === undefined && this.visitBare(value) === REFUSED) return REFUSED;
+    return this.visitBuffer(viewBuffer(value), value);
+  }
+
+  private visitBuffer(buffer: object, value: object): Verdict {
+    if (getPrototypeOf(buffer) !== ArrayBuffer.prototype) return this.refuse("shows memory that is shared");
+    if (bufferResizable?.call(buffer) === true) return this.refuse("shows a buffer that can be resized");
+    if (isDetached(buffer as ArrayBuffer)) return this.refuse("shows a buffer that was transferred away");
+    return buffer === value ? this.visitBare(value) : NEEDS_MESSAGEPACK;
+  }
+
+  /** Properties that were added to an object of the language would be lost. */
+  private visitBare(value: object): Verdict {
+    const isBare = getOwnPropertyNames(value).length === 0 && getOwnPropertySymbols(value).length === 0;
+    return isBare ? NEEDS_MESSAGEPACK : this.refuse("has properties of its own beside its content");
+  }
+
+  private count(parts: number): boolean {
+    this.nodes += parts;
+    return this.nodes > this.limits.nodesMax;
+  }
+
+  private refuse(why: string): typeof REFUSED {
+    this.why = why;
+    return REFUSED;
+  }
+
+  private at(step: string): typeof REFUSED {
+    this.steps.push(step);
+    return REFUSED;
+  }
+
+  /** A cycle shows itself by its depth; which of the two it is, is asked only then. */
+  private refuseDepth(value: object, depth: number): Verdict {
+    const seen = new Set<object>();
+    for (const [at, ancestor] of [...this.ancestors.slice(0, depth), value].entries()) {
+      if (seen.has(ancestor)) {
+        this.stepsKept = at;
+        return this.refuse("contains itself");
+      }
+      seen.add(ancestor);
+    }
+    return this.refuse(`is nested deeper than ${this.limits.depthMax}`);
+  }
+}
+
+function isBranded(intrinsic: (this: unknown) => unknown, value: object): boolean {
+  try {
+    intrinsic.call(value);
+    return true;
+  } catch {
+    return false; // the prototype is borrowed
+  }
+}
+
+function isView(value: object): boolean {
+  try {
+    viewBuffer(value);
+    return true;
+  } catch {
+    return false; // the prototype is borrowed
+  }
+}
+
+/** Memory that was handed to someone else reads as empty; only using it tells. */
+function isDetached(buffer: ArrayBuffer): boolean {
+  if (bufferLength.call(buffer) > 0) return false;
+  try {
+    return new Uint8Array(buffer).length > 0;
+  } catch {
+    return true;
+  }
+}
+
+/** Node's Buffer is what its files and sockets give: bytes, stored as bytes. */
+function isNodeBuffer(prototype: object): boolean {
+  return getPrototypeOf(prototype) === Uint8Array.prototype && className(prototype) === "Buffer";
+}
+
+function instanceOf(prototype: object): string {
+  const name = className(prototype);
+  return name === undefined ? "has a prototype of its own" : `is an instance of ${name}`;
+}
+
+/** By descriptors alone: a class may have made `constructor` or `name` a getter. */
+function className(prototype: object): string | undefined {
+  const constructor: unknown = getOwnPropertyDescriptor(prototype, "constructor")?.value;
+  if (typeof constructor !== "function") return undefined;
+  const name: unknown = getOwnPropertyDescriptor(constructor, "name")?.value;
+  return typeof name === "string" && name !== "" ? name.slice(0, 64) : undefined;
+}
+
+const IDENTIFIER = /^[A-Za-z_$][\w$]*$/;
+
+function stepOf(name: string): string {
+  if (IDENTIFIER.test(name)) return `.${name.length > 64 ? `${name.slice(0, 64)}…` : name}`;
+  return `[${JSON.stringify(name.length > 64 ? `${name.slice(0, 64)}…` : name)}]`;
+}
