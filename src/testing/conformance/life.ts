@@ -12,9 +12,14 @@ export const lifeChecks: readonly Check[] = [
     unless: fillable,
     async run(t) {
       const [one, two] = [await t.fresh(), await t.fresh()];
-      await t.put([t.value("k", "one")], one);
+      await t.put([t.value("of one", "x")], one);
       const entry = t.value("k", "two");
       await t.put([entry], two);
+      same(
+        (await t.list({ prefix: "" }, {}, two.store)).map(({ key }) => key),
+        ["k"],
+        "keys of the other store",
+      );
       await one.store.close();
       answers(await t.readOne("k", two.store), entry, "the other store, after the first was closed");
     },

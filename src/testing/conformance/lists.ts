@@ -48,6 +48,7 @@ export const listChecks: readonly Check[] = [
     id: "lists/empty",
     title: "lists nothing where nothing is",
     async run(t) {
+      if (fillable(t.opened, t) === undefined) await t.put([t.value(t.prefix(), "elsewhere")]);
       same(await t.list({ prefix: t.prefix() }), [], "an unused prefix");
     },
   },
