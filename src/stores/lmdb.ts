@@ -1,0 +1,488 @@
+import type { Head } from "../entry.ts";
+import { SyncError } from "../error.ts";
+import type { Runtime, Timer } from "../runtime.ts";
+import { STORED, checkCall, checkForget, checkRead, checkWrite, closedError, refusal } from "../store.ts";
+import type {
+  Answer,
+  CallOptions,
+  Change,
+  Forget,
+  ListOptions,
+  Listed,
+  Range,
+  ReadOptions,
+  Store,
+  Supports,
+  WatchOptions,
+  Write,
+  WriteResult,
+} from "../store.ts";
+import { formatCursor, parseCursor } from "./cursor.ts";
+import type { Place } from "./cursor.ts";
+import { applyWrite, copyOf, encode, headOf, settled } from "./lmdb/apply.ts";
+import { FORMAT_ROW, openEnvironment } from "./lmdb/environment.ts";
+import type { Environment, Row, Tables } from "./lmdb/environment.ts";
+import { changesAfter, epochAt, newEpoch, writer } from "./lmdb/log.ts";
+import type { Writer } from "./lmdb/log.ts";
+import { Renewals } from "./lmdb/renewals.ts";
+import { integerKey, newState, stateFrom, stateRow, tagOf } from "./lmdb/rows.ts";
+import type { State } from "./lmdb/rows.ts";
+import { unlessGivenUp } from "./lmdb/wait.ts";
+
+export interface LmdbOptions {
+  readonly runtime: Runtime;
+  /** Default "lmdb". */
+  readonly name?: string | undefined;
+  /** Whether a missing folder is created, with those above it. Default true; false refuses with NOT_FOUND. */
+  readonly create?: boolean | undefined;
+  /**
+   * For use as a cache: how much disk the entries may take, in bytes. Above it those written longest ago leave, in
+   * small batches beside the writes. Default: no limit. The file itself never shrinks; what is freed is used again.
+   */
+  readonly bytesMax?: number | undefined;
+  /** The largest value taken, in bytes. Default 64 MiB; at most an eighth of `bytesMax`. */
+  readonly valueBytesMax?: number | undefined;
+  /** How many removals (not tombstones) are kept for watches that resume. Default 10,000. */
+  readonly removalsMax?: number | undefined;
+  /** How many write calls may wait for the disk before more are refused with OVERLOADED. Default 10,000. */
+  readonly waitingMax?: number | undefined;
+}
+
+const VALUE_BYTES_MAX = 64 * 1024 * 1024;
+const BYTES_MAX_LEAST = 1024 * 1024;
+const BATCH_MAX = 1000;
+const REMOVALS_MAX = 10_000;
+const WAITING_MAX = 10_000;
+const PAGE_ROWS = 128;
+const INTERVAL_MS = 1000;
+/** How long a renewed asOf may wait for a write that takes it along, and how many may wait. */
+const RENEWAL_MS = 5000;
+const RENEWALS_WAITING_MAX = 10_000;
+const RENEWALS_PER_TRANSACTION = 1000;
+/** How many entries over the limit one transaction drops. */
+const DROP_ROWS = 64;
+
+const STATE_KEY = new TextEncoder().encode("state");
+const utf8 = new TextEncoder();
+const text = new TextDecoder("utf-8", { ignoreBOM: true });
+
+/**
+ * Entries in a folder on this machine's disk, by LMDB. A resolved write survives a power loss. Several processes may
+ * use one folder: every decision is made inside LMDB's one write transaction; what another process wrote is read at
+ * once and told by `watch` when it next looks.
+ *
+ * @throws SyncError INVALID for an option out of range or a file in the way, NOT_FOUND, UNAUTHORISED for a folder that
+ * may not be written, CORRUPT for a database that is damaged or of a later format. Nothing is written then.
+ */
+export async function lmdb(folder: string, options: LmdbOptions): Promise<Store> {
+  const limits = limitsOf(options);
+  const { runtime, name = "lmdb" } = options;
+  const environment = await openEnvironment(folder, options.create ?? true, name);
+  try {
+    await initialise(environment, runtime, name);
+  } catch (error) {
+    await environment.close();
+    throw error;
+  }
+  return new Lmdb(name, runtime, environment, limits);
+}
+
+async function initialise(environment: Environment, runtime: Runtime, name: string): Promise<void> {
+  const { tables } = environment;
+  if (tables.about.get(STATE_KEY) !== undefined) {
+    stateFrom(tables.about.get(STATE_KEY), name);
+    return;
+  }
+  await environment.transaction(() => {
+    if (tables.about.get(STATE_KEY) !== undefined) return; // another process was faster
+    tables.about.put(FORMAT_ROW.key, FORMAT_ROW.value);
+    tables.epochs.put(integerKey(0), newEpoch(runtime));
+    tables.about.put(STATE_KEY, stateRow({ ...newState(), epochs: 1 }));
+  });
+}
+
+type Limits = ReturnType<typeof limitsOf>;
+
+function limitsOf({ bytesMax, valueBytesMax, removalsMax, waitingMax }: LmdbOptions) {
+  const bytes = option("bytesMax", bytesMax, Infinity, BYTES_MAX_LEAST);
+  return {
+    bytesMax: bytes,
+    valueBytesMax: Math.min(option("valueBytesMax", valueBytesMax, VALUE_BYTES_MAX, 0), Math.floor(bytes / 8)),
+    removalsMax: option("removalsMax", removalsMax, REMOVALS_MAX, 1),
+    waitingMax: option("waitingMax", waitingMax, WAITING_MAX, 1),
+  };
+}
+
+class Lmdb implements Store {
+  readonly name: string;
+  readonly supports: Supports;
+  private readonly runtime: Runtime;
+  private readonly environment: Environment;
+  private readonly tables: Tables;
+  private readonly limits: Limits;
+  private readonly renewals = new Renewals();
+  private readonly waiting = new Set<() => void>();
+  /** Whether this store has named an epoch: it has changed something. */
+  private epochNamed = false;
+  private writing = 0;
+  private readonly idle: (() => void)[] = [];
+  private dropping = false;
+  private renewing: Timer | undefined = undefined;
+  private closing: Promise<void> | undefined = undefined;
+
+  constructor(name: string, runtime: Runtime, environment: Environment, limits: Limits) {
+    this.name = name;
+    this.runtime = runtime;
+    this.environment = environment;
+    this.tables = environment.tables;
+    this.limits = limits;
+    this.supports = {
+      keyBytesMax: 512,
+      valueBytesMax: limits.valueBytesMax,
+      batchMax: BATCH_MAX,
+      conditional: true,
+      atomicBatch: true,
+      stubs: true,
+      watch: "poll",
+      expiry: false,
+      writers: "many",
+      durable: true,
+      shared: false,
+      asOf: "stored",
+      readonly: false,
+    };
+  }
+
+  async read(keys: readonly string[], options?: ReadOptions): Promise<Answer[]> {
+    this.enter("read", options);
+    checkRead(this, keys);
+    const now = this.runtime.now();
+    this.environment.refresh();
+    return keys.map((key) => {
+      const bytes = utf8.encode(key);
+      const row = this.tables.entries.get(bytes);
+      const from = { complete: true, stale: false, from: this.name };
+      if (row === undefined) return { entry: undefined, asOf: now, ...from };
+      const { entry, asOf } = copyOf(key, row, this.name);
+      return { entry, asOf: this.renewals.asOfOf(this.tables, key, bytes, entry.version, asOf), ...from };
+    });
+  }
+
+  async write(writes: readonly Write[], options: CallOptions = {}): Promise<WriteResult[]> {
+    this.enter("write", options);
+    checkWrite(this, writes);
+    const results = writes.map((write) => refusal(this, write));
+    this.environment.refresh();
+    const pending = this.unsettled(writes, results);
+    if (pending.length > 0) {
+      const commit = this.commit("write", options, (writer) => {
+        const applied = pending.map(({ write, envelope, key }) => this.apply(write, envelope, key, writer));
+        return () => {
+          for (const [i, { write, at }] of pending.entries()) {
+            const { result, renewed } = applied[i] as (typeof applied)[number];
+            results[at] = result;
+            if (renewed) this.renew(write);
+          }
+        };
+      });
+      await unlessGivenUp(commit, this.runtime, options, this.name, "write");
+    }
+    return results as WriteResult[];
+  }
+
+  async forget(items: readonly Forget[], options: CallOptions = {}): Promise<void> {
+    this.enter("forget", options);
+    checkForget(this, items);
+    if (items.length === 0) return;
+    const commit = this.commit("forget", options, (writer) => {
+      for (const { version, reason } of items) {
+        if (reason === "collected" && version > writer.state.watermark) writer.state.watermark = version;
+      }
+      for (const { key, version } of items) {
+        const bytes = utf8.encode(key);
+        const row = this.tables.entries.get(bytes);
+        if (row !== undefined && headOf(key, row, this.name).head.version === version) writer.remove(bytes, row);
+      }
+      return () => {};
+    });
+    await unlessGivenUp(commit, this.runtime, options, this.name, "forget");
+  }
+
+  async *list(range: Range, options: ListOptions = {}): AsyncIterable<Listed> {
+    this.enter("list", options);
+    const { detail = "keys", after, limit = Infinity } = options;
+    let left = limit;
+    let last = after;
+    while (left > 0) {
+      this.enter("list", options);
+      const page = this.pageOf(range, last, Math.min(left, PAGE_ROWS));
+      for (const { key, value: row } of page) {
+        this.enter("list", options);
+        last = text.decode(key);
+        left--;
+        const tag = tagOf(row);
+        if (detail === "keys") yield { kind: "entry", key: last, tag, head: null, value: null };
+        else if (detail === "entries") {
+          yield { kind: "entry", key: last, tag, head: headOf(last, row, this.name).head, value: null };
+        } else {
+          const { entry } = copyOf(last, row, this.name);
+          yield { kind: "entry", key: last, tag, head: entry, value: entry.value };
+        }
+      }
+      if (page.length < Math.min(left + page.length, PAGE_ROWS)) return;
+    }
+  }
+
+  async *watch(range: Range, options: WatchOptions = {}): AsyncIterable<Change> {
+    this.enter("watch", options);
+    this.environment.refresh();
+    const begun = this.state().last;
+    const { cursor, initial = true } = options;
+    let { change, initialKey }: Omit<Place, "epoch"> = { change: begun, initialKey: undefined };
+    let telling = cursor === undefined && initial;
+    if (cursor !== undefined) {
+      const from = parseCursor(cursor);
+      if (from === undefined || !this.reaches(from)) {
+        yield { kind: "relist", reason: "the cursor is of another history, or older than the removals that are kept" };
+        return;
+      }
+      ({ change, initialKey } = from);
+      telling = initialKey !== undefined;
+    }
+    while (telling) {
+      const page = this.pageOf(range, initialKey, PAGE_ROWS);
+      for (const { key, value: row } of page) {
+        if (!this.goesOn(options)) return;
+        initialKey = text.decode(key);
+        const { head } = headOf(initialKey, row, this.name);
+        yield { kind: "change", key: initialKey, head, cursor: this.cursor(change, initialKey) };
+      }
+      if (!this.goesOn(options)) return;
+      telling = page.length === PAGE_ROWS;
+    }
+    let told = false;
+    while (this.goesOn(options)) {
+      this.environment.refresh();
+      const { last, floor } = this.state();
+      if (change < floor || change > last) {
+        yield { kind: "relist", reason: "removals that were not told yet have been trimmed" };
+        return;
+      }
+      const until = told ? last : begun;
+      const page = change < until ? changesAfter(this.tables, change, PAGE_ROWS) : [];
+      for (const next of page) {
+        const key = text.decode(next.key);
+        if (key.startsWith(range.prefix)) {
+          if (!this.goesOn(options)) return;
+          this.environment.refresh();
+          yield { kind: "change", key, head: this.headNow(key, next.key), cursor: this.cursor(next.change) };
+        }
+        ({ change } = next);
+      }
+      if (page.length > 0) continue;
+      if (!told) {
+        told = true;
+        change = Math.max(change, begun);
+        yield { kind: "current", cursor: this.cursor(change) };
+      } else {
+        change = Math.max(change, until); // those between were superseded
+        await this.nextLook(options);
+      }
+    }
+  }
+
+  close(): Promise<void> {
+    this.closing ??= this.shut();
+    return this.closing;
+  }
+
+  // ---- Writing. ----
+
+  /** Fills in the results that need no transaction, and gives back the writes that do. */
+  private unsettled(writes: readonly Write[], results: (WriteResult | undefined)[]) {
+    const pending: { write: Write; envelope: Uint8Array; key: Uint8Array; at: number }[] = [];
+    const touched = new Set<string>();
+    for (const [at, write] of writes.entries()) {
+      if (results[at] !== undefined) continue;
+      const { entry, asOf, if: condition } = write;
+      const key = utf8.encode(entry.key);
+      if (condition === undefined && !touched.has(entry.key)) {
+        const row = this.tables.entries.get(key);
+        const outcome = row === undefined ? undefined : settled(entry, row, this.name);
+        if (outcome === "renewed") this.renew(write);
+        if (outcome !== undefined) {
+          results[at] = outcome === "renewed" ? STORED : outcome;
+          continue;
+        }
+      }
+      touched.add(entry.key);
+      pending.push({ write, envelope: encode(entry, asOf), key, at }); // compressed before the lock is taken
+    }
+    return pending;
+  }
+
+  private apply(write: Write, envelope: Uint8Array, key: Uint8Array, writer: Writer) {
+    const asOfHeld = (row: Uint8Array) => {
+      const { head, asOf } = headOf(write.entry.key, row, this.name);
+      return this.renewals.asOfOf(this.tables, head.key, key, head.version, asOf);
+    };
+    return applyWrite(write, envelope, key, this.tables.entries, writer, this.runtime.now(), this.name, asOfHeld);
+  }
+
+  /**
+   * One transaction: `body` changes entries and gives back what to do when they are on disk. What this process is
+   * watching is told then.
+   */
+  private async commit(operation: string, options: CallOptions, body: (writer: Writer) => () => void): Promise<void> {
+    if (this.writing >= this.limits.waitingMax) {
+      const cure = "wait for writes to finish, or send larger batches";
+      throw new SyncError("OVERLOADED", `${this.writing} writes wait`, { store: this.name, operation, cure });
+    }
+    this.writing++;
+    try {
+      const { after, over, changed } = await this.environment.transaction(() => {
+        checkCall(this.runtime, options, this.name, operation); // it may have waited long for the lock
+        const state = this.state();
+        const before = state.last;
+        let naming = this.epochNamed ? undefined : newEpoch(this.runtime);
+        const use = writer(this.tables, state, this.limits.removalsMax, () => {
+          const name = naming;
+          naming = undefined;
+          return name;
+        });
+        const after = body(use);
+        if (state.bytes > this.limits.bytesMax) use.dropOldest(DROP_ROWS);
+        const renewed = this.renewals.write(this.tables, RENEWALS_PER_TRANSACTION, (key) => utf8.encode(key));
+        this.tables.about.put(STATE_KEY, stateRow(state));
+        const both = () => {
+          after();
+          renewed();
+        };
+        return { after: both, over: state.bytes > this.limits.bytesMax, changed: state.last > before };
+      });
+      if (changed) this.epochNamed = true;
+      after();
+      if (over) this.dropMore();
+      for (const wake of this.waiting) wake();
+    } finally {
+      this.writing--;
+      if (this.writing === 0) for (const resolve of this.idle.splice(0)) resolve();
+    }
+  }
+
+  /** Brings the store below its limit, a small transaction at a time, unless that is under way. */
+  private dropMore(): void {
+    if (this.dropping || this.closing !== undefined) return;
+    this.dropping = true;
+    const drop = async () => {
+      try {
+        await this.commit("drop", {}, (use) => {
+          use.dropOldest(DROP_ROWS);
+          return () => {
+            this.dropping = false;
+          };
+        });
+      } catch {
+        this.dropping = false; // it shows at the next write, which finds the store above its limit and tries again
+      }
+    };
+    this.runtime.timer(0, () => void drop(), true);
+  }
+
+  private renew({ entry: { key, version }, asOf }: Write): void {
+    const bytes = utf8.encode(key);
+    const row = this.tables.entries.get(bytes);
+    if (row === undefined) return;
+    const held = headOf(key, row, this.name);
+    if (held.head.version !== version) return;
+    if (asOf <= this.renewals.asOfOf(this.tables, key, bytes, version, held.asOf)) return;
+    this.renewals.add(key, version, asOf);
+    const delayMs = this.renewals.size > RENEWALS_WAITING_MAX ? 0 : RENEWAL_MS;
+    this.renewing ??= this.runtime.timer(delayMs, () => void this.writeRenewals(), true);
+  }
+
+  /** Those that cannot be written wait for the next write: losing one costs a look at the layers below. */
+  private async writeRenewals(): Promise<void> {
+    this.renewing = undefined;
+    if (this.closing !== undefined) return;
+    await this.commit("renew", {}, () => () => {}).catch(() => {});
+  }
+
+  // ---- Reading. ----
+
+  private state(): State {
+    return stateFrom(this.tables.about.get(STATE_KEY), this.name);
+  }
+
+  /** Rows of the range after a key, in order. */
+  private pageOf({ prefix }: Range, after: string | undefined, limit: number): Row[] {
+    this.environment.refresh();
+    const begin = utf8.encode(prefix);
+    let start = begin.length === 0 ? undefined : begin;
+    if (after !== undefined) {
+      const next = new Uint8Array([...utf8.encode(after), 0]); // the least key that is greater
+      if (start === undefined || Buffer.compare(next, start) > 0) start = next;
+    }
+    const page = this.tables.entries.page(start, limit);
+    const end = page.findIndex(({ key }) => Buffer.compare(key.subarray(0, begin.length), begin) !== 0);
+    return end === -1 ? page : page.slice(0, end);
+  }
+
+  private headNow(key: string, bytes: Uint8Array): Head | null {
+    const row = this.tables.entries.get(bytes);
+    return row === undefined ? null : headOf(key, row, this.name).head;
+  }
+
+  private reaches({ epoch, change }: Place): boolean {
+    const { last, floor } = this.state();
+    return change >= floor && change <= last && epochAt(this.tables, change) === epoch;
+  }
+
+  private cursor(change: number, initialKey?: string): string {
+    return formatCursor({ epoch: epochAt(this.tables, change) ?? "0", change, initialKey });
+  }
+
+  /** Resolves when something may have changed: this store wrote, or it is time to look what others did. */
+  private nextLook({ intervalMs = INTERVAL_MS, signal, deadline }: WatchOptions): Promise<void> {
+    return new Promise((resolve) => {
+      const left = deadline === undefined ? Infinity : Math.max(0, deadline - this.runtime.monotonic());
+      const wake = () => {
+        this.waiting.delete(wake);
+        timer.cancel();
+        signal?.removeEventListener("abort", wake);
+        resolve();
+      };
+      const timer = this.runtime.timer(Math.min(intervalMs, left), wake);
+      this.waiting.add(wake);
+      signal?.addEventListener("abort", wake, { once: true });
+    });
+  }
+
+  private enter(operation: string, options: CallOptions | undefined): void {
+    if (this.closing !== undefined) throw closedError(this.name, operation);
+    checkCall(this.runtime, options, this.name, operation);
+  }
+
+  /** False when the store was closed, which ends a watch quietly. @throws SyncError ABORTED or TIMEOUT. */
+  private goesOn(options: CallOptions): boolean {
+    if (this.closing !== undefined) return false;
+    checkCall(this.runtime, options, this.name, "watch");
+    return true;
+  }
+
+  private async shut(): Promise<void> {
+    this.renewing?.cancel();
+    for (const wake of this.waiting) wake();
+    if (this.renewals.size > 0) await this.commit("close", {}, () => () => {}).catch(() => {});
+    // What a call does after its commit must not meet a closed database.
+    while (this.writing > 0) await new Promise<void>((resolve) => this.idle.push(resolve));
+    await this.environment.close();
+  }
+}
+
+function option(name: string, given: number | undefined, otherwise: number, least: number): number {
+  const value = given ?? otherwise;
+  if (typeof value === "number" && value >= least && (Number.isSafeInteger(value) || value === Infinity)) return value;
+  const cure = `give a whole number of ${least} or more`;
+  throw new SyncError("INVALID", `option ${name} is ${String(value)}`, { store: "lmdb", cure });
+}
