@@ -6,15 +6,19 @@ export interface Flight {
   readonly answer: Promise<Answer>;
   resolve(answer: Answer): void;
   reject(error: unknown): void;
+  /** Asks for what a plain `cached` read asks for. Others may fail, or wait, where a cached reader would be answered. */
+  readonly shared: boolean;
   /** The key was written or changed since the walk began: nobody joins it and it fills nothing. */
   overtaken: boolean;
 }
 
 /** The walks under way, so that readers of a key share one and a write can tell all of them that they are late. */
 export interface Flights {
-  /** A walk of the key that a reader who comes now may share. */
+  /** A walk of the key that a cached reader who comes now may share. */
   joinable(key: string): Flight | undefined;
-  begin(key: string): Flight;
+  /** Whether any walk of the key is under way that nothing has overtaken. */
+  isUnderWay(key: string): boolean;
+  begin(key: string, shared: boolean): Flight;
   end(flight: Flight): void;
   overtake(key: string): void;
   overtakeAll(): void;
@@ -24,11 +28,11 @@ export function flights(): Flights {
   const underWay = new Map<string, Flight[]>();
   return {
     joinable(key) {
-      const latest = underWay.get(key)?.at(-1);
-      return latest?.overtaken === false ? latest : undefined;
+      return underWay.get(key)?.findLast(({ shared, overtaken }) => shared && !overtaken);
     },
-    begin(key) {
-      const flight = newFlight(key);
+    isUnderWay: (key) => underWay.get(key)?.some(({ overtaken }) => !overtaken) === true,
+    begin(key, shared) {
+      const flight = newFlight(key, shared);
       const others = underWay.get(key);
       if (others === undefined) underWay.set(key, [flight]);
       else others.push(flight);
@@ -50,7 +54,7 @@ export function flights(): Flights {
   };
 }
 
-function newFlight(key: string): Flight {
+function newFlight(key: string, shared: boolean): Flight {
   let resolve: (answer: Answer) => void = () => undefined;
   let reject: (error: unknown) => void = () => undefined;
   const answer = new Promise<Answer>((onResolve, onReject) => {
@@ -59,5 +63,5 @@ function newFlight(key: string): Flight {
   });
   // Every reader gets the rejection; this keeps it from counting as unhandled when they have all given up.
   answer.catch(() => undefined);
-  return { key, answer, resolve, reject, overtaken: false };
+  return { key, shared, answer, resolve, reject, overtaken: false };
 }

@@ -29,12 +29,13 @@ export async function readKeys(
   const begun: Flight[] = [];
   for (const key of keys) {
     if (answers.has(key)) continue;
-    const shared = freshness.kind === "cached" ? sharedAnswer(state, key, options?.atLeast?.get(key)) : undefined;
+    const canShare = freshness.kind === "cached" && options?.atLeast?.get(key) === undefined;
+    const shared = canShare ? sharedAnswer(state, key) : undefined;
     if (shared !== undefined) {
       answers.set(key, shared);
       continue;
     }
-    const flight = state.flights.begin(key);
+    const flight = state.flights.begin(key, canShare);
     begun.push(flight);
     answers.set(key, flight.answer);
   }
@@ -50,8 +51,7 @@ function freshnessOf(options: ReadOptions | undefined): Freshness {
 }
 
 /** What a cached read needs no walk of its own for: a remembered absence, or a walk that is under way. */
-function sharedAnswer(state: ChainState, key: string, atLeast: Version | undefined): Promise<Answer> | undefined {
-  if (atLeast !== undefined) return undefined;
+function sharedAnswer(state: ChainState, key: string): Promise<Answer> | undefined {
   const now = state.runtime.now();
   const absentAt = state.negatives.get(key, now);
   if (absentAt !== undefined && state.floors.get(key, now)?.dead !== false) {
@@ -288,8 +288,8 @@ function dropGhosts(state: ChainState, key: string, ghosts: readonly Ghost[]): v
 
 /** Fetches a fresh copy of a key whose old one was answered. At most one walk of the key does so at a time. */
 function refresh(state: ChainState, key: string, layer: number): void {
-  if (state.flights.joinable(key) !== undefined) return;
-  const flight = state.flights.begin(key);
+  if (state.flights.isUnderWay(key)) return;
+  const flight = state.flights.begin(key, false);
   const ms = state.layers[layer]?.ttlMs ?? 0;
   start(state, [flight], { kind: "maxAge", ms }, undefined);
 }
