@@ -145,7 +145,7 @@ describe("the types of a schema", () => {
     const { db } = await world();
     const users = db.namespace("u/", { schema: schemas.zod.user });
     expectTypeOf(await users.get("a")).toEqualTypeOf<{ name: string; tags: string[] } | undefined>();
-    expectTypeOf(users.set).parameter(1).toEqualTypeOf<{ name: string; tags?: string[] | undefined }>();
+    expectTypeOf<(typeof users)["set"]>().parameter(1).toEqualTypeOf<{ name: string; tags?: string[] | undefined }>();
     const others = db.namespace("v/", { schema: schemas.valibot.date });
     expectTypeOf(await others.get("a")).toEqualTypeOf<{ at: Date } | undefined>();
   });

@@ -275,6 +275,6 @@ describe("types", () => {
     const typed = db.namespace<{ n: number }>("n/");
     expectTypeOf(await typed.get("k")).toEqualTypeOf<{ n: number } | undefined>();
     expectTypeOf(typed.peek("k")).toEqualTypeOf<{ n: number } | undefined>();
-    expectTypeOf(typed.set).parameter(1).toEqualTypeOf<{ n: number }>();
+    expectTypeOf<(typeof typed)["set"]>().parameter(1).toEqualTypeOf<{ n: number }>();
   });
 });

@@ -336,7 +336,7 @@ describe("watch", () => {
     const told = await events;
     expect(told.find(({ key }) => key === "old")).toBeUndefined();
     // Several changes of one key may be told as one: the last one always is.
-    expect(told.filter(({ key }) => key === "k").at(-1)).toEqual({ type: "delete", key: "k", version: gone.version });
+    expect(told.findLast(({ key }) => key === "k")).toEqual({ type: "delete", key: "k", version: gone.version });
     expect(told.at(-1)).toEqual({ type: "set", key: "other", version: done.version });
     expect(set.version < gone.version).toBe(true);
   });

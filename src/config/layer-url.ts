@@ -1,5 +1,6 @@
 import { layer } from "../chain/layer.ts";
 import type { LayerOptions, LayerSpec, Role } from "../chain/layer.ts";
+import { SyncError, asSyncError } from "../error.ts";
 import { schemeOf } from "./schemes.ts";
 import type { OpenContext, Opened, Schemes } from "./schemes.ts";
 import { parseUrl, readOptions } from "./url.ts";
@@ -45,10 +46,23 @@ export function planLayer(text: string, schemes: Schemes, last: boolean): LayerP
     url,
     durable: scheme.durable,
     async open(context) {
-      const opened = await scheme.open(url, values, context);
+      const opened = await openNaming(url, () => scheme.open(url, values, context));
       return { ...opened, spec: layer(opened.store, options) };
     },
   };
+}
+
+/** A store's own error with the URL before it: a chain may have several stores of a kind. */
+async function openNaming(url: StoreUrl, open: () => Promise<Opened>): Promise<Opened> {
+  try {
+    return await open();
+  } catch (thrown) {
+    const error = asSyncError(thrown);
+    if (error.message.includes(url.text)) throw error;
+    const { code, retryable, cure } = error;
+    const message = cure === undefined ? error.message : error.message.slice(0, -` (${cure})`.length);
+    throw new SyncError(code, `${url.text}: ${message}`, { cure, retryable, cause: error });
+  }
 }
 
 function layerOptions(values: ReadonlyMap<string, OptionValue>, role: Role, last: boolean): LayerOptions {

@@ -11,7 +11,7 @@ const FILES = ["data.mdb", "lock.mdb"];
 
 export async function openLmdb(
   url: StoreUrl,
-  _values: ReadonlyMap<string, OptionValue>,
+  values: ReadonlyMap<string, OptionValue>,
   { runtime, base }: OpenContext,
 ): Promise<Opened> {
   if (url.place === "") {
@@ -21,7 +21,12 @@ export async function openLmdb(
   const folder = resolve(base, url.place);
   const undo = await rememberMissing(folder, FILES);
   try {
-    return { store: await lmdb(folder, { runtime }), undo };
+    const store = await lmdb(folder, {
+      runtime,
+      bytesMax: values.get("bytesMax") as number | undefined,
+      create: values.get("create") as boolean | undefined,
+    });
+    return { store, undo };
   } catch (error) {
     await undo();
     throw error;

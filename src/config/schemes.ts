@@ -82,7 +82,7 @@ const LMDB: Scheme = {
   example: "lmdb:./.sync/cache",
   role: "cache",
   durable: true,
-  options: { mapSizeMax: "size" },
+  options: { bytesMax: "size", create: "flag" },
   async open(url, values, context) {
     const { openLmdb } = await import("./open-lmdb.ts");
     return openLmdb(url, values, context);
