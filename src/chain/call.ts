@@ -142,3 +142,7 @@ export function layerCalls(layer: Layer, runtime: Runtime, report: (report: Repo
   };
   return calls;
 }
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,10 +1,11 @@
 import type { Head } from "../entry.ts";
 import { randomBelow, sleep } from "../runtime.ts";
 import type { Change, Write } from "../store.ts";
+import { messageOf } from "./call.ts";
 import type { LayerCalls } from "./call.ts";
 import { isFor } from "./layer.ts";
 import { invalidate } from "./invalidate.ts";
-import { messageOf, readKeys } from "./read.ts";
+import { readKeys } from "./read.ts";
 import type { ChainState } from "./state.ts";
 import { VERSION_ZERO } from "../version.ts";
 

@@ -17,8 +17,8 @@ interface Known {
  */
 export interface Floors {
   get(key: string, now: number): Floor | undefined;
-  /** Raises the key's floor; a lower version changes nothing. */
-  raise(head: Head, now: number): void;
+  /** Raises the key's floor; a lower version changes nothing. True when it is higher than it was. */
+  raise(head: Head, now: number): boolean;
   /** For collection: the version is gone from every store for good. */
   drop(key: string, version: Version): void;
   /** Every copy with an asOf up to `now` is suspect from here on: changes were missed. */
@@ -50,7 +50,7 @@ export function floors(lifeMs: number, entriesMax: number): Floors {
     raise(head, now) {
       const found = known.get(head.key);
       if (found !== undefined) {
-        if (found.version > head.version) return;
+        if (found.version > head.version) return false;
         known.delete(head.key);
       }
       known.set(head.key, {
@@ -60,6 +60,7 @@ export function floors(lifeMs: number, entriesMax: number): Floors {
         since: now,
       });
       trim(now);
+      return found === undefined || found.version < head.version;
     },
     drop(key, version) {
       if (known.get(key)?.version === version) known.delete(key);

@@ -1,9 +1,9 @@
 import { stubOf } from "../entry.ts";
 import type { Head } from "../entry.ts";
 import type { Write } from "../store.ts";
-import { messageOf } from "./read.ts";
-import type { ChainState } from "./state.ts";
+import { messageOf } from "./call.ts";
 import type { LayerCalls } from "./call.ts";
+import type { ChainState } from "./state.ts";
 
 /**
  * Newer versions than some layers hold became known: the floor rises, walks under way are overtaken, and caches above
@@ -25,6 +25,14 @@ export function invalidate(state: ChainState, below: number, heads: readonly Hea
     }
     const stubs = heads.filter((head) => isOlder(slots.look(head.key)?.entry, head)).map((head) => stub(head, now));
     if (stubs.length > 0) state.background.add(writeStubs(state, calls, stubs));
+  }
+}
+
+/** Puts a stub into every memory layer that has an older copy, at once. */
+export function stubMemory(state: ChainState, head: Head, now: number): void {
+  for (const [index, calls] of state.calls.entries()) {
+    if (calls.layer.role !== "cache" || !isOlder(state.slots[index]?.look(head.key)?.entry, head)) continue;
+    state.background.add(writeStubs(state, calls, [stub(head, now)]));
   }
 }
 

@@ -2,6 +2,9 @@ import type { Slot } from "../slot.ts";
 import type { ChainState } from "./state.ts";
 import { jittered } from "./walk.ts";
 
+/** How far the coarse clock may lag behind, in milliseconds, with room to spare. */
+const COARSE_MS_MAX = 1_000;
+
 /** The hot path: one map look-up and a few comparisons for a fresh copy in a memory first layer. */
 export function looker(state: ChainState): (key: string) => Slot | undefined {
   const [slots] = state.slots;
@@ -24,7 +27,10 @@ export function looker(state: ChainState): (key: string) => Slot | undefined {
     const slot = slots.look(key);
     if (slot === undefined) return undefined;
     if (slot.deadline === -1) slot.deadline = deadlineOf(slot);
-    if (runtime.coarseNow() >= slot.deadline || (slot.asOf <= floors.suspectUntil && !isTruth)) return undefined;
+    const now = runtime.coarseNow();
+    if (now >= slot.deadline || (slot.asOf <= floors.suspectUntil && !isTruth)) return undefined;
+    // The clock stepped back: the copy's age is not known any more.
+    if (slot.asOf - now > COARSE_MS_MAX && !isTruth) return undefined;
     counts.hits++;
     return slot;
   };

@@ -1,11 +1,13 @@
 import { SyncError } from "../error.ts";
 import { stubOf } from "../entry.ts";
-import type { Copy } from "../entry.ts";
+import type { Copy, Entry } from "../entry.ts";
 import type { Answer, CallOptions, ReadOptions, Write } from "../store.ts";
 import { VERSION_ZERO } from "../version.ts";
 import type { Version } from "../version.ts";
 import { forCaller } from "./caller.ts";
+import { messageOf } from "./call.ts";
 import type { Flight } from "./flight.ts";
+import { stubMemory } from "./invalidate.ts";
 import type { ChainState } from "./state.ts";
 import { routeOf } from "./state.ts";
 import { advance, begin, conclude, nextLayer } from "./walk.ts";
@@ -210,7 +212,7 @@ function settle(state: ChainState, { flight, walk, from }: Trip, outcome: Outcom
       const { copy, layer, stale, complete } = outcome;
       const counts = state.calls[layer]?.counts;
       if (counts !== undefined) counts.hits++;
-      if (!stale) state.floors.raise(copy.entry, now);
+      if (!stale) answered(state, flight, copy.entry, now);
       if (!flight.overtaken) dropGhosts(state, walk.key, outcome.ghosts);
       if (outcome.refresh) refresh(state, walk.key, layer);
       const name = from[layer] ?? state.layers[layer]?.name ?? state.name;
@@ -229,6 +231,16 @@ function settle(state: ChainState, { flight, walk, from }: Trip, outcome: Outcom
       return flight.reject(new SyncError("UNAVAILABLE", outcome.reason, details));
     }
   }
+}
+
+/**
+ * From here on this process does not go back behind what it answers: walks that began before may still bring less, and
+ * memory, which answers without looking at floors, may hold less if this walk may not fill it.
+ */
+function answered(state: ChainState, flight: Flight, entry: Entry, now: number): void {
+  if (!state.floors.raise(entry, now)) return;
+  state.flights.overtake(entry.key);
+  if (flight.overtaken) stubMemory(state, entry, now);
 }
 
 function collectFills(outcome: Outcome, flight: Flight, fills: Map<number, Fill[]>): void {
@@ -292,8 +304,4 @@ function refresh(state: ChainState, key: string, layer: number): void {
   const flight = state.flights.begin(key, false);
   const ms = state.layers[layer]?.ttlMs ?? 0;
   start(state, [flight], { kind: "maxAge", ms }, undefined);
-}
-
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -67,7 +67,11 @@ export interface StateOptions {
 export function chainState(options: StateOptions): ChainState {
   const { layers, runtime, report, authority } = options;
   const last = layers.length - 1;
-  const longestTtlMs = Math.max(...layers.slice(0, last).map((layer) => layer.ttlMs), options.negativeTtlMs);
+  // An older copy is answered within its ttl, and marked stale within its grace; behind own writes it never is.
+  const copyLifeMs = Math.max(
+    ...layers.slice(0, last).map((layer) => layer.ttlMs + layer.graceMs),
+    options.negativeTtlMs,
+  );
   return {
     ...options,
     calls: layers.map((layer) => layerCalls(layer, runtime, report)),
@@ -77,7 +81,7 @@ export function chainState(options: StateOptions): ChainState {
       forgetful: layers[last]?.store.supports.durable === false,
     },
     slots: layers.map(({ store }) => (isSlotStore(store) ? store : undefined)),
-    floors: floors(longestTtlMs + options.skewMaxMs, FLOORS_MAX),
+    floors: floors(copyLifeMs + options.skewMaxMs, FLOORS_MAX),
     negatives: negatives(options.negativeTtlMs, NEGATIVES_MAX),
     flights: flights(),
     late: lateWrites(LATE_WRITES_MAX),
