@@ -111,7 +111,8 @@ export class Inspection {
   }
 
   private visitArray(value: readonly unknown[], depth: number): Verdict {
-    if (getPrototypeOf(value) !== Array.prototype) return this.refuse(instanceOf(getPrototypeOf(value)));
+    const prototype = getPrototypeOf(value) as object | null;
+    if (prototype !== Array.prototype) return this.refuse(instanceOf(prototype));
     const { length } = value;
     const names = getOwnPropertyNames(value);
     // An array lists its indices first, then "length": anywhere else, there is a hole or something more.
@@ -255,8 +256,8 @@ function isNodeBuffer(prototype: object): boolean {
   return getPrototypeOf(prototype) === Uint8Array.prototype && className(prototype) === "Buffer";
 }
 
-function instanceOf(prototype: object): string {
-  const name = className(prototype);
+function instanceOf(prototype: object | null): string {
+  const name = prototype === null ? undefined : className(prototype);
   return name === undefined ? "has a prototype of its own" : `is an instance of ${name}`;
 }
 
