@@ -1,0 +1,443 @@
+import type { SyncError } from "../../error.ts";
+import { SyncError as Failure, asSyncError } from "../../error.ts";
+import { randomBelow, sleep } from "../../runtime.ts";
+import type { Runtime } from "../../runtime.ts";
+import { VERSION_ZERO } from "../../version.ts";
+import type { Version, VersionClock } from "../../version.ts";
+import { adoptedVersion, judge, tick } from "./adopt.ts";
+import type { Unadopted } from "./adopt.ts";
+import { emptyHistory, saveHistory } from "./history.ts";
+import type { History } from "./history.ts";
+import { importer } from "./importer.ts";
+import type { Importer } from "./importer.ts";
+import { trailers } from "./passage.ts";
+import type { Place, Seen } from "./place.ts";
+import { plan } from "./plan.ts";
+import type { KeyChange } from "./plan.ts";
+import {
+  FORMAT,
+  FORMAT_PATH,
+  README,
+  README_PATH,
+  WATERMARK_PATH,
+  parseRecord,
+  recordName,
+  recordPath,
+} from "./record.ts";
+import { hasLiteralPlace, scan } from "./scan.ts";
+import type { Candidate, Scanned } from "./scan.ts";
+import { NOTHING, inRepository, locate, look, objectName, sideAt, watermarkOf } from "./snapshot.ts";
+import type { Known, Naming, Pending, View } from "./snapshot.ts";
+import { recordNamesAt } from "./trees.ts";
+
+export interface BranchSettings {
+  readonly runtime: Runtime;
+  readonly clock: VersionClock;
+  readonly place: Place;
+  readonly prefix: string;
+  /** `Name <address>` for commits. */
+  readonly author: string;
+  /** Where the history is kept between two processes; undefined: nowhere. */
+  readonly historyFile: string | undefined;
+  readonly report: (event: GitReport) => void;
+}
+
+/** What a person should know and no call could say. */
+export type GitReport =
+  /** A file that no key names: not UTF-8, too long, or in a reserved place. Told once a path. */
+  | { readonly kind: "no-key"; readonly path: string }
+  /** The branch was rewritten: what was known of it does not hold any more. */
+  | { readonly kind: "rewritten"; readonly branch: string }
+  /** Changes made by persons got versions. */
+  | { readonly kind: "adopted"; readonly keys: number }
+  /** They could not be committed: versions are provisional until somebody can. */
+  | { readonly kind: "provisional"; readonly keys: number; readonly error: SyncError | undefined }
+  /** The cache of the log could not be written; opening will read the log again. */
+  | { readonly kind: "no-cache"; readonly error: SyncError };
+
+/** What one commit of Sync is to do. */
+export interface Draft {
+  readonly changes: readonly KeyChange[];
+  /** Undefined: as it is. */
+  readonly watermark: Version | undefined;
+  readonly subject: string;
+}
+
+const RACES_MAX = 50;
+const LOOKS_MAX = 4;
+/** From so many keys on, one listing of the side tree is cheaper than asking for each record. */
+const LISTING_FROM = 2_000;
+const BAD_PATHS_MAX = 1_000;
+/** The history is saved again after so many commits. */
+const SAVE_EVERY = 1_000;
+
+/** A branch's head, followed: every commit is read once, and what persons changed gets its version, before it is shown. */
+export class Branch {
+  readonly naming: Naming;
+  readonly place: Place;
+  private readonly settings: BranchSettings;
+  private readonly commits: Importer;
+  private history: History;
+  private savedLength: number;
+  private current: View;
+  private tail: Promise<unknown> = Promise.resolve();
+  private readonly badPaths = new Set<string>();
+  private readonly listeners = new Set<() => void>();
+  /** How often the branch was rewritten since it was opened. */
+  rewrites = 0;
+  /** Counts what changes the history; a view carries the count at which it was shown. */
+  private stamp = 0;
+
+  /** @param history what is known from before; its commit need not be on the branch any more. */
+  constructor(settings: BranchSettings, history: History | undefined) {
+    this.settings = settings;
+    this.place = settings.place;
+    this.naming = { objects: settings.place.objects, prefix: settings.prefix };
+    this.commits = importer(settings.place.git);
+    this.history = history ?? emptyHistory();
+    this.savedLength = this.history.length;
+    this.current = NO_VIEW;
+  }
+
+  /** The branch as of an asking that began after `notBefore`, and when that began. */
+  async view(notBefore: number): Promise<{ view: View; asOf: number }> {
+    const seen = await this.place.head(notBefore);
+    if (seen.commit === this.current.commit && this.current !== NO_VIEW) return { view: this.current, asOf: seen.asOf };
+    return this.exclusive(async () => ({ view: await this.follow(seen), asOf: seen.asOf }));
+  }
+
+  /** Runs one task at a time: whatever moves the view. */
+  exclusive<T>(task: () => Promise<T>): Promise<T> {
+    const run = this.tail.then(task);
+    this.tail = run.catch(() => {}); // its caller is told; the next task does not depend on it
+    return run;
+  }
+
+  /** The commit that was shown last. */
+  get shown(): string | null {
+    return this.current.commit;
+  }
+
+  /** Calls back when this store itself has moved the branch. */
+  onOwnCommit(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  /**
+   * Commits what `draft` makes of the newest view, and again on a newer one as long as somebody else is faster.
+   * Call it within {@link exclusive}. `notBefore` is how fresh the first view must be; a lost race asks anew.
+   */
+  async commit<T>(
+    notBefore: number,
+    draft: (view: View, asOf: number) => Promise<{ draft: Draft | undefined; result: T }>,
+  ): Promise<{ result: T; failures: ReadonlyMap<string, SyncError> }> {
+    let since = notBefore;
+    for (let race = 0; race < RACES_MAX; race++) {
+      if (race > 2) await sleep(this.settings.runtime, randomBelow(this.settings.runtime, 20 * race));
+      const seen = await this.place.head(since);
+      const view = await this.follow(seen);
+      const made = await draft(view, seen.asOf);
+      if (made.draft === undefined) return { result: made.result, failures: NO_FAILURES };
+      const outcome = await this.publish(view, made.draft);
+      if (outcome !== undefined) return { result: made.result, failures: outcome };
+      since = this.settings.runtime.now();
+    }
+    throw new Failure("UNAVAILABLE", `the branch ${this.place.branch} moved ${RACES_MAX} times during one write`, {
+      cure: "try again, or let fewer writers commit at once",
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.tail;
+    await this.commits.close();
+    if (this.history.commit !== null && this.history.length !== this.savedLength) await this.save();
+    await this.place.close();
+  }
+
+  /** Undefined: the race was lost. */
+  private async publish(
+    view: View,
+    { changes, watermark, subject }: Draft,
+  ): Promise<ReadonlyMap<string, SyncError> | undefined> {
+    const { deletes, files, failures } = await plan(this.naming, view, changes);
+    const at = (path: string) => inRepository(this.naming.prefix, path);
+    const put = (path: string, text: string) => files.push({ path: at(path), content: Buffer.from(text) });
+    if (watermark !== undefined) put(WATERMARK_PATH, `${watermark}\n`);
+    if (files.length === 0 && deletes.length === 0) return failures;
+    if (!view.side) {
+      put(FORMAT_PATH, FORMAT);
+      put(README_PATH, README);
+    }
+    const { runtime, author, prefix } = this.settings;
+    const message = `${subject}\n\n${trailers(view.commit, prefix)}`;
+    const made = { parent: view.commit, message, author, timeMs: runtime.now(), deletes, files };
+    const commit = await this.commits.commit(made);
+    if (!(await this.place.publish(view.commit, commit))) return undefined;
+    this.advance(view, commit, changes, failures, watermark);
+    for (const listener of this.listeners) listener();
+    return failures;
+  }
+
+  /** The view after our own commit: nothing has to be read for it. */
+  private advance(
+    view: View,
+    commit: string,
+    changes: readonly KeyChange[],
+    failures: ReadonlyMap<string, SyncError>,
+    watermark: Version | undefined,
+  ): void {
+    const pending = new Map(view.pending);
+    this.stamp++;
+    for (const { key, record } of changes) {
+      if (failures.has(key)) continue;
+      this.history.touches.delete(key);
+      if (record === null) this.history.forgotten.add(recordName(key));
+      else this.history.forgotten.delete(recordName(key));
+      pending.delete(key);
+    }
+    this.history = { ...this.history, commit, length: this.history.length + 1 };
+    this.show({ commit, history: this.history, pending, side: true, watermark: watermark ?? view.watermark });
+  }
+
+  private show(view: Omit<View, "stamp">): View {
+    this.current = { ...view, stamp: ++this.stamp };
+    return this.current;
+  }
+
+  /**
+   * What a view knows of keys, or a newer one if the branch moved while it was looked at: a history that goes on in
+   * the meantime would make keys look absent that are not.
+   */
+  async look(view: View, keys: readonly string[]): Promise<Known[]> {
+    let at = view;
+    for (let tries = 0; tries < LOOKS_MAX; tries++) {
+      const known = await look(this.naming, at, keys);
+      if (at.stamp === this.stamp) return known;
+      at = await this.exclusive(async () => this.current);
+    }
+    return this.exclusive(() => look(this.naming, this.current, keys));
+  }
+
+  /** The view of what was seen, adopting what has to be. */
+  private async follow(seen: Seen): Promise<View> {
+    const { commit } = seen;
+    if (this.current !== NO_VIEW && this.current.commit === commit) return this.current;
+    if (commit === null) {
+      if (this.current.commit !== null) throw gone(this.place.branch);
+      return this.show(EMPTY_VIEW);
+    }
+    const { candidates, scanned } = await this.read(commit);
+    const { side, watermark } = await sideAt(this.naming, commit);
+    const next = { commit, history: this.history };
+    const before = this.current.pending;
+    const met = new Set(candidates.map(({ name }) => name));
+    const again = [...before].map(([key, { node }]) => candidateOf(key, node)).filter(({ name }) => !met.has(name));
+    const unadopted = await this.unadopted(next, side, [...candidates, ...again], before);
+    const floor = await this.watermarkFloor(scanned.watermarks, watermark);
+    const view = this.show({ ...next, pending: unadopted.provisional, side, watermark: floor });
+    if (unadopted.items.length === 0 && floor === watermark) return view;
+    return this.adopt(view, unadopted.items, floor === watermark ? undefined : floor);
+  }
+
+  /** Brings the history up to `commit`; from the root again when the branch was rewritten. */
+  private async read(commit: string): Promise<{ candidates: readonly Candidate[]; scanned: Scanned }> {
+    const { git } = this.place;
+    const { prefix } = this.settings;
+    const onBadPath = (path: string) => this.badPath(path);
+    let scanned: Scanned | undefined;
+    if (this.history.commit !== null) {
+      const from = this.history;
+      // A commit that the remote does not have any more may be missing here too: then the log says so by failing.
+      scanned = await scan({ git, prefix, from, to: commit, onBadPath }).catch(() => undefined);
+    }
+    this.stamp++;
+    if (scanned?.onLine === true) {
+      scanned.apply(this.history);
+      this.history = { ...this.history, commit, length: scanned.length };
+      if (scanned.length - this.savedLength >= SAVE_EVERY) await this.save();
+      return { candidates: scanned.candidates, scanned };
+    }
+    if (this.current.commit !== null) {
+      this.rewrites++;
+      this.settings.report({ kind: "rewritten", branch: this.place.branch });
+    }
+    const history = emptyHistory();
+    scanned = await scan({ git, prefix, from: history, to: commit, onBadPath });
+    if (!scanned.onLine) {
+      throw new Failure("UNSUPPORTED", "the repository is shallow: where its commits stand cannot be counted", {
+        cure: "git fetch --unshallow",
+      });
+    }
+    scanned.apply(history);
+    this.history = { ...history, commit, length: scanned.length };
+    this.current = { ...this.current, pending: new Map() };
+    await this.save();
+    return { candidates: scanned.candidates, scanned };
+  }
+
+  private async save(): Promise<void> {
+    const { historyFile, runtime, report } = this.settings;
+    this.savedLength = this.history.length;
+    if (historyFile === undefined) return;
+    try {
+      await saveHistory(runtime, historyFile, this.history);
+    } catch (error) {
+      report({ kind: "no-cache", error: asSyncError(error, { store: "git" }) });
+    }
+  }
+
+  /** Which of the candidates have no version, and what they are shown as until they have one. */
+  private async unadopted(
+    view: Pick<View, "commit" | "history">,
+    side: boolean,
+    all: readonly Candidate[],
+    before: ReadonlyMap<string, Pending>,
+  ): Promise<{ items: Unadopted[]; provisional: Map<string, Pending> }> {
+    const { commit, history } = view;
+    const { prefix, objects } = this.naming;
+    const provisional = new Map<string, Pending>();
+    const items: Unadopted[] = [];
+    if (commit === null) return { items, provisional };
+    const recorded =
+      side && all.length > LISTING_FROM ? await recordNamesAt(this.place.git, commit, prefix) : undefined;
+    const worth = all.filter(({ name, records, wasForgotten, key }) => {
+      const known =
+        records.size > 0 || wasForgotten || history.forgotten.has(name) || (key !== undefined && before.has(key));
+      const literal = key !== undefined && history.touches.get(key)?.state === "deleted" && hasLiteralPlace(key);
+      return known || literal || (recorded === undefined ? side : recorded.has(name));
+    });
+    const at = (name: string, state: "value" | "deleted") => objectName(commit, prefix, recordPath(name, state));
+    const here = await objects.contents(worth.flatMap(({ name }) => [at(name, "value"), at(name, "deleted")]));
+    const ids = worth.map(({ records }) => [...records]);
+    const past = await objects.contents(ids.flat());
+    let next = 0;
+    const parsed = worth.map((candidate, i) => {
+      const found = [here[2 * i], here[2 * i + 1]].filter((object) => object !== undefined);
+      const records = found.flatMap(({ bytes }) => parseRecord(bytes) ?? []);
+      const olds = (ids[i] ?? []).flatMap(() => {
+        const object = past[next++];
+        return object === undefined ? [] : (parseRecord(object.bytes) ?? []);
+      });
+      const key = candidate.key ?? records[0]?.key ?? olds[0]?.key;
+      return { candidate, key, records, damaged: records.length < found.length, olds };
+    });
+    const files = await locate(
+      this.naming,
+      view,
+      parsed.map(({ key }) => key ?? "\u0000"),
+    );
+    for (const [i, { candidate, key, records, damaged, olds }] of parsed.entries()) {
+      if (key === undefined) continue; // neither a file nor a record that can be read: there is nothing to be said of it
+      const file = files[i]?.id;
+      const versions = olds.map(({ version }) => version);
+      const earlier = before.get(key);
+      if (earlier !== undefined) versions.push(earlier.base);
+      const wasForgotten = candidate.wasForgotten || history.forgotten.has(candidate.name);
+      const verdict = judge({ key, file, records, versions, damaged, wasForgotten });
+      if (verdict === "settled") history.touches.delete(key);
+      if (verdict === "unrecorded") this.keepTouch(key, file !== undefined);
+      if (typeof verdict === "string") continue;
+      history.touches.delete(key);
+      items.push(verdict);
+      provisional.set(key, pendingOf(verdict, records[0]?.state, candidate.node));
+    }
+    return { items, provisional };
+  }
+
+  /** A deletion at one place leaves the key where another place has a file of it. */
+  private keepTouch(key: string, present: boolean): void {
+    const touch = this.history.touches.get(key);
+    if (touch?.state === "deleted" && present) this.history.touches.set(key, { ...touch, state: "present" });
+  }
+
+  private async watermarkFloor(ids: ReadonlySet<string>, current: Version): Promise<Version> {
+    const found = await this.naming.objects.contents([...ids]);
+    const all = found.flatMap((object) => (object === undefined ? [] : [watermarkOf(object.bytes)]));
+    return all.reduce((a, b) => (a > b ? a : b), current);
+  }
+
+  /** Gives versions, and commits them. Whoever comes second reads them instead. */
+  private async adopt(view: View, items: readonly Unadopted[], watermark: Version | undefined): Promise<View> {
+    const { report, clock } = this.settings;
+    if (this.place.refusesWrites !== undefined) {
+      report({ kind: "provisional", keys: items.length, error: undefined });
+      return view;
+    }
+    const changes: KeyChange[] = [];
+    for (const { key, state, file, base, meta } of items) {
+      const known = view.pending.get(key);
+      // Above what was shown provisionally, too.
+      const above = known?.head !== undefined && known.head.version > base ? known.head.version : base;
+      const version = await adoptedVersion(clock, above, known?.node ?? clock.node);
+      const record = {
+        key,
+        state: state === "value" ? "value" : "deleted",
+        version,
+        blob: file ?? null,
+        expires: null,
+        meta,
+      } as const;
+      changes.push({ key, record, bytes: undefined, known: known ?? NOTHING, recordOnly: true });
+    }
+    let error: SyncError | undefined;
+    try {
+      const outcome = await this.publish(view, {
+        changes,
+        watermark,
+        subject: `Sync: adopt ${counted(items.length, "change")}`,
+      });
+      if (outcome !== undefined) {
+        report({ kind: "adopted", keys: items.length });
+        return this.current;
+      }
+    } catch (caught) {
+      error = asSyncError(caught, { store: "git", operation: "adopt" });
+    }
+    if (error !== undefined) {
+      report({ kind: "provisional", keys: items.length, error });
+      return view;
+    }
+    // Somebody was faster. What is pending is looked at again on top of that.
+    return this.follow(await this.place.head(this.settings.runtime.now()));
+  }
+
+  private badPath(path: string): void {
+    if (this.badPaths.has(path) || this.badPaths.size >= BAD_PATHS_MAX) return;
+    this.badPaths.add(path);
+    this.settings.report({ kind: "no-key", path });
+  }
+}
+
+const NO_FAILURES: ReadonlyMap<string, SyncError> = new Map();
+const EMPTY_VIEW: View = {
+  commit: null,
+  history: emptyHistory(),
+  pending: new Map(),
+  watermark: VERSION_ZERO,
+  side: false,
+  stamp: 0,
+};
+/** Before the first look. */
+const NO_VIEW: View = { ...EMPTY_VIEW };
+
+export function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
+}
+
+function gone(branch: string): SyncError {
+  return new Failure("NOT_FOUND", `the branch ${branch} is gone`, {
+    store: "git",
+    cure: "create it again, and open the store again",
+  });
+}
+
+function candidateOf(key: string, node: string): Candidate {
+  return { name: recordName(key), key, records: new Set(), wasForgotten: false, node };
+}
+
+function pendingOf({ key, state, file, base, meta }: Unadopted, recorded: Known["recorded"], node: string): Pending {
+  const version = tick(base, node);
+  const head = { key, state, version, expires: null, meta };
+  return { head, blob: file ?? null, tag: `pending.${version}`, recorded, base, node };
+}

@@ -1,0 +1,286 @@
+import { createHash } from "node:crypto";
+import { access, constants, mkdir, stat } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { SyncError, asSyncError } from "../../error.ts";
+import type { Runtime } from "../../runtime.ts";
+import type { Store, Supports } from "../../store.ts";
+import { systemRuntime } from "../../system.ts";
+import { versionClock } from "../../version.ts";
+import type { VersionClock } from "../../version.ts";
+import { Branch } from "./branch.ts";
+import type { GitReport } from "./branch.ts";
+import { checkGit, gitCommand, gitError } from "./command.ts";
+import type { Git } from "./command.ts";
+import { direct } from "./direct.ts";
+import { loadHistory } from "./history.ts";
+import { CHECKED_OUT_CURE, REMOTE, REMOTE_REFS, mirror } from "./mirror.ts";
+import type { Place } from "./place.ts";
+import { FORMAT, FORMAT_PATH } from "./record.ts";
+import { objectName } from "./snapshot.ts";
+import { gitStore } from "./store.ts";
+import { parseGitUrl } from "./url.ts";
+import type { GitUrl } from "./url.ts";
+
+export interface GitOptions {
+  readonly runtime?: Runtime | undefined;
+  /** What relative paths start from. Default: the working folder. */
+  readonly folder?: string | undefined;
+  /** Stamps what persons changed. Default: a clock of its own. */
+  readonly clock?: VersionClock | undefined;
+  /** Creates the repository (bare) or the branch when it is not there. Default false. */
+  readonly create?: boolean | undefined;
+  /** Folder for mirrors of remotes and for what was read from logs. Default: the user's cache folder. */
+  readonly cacheFolder?: string | undefined;
+  /** Author of the commits. Default: git's user.name and user.email, else "Sync". */
+  readonly author?: { readonly name: string; readonly email: string } | undefined;
+  /** True: never write. False: do not ask the remote at opening whether it takes pushes. Default: ask. */
+  readonly readonly?: boolean | undefined;
+  /** A larger value is refused. Default 100 MiB, which is what GitHub takes. */
+  readonly valueBytesMax?: number | undefined;
+  /** A read of a mirror that says nothing else is answered by what was fetched so long ago at most. Default 1,000. */
+  readonly freshMs?: number | undefined;
+  /** For one command that speaks with a remote. Default 60,000. */
+  readonly timeoutMs?: number | undefined;
+  readonly onReport?: ((report: GitReport) => void) | undefined;
+}
+
+const BATCH_MAX = 10_000;
+const VALUE_BYTES_MAX = 100 * 1024 * 1024;
+const FRESH_MS = 1_000;
+const TIMEOUT_MS = 60_000;
+
+/**
+ * Opens `git:PATH-OR-URL#branch:prefix`. Writes nothing to a repository that is there.
+ * @throws SyncError NOT_FOUND (no git, repository or branch), UNAUTHORISED, UNAVAILABLE, INVALID, UNSUPPORTED.
+ */
+export async function git(url: string, options: GitOptions = {}): Promise<Store> {
+  const parsed = parseGitUrl(url, options.folder);
+  try {
+    return await opened(parsed, options);
+  } catch (error) {
+    const known = asSyncError(error, { store: "git", operation: "open" });
+    if (known.store !== undefined) throw known;
+    const cure = known.cure === undefined ? {} : { cure: known.cure };
+    const where = known.cure === undefined ? known.message : known.message.replace(` (${known.cure})`, "");
+    throw new SyncError(known.code, `${parsed.shown}: ${where}`, {
+      store: "git",
+      operation: "open",
+      ...cure,
+      cause: error,
+    });
+  }
+}
+
+async function opened(url: GitUrl, options: GitOptions): Promise<Store> {
+  const { runtime = systemRuntime, valueBytesMax = VALUE_BYTES_MAX, freshMs = FRESH_MS } = options;
+  for (const [name, value] of Object.entries({ valueBytesMax, freshMs, timeoutMs: options.timeoutMs ?? TIMEOUT_MS })) {
+    if (!(value >= 0)) throw new SyncError("INVALID", `${name} is a number from 0 on`);
+  }
+  await checkGit(gitCommand({ runtime }));
+  const clock = options.clock ?? (await versionClock({ runtime }));
+  const cache = join(options.cacheFolder ?? cacheFolder(), fingerprint(url.remote));
+  const place = await placeOf(url, options, runtime, cache);
+  try {
+    const historyFile = join(cache, `history-${fingerprint(`${place.branch}\0${url.prefix}`)}`);
+    const report = options.onReport ?? (() => {});
+    const author = await authorOf(place.git, options.author);
+    const settings = { runtime, clock, place, prefix: url.prefix, author, historyFile, report };
+    const branch = new Branch(settings, await loadHistory(historyFile));
+    const { view } = await branch.view(runtime.now());
+    if (view.commit !== null) await checkFormat(place, view.commit, url.prefix);
+    const supports: Supports = {
+      keyBytesMax: 512,
+      valueBytesMax,
+      batchMax: BATCH_MAX,
+      conditional: true,
+      atomicBatch: true,
+      stubs: false,
+      watch: "poll",
+      expiry: false,
+      writers: "many",
+      durable: true,
+      shared: true,
+      asOf: "known",
+      readonly: place.refusesWrites !== undefined,
+    };
+    return gitStore({ runtime, branch, supports, freshMs });
+  } catch (error) {
+    await place.close();
+    throw error;
+  }
+}
+
+async function placeOf(url: GitUrl, options: GitOptions, runtime: Runtime, cache: string): Promise<Place> {
+  if (url.path === undefined) return remotePlace(url, options, runtime, cache);
+  const found = await repositoryAt(url.path, runtime);
+  if (found !== undefined && !found.bare) return checkoutPlace(url, options, runtime, cache, found.git);
+  if (found !== undefined) return directPlace(url, options, runtime, found.git);
+  if (options.create !== true) throw await notARepository(url.path);
+  await mkdir(url.path, { recursive: true });
+  const branch = url.branch ?? "main";
+  await gitCommand({ runtime }).need(["init", "--quiet", "--bare", `--initial-branch=${branch}`, "--", url.path]);
+  return directPlace(url, options, runtime, gitCommand({ runtime, gitDir: url.path }));
+}
+
+async function notARepository(path: string): Promise<SyncError> {
+  const there = await stat(path).then(
+    () => true,
+    () => false,
+  );
+  const what = there ? "is not a git repository" : "does not exist";
+  const cure = "correct the path, make one with `git init --bare PATH`, or open with create: true";
+  return new SyncError("NOT_FOUND", `${path} ${what}`, { store: "git", operation: "open", cure });
+}
+
+/** The repository that is exactly here: bare, or the one of a working tree whose top this is. */
+async function repositoryAt(path: string, runtime: Runtime): Promise<{ git: Git; bare: boolean } | undefined> {
+  for (const gitDir of [path, join(path, ".git")]) {
+    const is = await stat(gitDir).catch(() => undefined); // not there, or not for us: git would not find it either
+    if (is === undefined || (gitDir === path && !is.isDirectory())) continue;
+    const probe = gitCommand({ runtime });
+    const args = [`--git-dir=${gitDir}`, "rev-parse", "--is-bare-repository", "--absolute-git-dir"];
+    const { code, stdout, stderr } = await probe.run(args);
+    if (code !== 0) {
+      if (/dubious ownership/.test(stderr)) throw gitError("rev-parse", stderr);
+      continue;
+    }
+    const [bare, absolute = gitDir] = stdout.toString("utf8").trim().split("\n");
+    return { git: gitCommand({ runtime, gitDir: absolute }), bare: bare === "true" };
+  }
+  return undefined;
+}
+
+async function directPlace(url: GitUrl, options: GitOptions, runtime: Runtime, git: Git): Promise<Place> {
+  const text = async (args: readonly string[]) => (await git.run(args)).stdout.toString("utf8").trim();
+  const algorithm = (await text(["rev-parse", "--show-object-format"])) === "sha256" ? "sha256" : "sha1";
+  if ((await text(["rev-parse", "--is-shallow-repository"])) === "true") throw shallow();
+  const head = (await text(["symbolic-ref", "--quiet", "HEAD"])).replace(/^refs\/heads\//, "");
+  const refs = await text(["for-each-ref", "--format=%(refname)"]);
+  const branch = branchOf(url, options, head, refs === "" ? [] : refs.split("\n"));
+  const writable = await access(join(git.gitDir ?? "", "objects"), constants.W_OK).then(
+    () => true,
+    () => false,
+  );
+  const refusesWrites = asked(options) ?? (writable ? undefined : NOT_WRITABLE);
+  return direct({ runtime, git, branch, algorithm, refusesWrites });
+}
+
+/** A person's checkout: never touched. Commits go there by a push, under the rules that git has for it. */
+async function checkoutPlace(
+  url: GitUrl,
+  options: GitOptions,
+  runtime: Runtime,
+  cache: string,
+  checkout: Git,
+): Promise<Place> {
+  const trees = (await checkout.need(["worktree", "list", "--porcelain"])).toString("utf8");
+  const place = await remotePlace(url, { ...options, readonly: options.readonly ?? false }, runtime, cache);
+  const isOut = trees.split("\n").includes(`branch refs/heads/${place.branch}`);
+  const deny = (await checkout.run(["config", "receive.denyCurrentBranch"])).stdout.toString("utf8").trim();
+  if (!isOut || /^(?:ignore|warn|updateInstead|false|no|off|0)$/i.test(deny)) return place;
+  const refusesWrites = asked(options) ?? {
+    what: `the branch ${place.branch} is checked out in ${url.shown}`,
+    cure: CHECKED_OUT_CURE,
+  };
+  return { ...place, refusesWrites };
+}
+
+async function remotePlace(url: GitUrl, options: GitOptions, runtime: Runtime, cache: string): Promise<Place> {
+  const { timeoutMs = TIMEOUT_MS } = options;
+  const config = [
+    [`remote.${REMOTE}.url`, url.remote],
+    [`remote.${REMOTE}.fetch`, `+refs/heads/*:${REMOTE_REFS}/*`],
+  ] as const;
+  const anywhere = gitCommand({ runtime, config });
+  const answer = await anywhere.run(["ls-remote", "--symref", REMOTE], { timeoutMs });
+  if (answer.code !== 0) throw gitError("ls-remote", answer.stderr);
+  const lines = answer.stdout
+    .toString("utf8")
+    .split("\n")
+    .filter((line) => line !== "");
+  const head = /^ref: refs\/heads\/(.*)\tHEAD$/m.exec(lines.join("\n"))?.[1] ?? "main";
+  const refs = lines.filter((line) => !line.startsWith("ref:")).map((line) => line.split("\t")[1] ?? "");
+  const algorithm = lines.some((line) => /^[0-9a-f]{64}\t/.test(line)) ? "sha256" : "sha1";
+  const branch = branchOf(url, options, head, refs);
+
+  const gitDir = join(cache, `mirror-${algorithm}.git`);
+  await mkdir(cache, { recursive: true, mode: 0o700 });
+  await gitCommand({ runtime }).need(["init", "--quiet", "--bare", `--object-format=${algorithm}`, "--", gitDir]);
+  const git = gitCommand({ runtime, gitDir, config });
+  const known = refs.includes(`refs/heads/${branch}`);
+  const refusesWrites =
+    asked(options) ?? (options.readonly === undefined && known ? await pushRefused(git, branch, timeoutMs) : undefined);
+  return mirror({ runtime, git, branch, algorithm, refusesWrites, timeoutMs });
+}
+
+/** Asks the remote to delete a branch that cannot be there, without doing it: enough to learn whether it takes pushes. */
+async function pushRefused(git: Git, branch: string, timeoutMs: number): Promise<Place["refusesWrites"]> {
+  const none = `refs/heads/microsync-probe-of-${branch}`;
+  const { code, stderr } = await git.run(["push", "--dry-run", "--no-verify", "--porcelain", REMOTE, `:${none}`], {
+    timeoutMs,
+  });
+  if (code === 0 || /remote ref does not exist/.test(stderr)) return undefined;
+  const error = gitError("push", stderr);
+  if (error.code === "UNAVAILABLE" && !/not enabled|hung up|Could not read from remote/.test(stderr)) throw error;
+  return { what: `the remote takes no pushes from here: ${error.message}`, cure: "give git credentials that may push" };
+}
+
+function asked({ readonly }: GitOptions): Place["refusesWrites"] {
+  return readonly === true ? { what: "the store was opened read-only", cure: "open it without readonly" } : undefined;
+}
+
+const NOT_WRITABLE = { what: "the repository's folder may not be written", cure: "give this user write access to it" };
+
+function branchOf(url: GitUrl, { create }: GitOptions, head: string, refs: readonly string[]): string {
+  const branches = refs.flatMap((ref) => (ref.startsWith("refs/heads/") ? [ref.slice("refs/heads/".length)] : []));
+  const branch = url.branch ?? (head === "" ? "main" : head);
+  if (branches.includes(branch) || refs.length === 0 || create === true) return branch;
+  const shown = branches.slice(0, 10).join(", ") + (branches.length > 10 ? ", …" : "");
+  throw new SyncError("NOT_FOUND", `${url.shown} has no branch ${branch}`, {
+    store: "git",
+    operation: "open",
+    cure: `it has ${shown === "" ? "none" : shown}; name one of them after #, or open with create: true`,
+  });
+}
+
+function shallow(): SyncError {
+  const what = "the repository is shallow: where its commits stand cannot be counted";
+  return new SyncError("UNSUPPORTED", what, { cure: "git fetch --unshallow" });
+}
+
+async function checkFormat({ objects }: Place, commit: string, prefix: string): Promise<void> {
+  const [format] = await objects.contents([objectName(commit, prefix, FORMAT_PATH)]);
+  if (format === undefined || new TextDecoder().decode(format.bytes) === FORMAT) return;
+  throw new SyncError("UNSUPPORTED", "the branch was written by a newer version of Sync", {
+    cure: "upgrade microsync",
+  });
+}
+
+async function authorOf(git: Git, author: GitOptions["author"]): Promise<string> {
+  const ask = async (name: string) => (await git.run(["config", "--get", name])).stdout.toString("utf8");
+  const name = plainText(author?.name ?? (await ask("user.name")));
+  const email = plainText(author?.email ?? (await ask("user.email")));
+  return `${name === "" ? "Sync" : name} <${email === "" ? "sync@localhost" : email}>`;
+}
+
+/** Without what would end a name or an address in a commit. */
+function plainText(text: string): string {
+  return text.replace(/[<>\p{Cc}]/gu, "").trim();
+}
+
+function fingerprint(text: string): string {
+  return createHash("sha256").update(text).digest("hex").slice(0, 32);
+}
+
+/** Where the operating system keeps what may be deleted at any time. */
+function cacheFolder(): string {
+  const { XDG_CACHE_HOME, LOCALAPPDATA } = process.env;
+  const { platform } = process;
+  let base = XDG_CACHE_HOME;
+  if (base === undefined || base === "") {
+    if (platform === "win32") base = LOCALAPPDATA ?? join(homedir(), "AppData", "Local");
+    else base = platform === "darwin" ? join(homedir(), "Library", "Caches") : join(homedir(), ".cache");
+  }
+  return join(base, "microsync", "git");
+}
