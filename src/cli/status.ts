@@ -1,14 +1,23 @@
-import { EXIT_OK } from "./exit.ts";
+import { EXIT, EXIT_OK } from "./exit.ts";
 import { jsonLine, orNull, table } from "./lines.ts";
 import type { Session } from "./session.ts";
 
-/** The chain and what its layers have done in this process. */
-export async function run({ io, json, open }: Session) {
+/** A key like any other: asking for it shows whether a layer answers. */
+const PROBE = "microsync/status";
+
+/** The chain, and whether its layers answer. */
+export async function run({ io, json, call, open }: Session): Promise<number> {
   const { db, chain } = await open();
+  const answers = await db.where(PROBE, call);
   const { authority, layers, name } = db.status();
+  const failed = new Map(
+    answers.flatMap((answer) => (answer.state === "failed" ? [[answer.layer, answer.error]] : [])),
+  );
+  const status = failed.size === 0 ? EXIT_OK : EXIT.UNAVAILABLE;
   if (json) {
-    await io.stdout.write(jsonLine({ name, authority: orNull(authority), layers }));
-    return EXIT_OK;
+    const all = layers.map((layer) => ({ ...layer, error: orNull(failed.get(layer.name)?.message) }));
+    await io.stdout.write(jsonLine({ name, authority: orNull(authority), layers: all }));
+    return status;
   }
   const rows = layers.map((layer, index) => {
     const { supports, name: store } = chain.layers[index]?.store ?? chain;
@@ -16,16 +25,11 @@ export async function run({ io, json, open }: Session) {
       layer.name === authority ? "authority" : "",
       supports.durable ? "durable" : "",
       supports.shared ? "shared" : "",
-      supports.readonly ? "read-only" : "",
+      chain.layers[index]?.readonly === true ? "read-only" : "",
     ];
-    return [
-      layer.name,
-      layer.role,
-      store,
-      layer.breaker === "closed" ? "ok" : layer.breaker,
-      traits.filter(Boolean).join(", "),
-    ];
+    const state = failed.get(layer.name)?.message.replaceAll("\n", " ") ?? "answers";
+    return [layer.name, layer.role, store, state, traits.filter(Boolean).join(", ")];
   });
   await io.stdout.write(table(["layer", "role", "store", "state", "traits"], rows));
-  return EXIT_OK;
+  return status;
 }

@@ -1,11 +1,16 @@
 import { rm, rmdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
-/**
- * Remembers which of a folder, the folders above it and some files in it are not there yet.
- * @returns what removes those that came to be since. A folder that meanwhile holds anything else stays.
- */
-export async function rememberMissing(folder: string, files: readonly string[]): Promise<() => Promise<void>> {
+/** What was not there when it was asked. */
+export interface Missing {
+  /** The folder and those above it, the deepest first. */
+  readonly folders: readonly string[];
+  /** Removes what came to be since. A folder that meanwhile holds anything else stays. */
+  remove(): Promise<void>;
+}
+
+/** Remembers which of a folder, the folders above it and some files in it are not there yet. */
+export async function rememberMissing(folder: string, files: readonly string[]): Promise<Missing> {
   const missingFiles: string[] = [];
   for (const name of files) {
     const path = join(folder, name);
@@ -15,7 +20,7 @@ export async function rememberMissing(folder: string, files: readonly string[]):
   for (let path = folder; !(await exists(path)) && dirname(path) !== path; path = dirname(path)) {
     missingFolders.push(path);
   }
-  return async () => {
+  const remove = async () => {
     for (const path of missingFiles) await rm(path, { force: true });
     for (const path of missingFolders) {
       try {
@@ -25,6 +30,7 @@ export async function rememberMissing(folder: string, files: readonly string[]):
       }
     }
   };
+  return { folders: missingFolders, remove };
 }
 
 async function exists(path: string): Promise<boolean> {

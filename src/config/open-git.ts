@@ -1,12 +1,42 @@
-import { git } from "../stores/git/index.ts";
+import { rm } from "node:fs/promises";
+import { git, parseGitUrl } from "../stores/git/index.ts";
+import { rememberMissing } from "./folders.ts";
 import type { OpenContext, Opened } from "./schemes.ts";
 import type { StoreUrl } from "./url.ts";
 import type { OptionValue } from "./values.ts";
 
 export async function openGit(
   url: StoreUrl,
-  _values: ReadonlyMap<string, OptionValue>,
+  values: ReadonlyMap<string, OptionValue>,
   { runtime, clock, base }: OpenContext,
 ): Promise<Opened> {
-  return { store: await git(`git:${url.place}`, { runtime, clock, folder: base }) };
+  const text = `git:${url.place}`;
+  const create = values.get("create") as boolean | undefined;
+  const { path } = parseGitUrl(text, base);
+  const store = async () =>
+    git(text, {
+      runtime,
+      clock,
+      folder: base,
+      create,
+      readonly: values.get("readonly") as boolean | undefined,
+      cacheFolder: values.get("cacheFolder") as string | undefined,
+      freshMs: values.get("fresh") as number | undefined,
+      timeoutMs: values.get("timeout") as number | undefined,
+    });
+  if (create !== true || path === undefined) return { store: await store() };
+
+  const missing = await rememberMissing(path, []);
+  const undo = async () => {
+    if (missing.folders.length === 0) return;
+    // It was not there before this call, so nothing in it is anybody else's.
+    await rm(path, { recursive: true, force: true });
+    await missing.remove();
+  };
+  try {
+    return { store: await store(), undo };
+  } catch (error) {
+    await undo();
+    throw error;
+  }
 }

@@ -19,16 +19,16 @@ export async function openLmdb(
     throw new SyncError("INVALID", `${url.text}: no folder is named`, { cure });
   }
   const folder = resolve(base, url.place);
-  const undo = await rememberMissing(folder, FILES);
+  const missing = await rememberMissing(folder, FILES);
   try {
     const store = await lmdb(folder, {
       runtime,
       bytesMax: values.get("bytesMax") as number | undefined,
       create: values.get("create") as boolean | undefined,
     });
-    return { store, undo };
+    return { store, undo: () => missing.remove() };
   } catch (error) {
-    await undo();
+    await missing.remove();
     throw error;
   }
 }

@@ -94,7 +94,7 @@ const GIT: Scheme = {
   example: "git:./truth.git#main:data",
   role: "store",
   durable: true,
-  options: {},
+  options: { create: "flag", cacheFolder: "text", fresh: "duration", timeout: "duration" },
   async open(url, values, context) {
     const { openGit } = await import("./open-git.ts");
     return openGit(url, values, context);
