@@ -167,7 +167,7 @@ export function compareEntries(a: Entry, b: Entry): number {
   if (a.state !== b.state) {
     if (a.state === "stub") return -1;
     if (b.state === "stub") return 1;
-  } else if (a.state === "stub") return 0;
+  }
   return compareContent(a, b);
 }
 
