@@ -28,42 +28,42 @@ export interface Floors {
   readonly size: number;
 }
 
+/**
+ * Two generations: what is raised goes into the young one, and when that is full or has lived long enough the old one
+ * is dropped whole. Dropping the oldest key of a map one by one would make its iterator pass over all the holes.
+ */
 export function floors(lifeMs: number, entriesMax: number): Floors {
-  // Insertion order is age order: a raised floor is inserted anew. So the first entry is always the oldest.
-  const known = new Map<string, Known>();
+  let young = generation(0);
+  let old = generation(0);
   let suspectUntil = 0;
 
-  const trim = (now: number) => {
-    for (const [key, { since }] of known) {
-      if (since + lifeMs > now && known.size <= entriesMax) return;
-      if (since + lifeMs > now) suspectUntil = Math.max(suspectUntil, since);
-      known.delete(key);
-    }
+  const turn = (now: number) => {
+    // What has to be dropped before its time is made up for.
+    if (old.entries.size > 0 && old.lastSince + lifeMs > now) suspectUntil = Math.max(suspectUntil, old.lastSince);
+    old = young;
+    young = generation(now);
   };
+
+  const find = (key: string) => young.entries.get(key) ?? old.entries.get(key);
 
   return {
     get(key, now) {
-      const found = known.get(key);
+      const found = find(key);
       if (found === undefined || found.since + lifeMs <= now) return undefined;
       return { version: found.version, dead: found.deleted || (found.expires !== null && found.expires <= now) };
     },
-    raise(head, now) {
-      const found = known.get(head.key);
-      if (found !== undefined) {
-        if (found.version > head.version) return false;
-        known.delete(head.key);
-      }
-      known.set(head.key, {
-        version: head.version,
-        deleted: head.state === "deleted",
-        expires: head.expires,
-        since: now,
-      });
-      trim(now);
-      return found === undefined || found.version < head.version;
+    raise({ key, version, state, expires }, now) {
+      const found = find(key);
+      if (found !== undefined && found.version > version) return false;
+      if (young.entries.size >= entriesMax / 2 || now - young.begunAt >= lifeMs) turn(now);
+      young.entries.set(key, { version, deleted: state === "deleted", expires, since: now });
+      young.lastSince = Math.max(young.lastSince, now);
+      return found === undefined || found.version < version;
     },
     drop(key, version) {
-      if (known.get(key)?.version === version) known.delete(key);
+      if (find(key)?.version !== version) return;
+      young.entries.delete(key);
+      old.entries.delete(key);
     },
     suspect(now) {
       suspectUntil = Math.max(suspectUntil, now);
@@ -72,7 +72,18 @@ export function floors(lifeMs: number, entriesMax: number): Floors {
       return suspectUntil;
     },
     get size() {
-      return known.size;
+      return young.entries.size + old.entries.size;
     },
   };
+}
+
+interface Generation {
+  readonly entries: Map<string, Known>;
+  readonly begunAt: number;
+  /** The latest `since` in it. */
+  lastSince: number;
+}
+
+function generation(begunAt: number): Generation {
+  return { entries: new Map(), begunAt, lastSince: 0 };
 }

@@ -8,29 +8,35 @@ export interface Negatives {
   readonly size: number;
 }
 
+/**
+ * Two generations, each of half the size: when the young one is full the old one is dropped whole. Dropping the oldest
+ * key of a map one by one would make its iterator pass over all the holes before it, every time.
+ */
 export function negatives(ttlMs: number, entriesMax: number): Negatives {
-  const known = new Map<string, number>();
+  let young = new Map<string, number>();
+  let old = new Map<string, number>();
   return {
     get(key, now) {
-      const asOf = known.get(key);
-      if (asOf === undefined) return undefined;
-      if (asOf <= now && now - asOf < ttlMs) return asOf;
-      known.delete(key);
-      return undefined;
+      const asOf = young.get(key) ?? old.get(key);
+      return asOf !== undefined && asOf <= now && now - asOf < ttlMs ? asOf : undefined;
     },
     add(key, asOf) {
-      known.delete(key);
-      known.set(key, asOf);
-      if (known.size <= entriesMax) return;
-      for (const oldest of known.keys()) {
-        known.delete(oldest);
-        return;
+      if (young.size >= entriesMax / 2) {
+        old = young;
+        young = new Map();
       }
+      young.set(key, asOf);
     },
-    delete: (key) => void known.delete(key),
-    clear: () => known.clear(),
+    delete(key) {
+      young.delete(key);
+      old.delete(key);
+    },
+    clear() {
+      young = new Map();
+      old = new Map();
+    },
     get size() {
-      return known.size;
+      return young.size + old.size;
     },
   };
 }
