@@ -21,7 +21,13 @@ export async function rememberMissing(folder: string, files: readonly string[]):
     missingFolders.push(path);
   }
   const remove = async () => {
-    for (const path of missingFiles) await rm(path, { force: true });
+    for (const path of missingFiles) {
+      try {
+        await rm(path);
+      } catch (error) {
+        if (!hasCode(error, "ENOENT", "ENOTDIR")) throw error;
+      }
+    }
     for (const path of missingFolders) {
       try {
         await rmdir(path);

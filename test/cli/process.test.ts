@@ -1,0 +1,89 @@
+import { once } from "node:events";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import manifest from "../../package.json" with { type: "json" };
+import { build, start } from "./built.ts";
+import type { Built } from "./built.ts";
+
+let built: Built;
+let root: string;
+let count = 0;
+beforeAll(async () => {
+  built = await build();
+  root = await mkdtemp(join(tmpdir(), "microsync-process-"));
+});
+afterAll(async () => {
+  await built.remove();
+  await rm(root, { recursive: true, force: true });
+});
+
+async function place() {
+  const cwd = join(root, String(count++));
+  await mkdir(cwd);
+  const env = { MICROSYNC_CHAIN: "memory: lmdb:./data" };
+  const begin = (...args: string[]) => start([built.main, ...args], { cwd, env });
+  const run = async (args: string[], stdin: string | Uint8Array = "") => {
+    const { child, finished } = begin(...args);
+    child.stdin.end(stdin);
+    return finished;
+  };
+  return { cwd, begin, run };
+}
+
+describe("the command as a process", () => {
+  it("sets and gets, and has its class's status when it fails", async () => {
+    const { run } = await place();
+    expect(await run(["--version"])).toEqual({ status: 0, out: `${manifest.version}\n`, err: "" });
+    expect(await run(["set", "k", "-"], "from a pipe")).toMatchObject({ status: 0, err: "" });
+    expect(await run(["get", "k"])).toEqual({ status: 0, out: "from a pipe", err: "" });
+    expect(await run(["get", "nowhere"])).toEqual({ status: 3, out: "", err: "" });
+    expect(await run(["get", ""])).toMatchObject({ status: 2, out: "" });
+  });
+
+  it("reads its chain from a configuration file", async () => {
+    const { cwd } = await place();
+    await writeFile(join(cwd, "microsync.config.js"), 'export default { chain: "memory: lmdb:./own" };');
+    await start([built.main, "set", "k", "v"], { cwd, env: { MICROSYNC_CHAIN: "" } }).finished;
+    expect((await readdir(cwd)).sort()).toEqual([".sync", "microsync.config.js", "own"]);
+  });
+
+  it("ends with 130 at SIGINT and 143 at SIGTERM, with nothing on standard error", async () => {
+    for (const [signal, status] of [
+      ["SIGINT", 130],
+      ["SIGTERM", 143],
+    ] as const) {
+      const { begin, run } = await place();
+      await run(["set", "k", "v"]);
+      const { child, finished } = begin("watch", "--initial");
+      await once(child.stdout, "data");
+      child.kill(signal);
+      expect(await finished).toEqual({ status, out: "set k\n", err: "" });
+    }
+  });
+
+  it("ends quietly when its reader has had enough", async () => {
+    const { begin, run } = await place();
+    const lines = Array.from({ length: 20_000 }, (_, i) => `{"key":"key-${"x".repeat(100)}-${i}","value":${i}}`);
+    expect(await run(["import", "-"], lines.join("\n"))).toMatchObject({ status: 0, out: "" });
+    const { child, finished } = begin("list");
+    await once(child.stdout, "data");
+    child.stdout.destroy();
+    expect(await finished).toMatchObject({ status: 0, err: "" });
+  });
+
+  // Mutation: importing a store's code in schemes.ts instead of in `open` loads lmdb with the package.
+  it("loads no store before one is opened", async () => {
+    const { cwd } = await place();
+    const script = `
+      import { createRequire } from "node:module";
+      await import(${JSON.stringify(built.index)});
+      const { COMMANDS } = await import(${JSON.stringify(built.main.replace("main.js", "commands.js"))});
+      const loaded = Object.keys(createRequire(import.meta.url).cache ?? {}).concat(process.moduleLoadList ?? []);
+      console.log(JSON.stringify([COMMANDS.length, loaded.filter((name) => /lmdb|msgpackr-extract|child_process/.test(name))]));`;
+    const { out, err } = await start(["--input-type=module", "-e", script], { cwd }).finished;
+    expect(err).toBe("");
+    expect(JSON.parse(out)).toEqual([expect.any(Number), []]);
+  });
+});
