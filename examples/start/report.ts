@@ -1,7 +1,10 @@
 import type { DemoReport, Walk } from "./demo.ts";
 import { formatMs } from "./durations.ts";
-import { box, count } from "./table.ts";
+import type { Commit } from "./git.ts";
+import { box, count, cut } from "./table.ts";
 import type { Paint } from "./table.ts";
+
+const COLUMNS = 80;
 
 /** The report as a person reads it. */
 export function reportLines(report: DemoReport, paint: Paint): string[] {
@@ -20,11 +23,10 @@ export function reportLines(report: DemoReport, paint: Paint): string[] {
     "",
     ...layerTable(report, paint),
     "",
-    `${paint.good("●")} A write became commit ${paint.strong(write.commit.id)} in ${formatMs(write.ms)}:`,
-    `  ${write.key}`,
-    `  ${paint.dim(`${write.commit.author}: ${write.commit.subject} (${write.commit.summary})`)}`,
-    `${paint.good("●")} A person's commit ${paint.strong(person.commit.id)} was seen ${formatMs(person.arrivedMs)} after its push:`,
-    `  ${paint.dim(`${person.commit.author}: ${person.commit.subject} (${person.commit.summary})`)}`,
+    `${paint.good("●")} A write of ${formatMs(write.ms)} became commit ${paint.strong(write.commit.id)}:`,
+    ...commitLines(write.commit, paint),
+    `${paint.good("●")} A person's commit ${paint.strong(person.commit.id)} was in memory ${formatMs(person.arrivedMs)} after its push:`,
+    ...commitLines(person.commit, paint),
     `  ${outcome(person)}`,
     "",
     paint.dim(`${formatMs(report.ms)} in all.`),
@@ -32,8 +34,12 @@ export function reportLines(report: DemoReport, paint: Paint): string[] {
   ];
 }
 
+function commitLines({ author, subject, summary }: Commit, paint: Paint): string[] {
+  return [`${author}: ${subject}`, summary].map((line) => `  ${paint.dim(cut(line, COLUMNS - 2))}`);
+}
+
 function outcome({ agrees, layer }: DemoReport["person"]): string {
-  return agrees ? `${layer} now answers with what the person wrote.` : "What was read is not what the person wrote.";
+  return agrees ? `${layer} answers with what the person wrote.` : "What was read is not what the person wrote.";
 }
 
 function walkTable(walks: readonly Walk[], paint: Paint): string[] {

@@ -48,3 +48,8 @@ export function box(columns: readonly Column[], rows: readonly (readonly string[
 export function count(n: number): string {
   return n.toLocaleString("en-US");
 }
+
+/** At most `length` characters of a text, with a mark where something is missing. */
+export function cut(text: string, length: number): string {
+  return text.length <= length ? text : `${text.slice(0, length - 1)}…`;
+}
