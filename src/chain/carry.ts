@@ -1,3 +1,4 @@
+import { stubOf } from "../entry.ts";
 import type { Head } from "../entry.ts";
 import { randomBelow, sleep } from "../runtime.ts";
 import type { Change, Write } from "../store.ts";
@@ -5,7 +6,8 @@ import { messageOf } from "./call.ts";
 import type { LayerCalls } from "./call.ts";
 import { isFor } from "./layer.ts";
 import { invalidate } from "./invalidate.ts";
-import { readKeys } from "./read.ts";
+import { fits, readKeys } from "./read.ts";
+import { holds } from "./state.ts";
 import type { ChainState } from "./state.ts";
 import { VERSION_ZERO } from "../version.ts";
 
@@ -33,42 +35,72 @@ export async function carryUpwards(
 ): Promise<void> {
   const calls = state.calls[index];
   if (calls === undefined) return;
-  const { store, name, watchIntervalMs } = calls.layer;
-  let cursor: string | undefined;
+  let place: Place = { cursor: undefined, gap: false };
   let retryMs = RETRY_MS;
   calls.watch = "starting";
   while (!signal.aborted) {
-    const queue = changeQueue(state, index, calls);
-    try {
-      const options = { signal, cursor, initial: false, intervalMs: watchIntervalMs };
-      for await (const change of store.watch({ prefix: "" }, options)) {
-        if (change.kind === "relist") {
-          missed(state, name, change.reason);
-          queue.carried = undefined;
-          break;
-        }
-        calls.watch = "live";
-        retryMs = RETRY_MS;
-        onBegun();
-        await queue.add(change);
-      }
-      await queue.drained();
-    } catch (error) {
-      if (signal.aborted) break;
-      if (calls.watch !== "failing") {
-        state.report({ kind: "watch-failed", layer: name, message: messageOf(error) });
-      }
-      calls.watch = "failing";
+    place = await carryUntilItEnds(state, index, calls, place, signal, () => {
+      calls.watch = "live";
+      retryMs = RETRY_MS;
       onBegun();
-    }
-    // What was told but not carried is told again.
-    cursor = queue.carried;
+    });
+    onBegun();
     if (signal.aborted) break;
     await sleep(state.runtime, 1 + randomBelow(state.runtime, retryMs), signal).catch(() => undefined);
     retryMs = Math.min(retryMs * 2, RETRY_MS_MAX);
   }
   calls.watch = "off";
-  onBegun();
+}
+
+/** Where a watch goes on: after a change that was carried, or from now, after a gap or for the first time. */
+interface Place {
+  readonly cursor: string | undefined;
+  readonly gap: boolean;
+}
+
+/** One watch of the layer until it breaks off. Never rejects. */
+async function carryUntilItEnds(
+  state: ChainState,
+  index: number,
+  calls: LayerCalls,
+  { cursor, gap }: Place,
+  signal: AbortSignal,
+  onTold: () => void,
+): Promise<Place> {
+  const { store, name, watchIntervalMs } = calls.layer;
+  const attempt = new AbortController();
+  const stop = () => attempt.abort();
+  signal.addEventListener("abort", stop, { once: true });
+  // A change that could not be carried breaks the watch off, so that it is told again also if nothing else happens.
+  const queue = changeQueue(state, index, calls, stop);
+  // After a gap the stores above are given everything there is: they may have missed any of it.
+  const initial = gap && storesAbove(state, index).length > 0;
+  try {
+    const options = { signal: attempt.signal, cursor, initial, intervalMs: watchIntervalMs };
+    for await (const change of store.watch({ prefix: "" }, options)) {
+      if (change.kind === "relist") {
+        missed(state, name, change.reason);
+        return { cursor: undefined, gap: true };
+      }
+      onTold();
+      // What changed between the gap and this moment was told to nobody.
+      if (change.kind === "current" && cursor === undefined && gap) missed(state, name, "the watch stands again");
+      if (change.kind === "current" || holds(state, index, change.key)) await queue.add(change);
+    }
+    await queue.drained();
+  } catch (error) {
+    if (!signal.aborted) {
+      const cause = queue.failure?.error ?? error;
+      if (calls.watch !== "failing") {
+        state.report({ kind: "watch-failed", layer: name, message: messageOf(cause) });
+      }
+      calls.watch = "failing";
+    }
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+  // What was told but not carried is told again.
+  return queue.carried === undefined ? { cursor, gap } : { cursor: queue.carried, gap: false };
 }
 
 /** Changes were missed: every copy from before now has to be asked for again. */
@@ -86,13 +118,15 @@ interface ChangeQueue {
   /** @throws SyncError when a batch could not be carried. */
   drained(): Promise<void>;
   /** The cursor of the last change that was carried. */
-  carried: string | undefined;
+  readonly carried: string | undefined;
+  readonly failure: { readonly error: unknown } | undefined;
 }
 
-function changeQueue(state: ChainState, index: number, calls: LayerCalls): ChangeQueue {
+function changeQueue(state: ChainState, index: number, calls: LayerCalls, onFailure: () => void): ChangeQueue {
   let waiting: Told[] = [];
   let carrying: Promise<void> | undefined;
-  let failure: { error: unknown } | undefined;
+  let carried: string | undefined;
+  let failure: { readonly error: unknown } | undefined;
 
   const carryAll = async () => {
     try {
@@ -100,20 +134,29 @@ function changeQueue(state: ChainState, index: number, calls: LayerCalls): Chang
         const batch = waiting.slice(0, BATCH_MAX);
         waiting = waiting.slice(BATCH_MAX);
         await carry(state, index, calls, batch);
-        queue.carried = batch.at(-1)?.cursor;
+        carried = batch.at(-1)?.cursor;
       }
     } catch (error) {
       failure = { error };
+      onFailure();
     }
     carrying = undefined;
   };
 
-  const queue: ChangeQueue = {
-    carried: undefined,
+  return {
+    get carried() {
+      return carried;
+    },
+    get failure() {
+      return failure;
+    },
     async add(change) {
       if (failure !== undefined) throw failure.error;
       waiting.push(change);
-      carrying ??= carryAll();
+      if (carrying === undefined) {
+        carrying = carryAll();
+        state.background.add(carrying);
+      }
       if (waiting.length >= QUEUE_MAX) await carrying;
     },
     async drained() {
@@ -121,7 +164,6 @@ function changeQueue(state: ChainState, index: number, calls: LayerCalls): Chang
       if (failure !== undefined) throw failure.error;
     },
   };
-  return queue;
 }
 
 /** Carries one batch. @throws SyncError when a `store` above could not be given it. */
@@ -135,12 +177,15 @@ async function carry(state: ChainState, index: number, calls: LayerCalls, told: 
   if (heads.length === 0) return;
   const held = heldInMemory(state, heads);
   invalidate(state, index, heads);
-  const stores = state.calls.slice(0, index).filter(({ layer }) => layer.role === "store" && !layer.readonly);
-  for (const above of stores) await feed(state, calls, above, heads);
+  for (const above of storesAbove(state, index)) await feed(state, calls, above, heads);
   if (held.length === 0) return;
   await readKeys(state, held.slice(0, REFRESH_MAX), undefined).catch((error: unknown) => {
     state.report({ kind: "fill-failed", layer: calls.layer.name, message: messageOf(error) });
   });
+}
+
+function storesAbove(state: ChainState, index: number): LayerCalls[] {
+  return state.calls.slice(0, index).filter(({ layer }) => layer.role === "store" && !layer.readonly);
 }
 
 function heldInMemory(state: ChainState, heads: readonly Head[]): string[] {
@@ -152,7 +197,7 @@ function heldInMemory(state: ChainState, heads: readonly Head[]): string[] {
 
 /** Writes what changed below into a store above, so that the authority and conditional writes know of it. */
 async function feed(state: ChainState, from: LayerCalls, above: LayerCalls, heads: readonly Head[]): Promise<void> {
-  const { prefixes, store, name } = above.layer;
+  const { prefixes, store, name, valueBytesMax } = above.layer;
   const own = heads.filter(({ key }) => isFor(prefixes, key));
   const batchMax = Math.min(from.layer.store.supports.batchMax, store.supports.batchMax);
   for (let at = 0; at < own.length; at += batchMax) {
@@ -165,7 +210,10 @@ async function feed(state: ChainState, from: LayerCalls, above: LayerCalls, head
     const wanted = lacking.map((head) => head.key);
     const answers = await from.call("read", (call) => from.layer.store.read(wanted, call));
     const writes: Write[] = [];
-    for (const { entry } of answers) if (entry !== undefined) writes.push({ entry, asOf });
+    for (const { entry } of answers) {
+      // What is too large there leaves a stub, so that the older, smaller value is not taken for the newest.
+      if (entry !== undefined) writes.push({ entry: fits(entry.value, valueBytesMax) ? entry : stubOf(entry), asOf });
+    }
     const results = await above.call("write", (call) => store.write(writes, call));
     const error = results.find((result) => result.status === "failed")?.error;
     if (error?.retryable === true) throw error;
