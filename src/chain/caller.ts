@@ -40,3 +40,24 @@ export function forCaller<T>(
     );
   });
 }
+
+/** The items of shared work, for one caller: his signal and deadline end his waiting for the next one. */
+export async function* itemsForCaller<T>(
+  items: AsyncIterable<T>,
+  options: CallOptions | undefined,
+  runtime: Runtime,
+  store: string,
+  operation: string,
+): AsyncIterable<T> {
+  const iterator = items[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const next = await forCaller(iterator.next(), options, runtime, store, operation);
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    // Not waited for: it comes after a step that may hang.
+    iterator.return?.().catch(() => undefined);
+  }
+}

@@ -51,14 +51,37 @@ export interface LayerSpec {
   readonly options: LayerOptions;
 }
 
+/** Longer timers fire at once on common platforms. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+/** @throws SyncError INVALID for one that is given and not from 0 to `max`. */
+export function checkNumbers(
+  store: string,
+  numbers: Readonly<Record<string, number | undefined>>,
+  max = Number.POSITIVE_INFINITY,
+): void {
+  for (const [name, value] of Object.entries(numbers)) {
+    if (value === undefined || (typeof value === "number" && value >= 0 && value <= max)) continue;
+    const range = max === Number.POSITIVE_INFINITY ? "of 0 or more" : `from 0 to ${max}`;
+    throw new SyncError("INVALID", `option ${name} is a number ${range}`, { store });
+  }
+}
+
 /** @throws SyncError INVALID for an option out of range. */
 export function layer(store: Store, options: LayerOptions = {}): LayerSpec {
   const { ttlMs, jitter, graceMs, valueBytesMax, deadlineMs, breakerFailures, breakerMs, prefixes } = options;
-  const numbers = { ttlMs, graceMs, valueBytesMax, deadlineMs, breakerFailures, breakerMs };
-  for (const [name, value] of Object.entries(numbers)) {
-    if (value !== undefined && !(typeof value === "number" && value >= 0)) {
-      throw new SyncError("INVALID", `layer option ${name} is a number of 0 or more`, { store: store.name });
-    }
+  const { watchIntervalMs, role, onWrite } = options;
+  checkNumbers(store.name, { ttlMs, graceMs, valueBytesMax, breakerFailures, breakerMs });
+  checkNumbers(
+    store.name,
+    { deadlineMs: deadlineMs === Infinity ? undefined : deadlineMs, watchIntervalMs },
+    TIMER_MS_MAX,
+  );
+  if (role !== undefined && role !== "cache" && role !== "store") {
+    throw new SyncError("INVALID", "layer option role is cache or store", { store: store.name });
+  }
+  if (onWrite !== undefined && onWrite !== "update" && onWrite !== "invalidate") {
+    throw new SyncError("INVALID", "layer option onWrite is update or invalidate", { store: store.name });
   }
   if (jitter !== undefined && !(jitter >= 0 && jitter < 1)) {
     throw new SyncError("INVALID", "layer option jitter is a share from 0 up to but not 1", { store: store.name });

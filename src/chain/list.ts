@@ -1,9 +1,10 @@
-import { asSyncError } from "../error.ts";
-import { compareKeys } from "../entry.ts";
+import { SyncError, asSyncError } from "../error.ts";
+import { compareKeys, isExpired } from "../entry.ts";
 import type { Head } from "../entry.ts";
 import type { ListOptions, Listed, Range } from "../store.ts";
 import type { LayerCalls } from "./call.ts";
 import { readKeys } from "./read.ts";
+import { holds } from "./state.ts";
 import type { ChainState } from "./state.ts";
 
 type ListedEntry = Extract<Listed, { kind: "entry" }>;
@@ -12,6 +13,8 @@ type Partial = Extract<Listed, { kind: "partial" }>;
 /** One layer's listing, with its next item in hand. */
 interface Cursor {
   readonly calls: LayerCalls;
+  /** Whether the layer is for a key. */
+  readonly isOurs: (key: string) => boolean;
   readonly iterator: AsyncIterator<Listed>;
   item: ListedEntry | undefined;
 }
@@ -23,13 +26,14 @@ interface Cursor {
 export async function* listMerged(state: ChainState, range: Range, options: ListOptions = {}): AsyncIterable<Listed> {
   const { detail = "keys", after, limit = Number.POSITIVE_INFINITY } = options;
   const cursors: Cursor[] = [];
-  for (const calls of state.calls) {
+  for (const [index, calls] of state.calls.entries()) {
     if (calls.layer.role !== "store" || !overlaps(calls.layer.prefixes, range.prefix)) continue;
     const iterable = calls.iterate("list", (call) =>
       // Heads are needed to tell the newest; values only when they are asked for.
       calls.layer.store.list(range, { ...call, after, detail: detail === "values" ? "values" : "entries" }),
     );
-    cursors.push({ calls, iterator: iterable[Symbol.asyncIterator](), item: undefined });
+    const isOurs = (key: string) => holds(state, index, key);
+    cursors.push({ calls, isOurs, iterator: iterable[Symbol.asyncIterator](), item: undefined });
   }
   try {
     for (const cursor of cursors) yield* step(cursor);
@@ -59,6 +63,7 @@ async function* step(cursor: Cursor): AsyncIterable<Partial> {
       const next = await cursor.iterator.next();
       if (next.done === true) return;
       if (next.value.kind === "entry") {
+        if (!cursor.isOurs(next.value.key)) continue;
         cursor.item = next.value;
         return;
       }
@@ -91,17 +96,23 @@ function beats(a: Head | null, b: Head | null): boolean {
   return b.state === "stub" && a.state !== "stub";
 }
 
-/** A stub that wins stands for a value further down, which is looked up. */
+/** A stub that wins stands for a value further down, which is looked up: no chain shows its stubs. */
 async function resolved(
   state: ChainState,
   item: ListedEntry,
   detail: NonNullable<ListOptions["detail"]>,
-): Promise<ListedEntry> {
-  if (item.head?.state !== "stub") return item;
-  const [answer] = await readKeys(state, [item.key], undefined);
-  if (answer?.entry === undefined) return item;
-  const { value, ...head } = answer.entry;
-  return { ...item, head, value: detail === "values" ? value : null };
+): Promise<Listed> {
+  if (item.head?.state !== "stub" || isExpired(item.head, state.runtime.now())) return item;
+  try {
+    const [answer] = await readKeys(state, [item.key], undefined);
+    if (answer?.entry !== undefined) {
+      const { value, ...head } = answer.entry;
+      return { ...item, head, value: detail === "values" ? value : null };
+    }
+    throw new SyncError("UNAVAILABLE", "the value of a stub was not found", { store: state.name, key: item.key });
+  } catch (error) {
+    return { kind: "partial", from: state.name, error: asSyncError(error, { store: state.name, operation: "list" }) };
+  }
 }
 
 function overlaps(prefixes: readonly string[], wanted: string): boolean {

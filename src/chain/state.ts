@@ -45,6 +45,8 @@ export interface Background {
   add(work: Promise<unknown>): void;
   /** Resolves when all work added so far has ended. */
   settled(): Promise<void>;
+  /** Resolves when there is none left, also of what the work itself has added. */
+  idle(): Promise<void>;
 }
 
 /** Floors are kept for at most so many keys; see floors.ts for what happens beyond. */
@@ -89,13 +91,23 @@ export function chainState(options: StateOptions): ChainState {
   };
 }
 
-/** The layers that hold a key, in order. */
+/**
+ * The layers that hold a key, in order. A read-only store that stands above one that takes writes owns its prefixes
+ * alone: what was written below it would never be seen.
+ */
 export function routeOf(state: ChainState, key: string): number[] {
   const route: number[] = [];
-  for (const [index, { prefixes }] of state.layers.entries()) {
-    if (isFor(prefixes, key)) route.push(index);
+  for (const [index, { prefixes, role, readonly }] of state.layers.entries()) {
+    if (!isFor(prefixes, key)) continue;
+    route.push(index);
+    if (readonly && role === "store" && prefixes.length > 0) break;
   }
   return route;
+}
+
+/** Whether a layer is one of those that hold a key. What else its store has is not part of the chain. */
+export function holds(state: ChainState, layer: number, key: string): boolean {
+  return routeOf(state, key).includes(layer);
 }
 
 function background(): Background {
@@ -108,6 +120,9 @@ function background(): Background {
     },
     async settled() {
       await Promise.allSettled(works);
+    },
+    async idle() {
+      while (works.size > 0) await Promise.allSettled(works);
     },
   };
 }

@@ -69,6 +69,10 @@ export interface Walk {
   readonly atLeast: Version;
   /** The layers that are for this key, in order. */
   readonly route: readonly number[];
+  /** The deepest `store` of the route: the source of truth for this key; -1 when no store keeps it. */
+  readonly truth: number;
+  /** The layer of the route that `authority` reads ask first. */
+  readonly authority: number;
   /** How far along the route the walk is. */
   readonly step: number;
   /** The highest version met, in any form. Nothing below it stops the walk, is answered as fresh, or is filled. */
@@ -77,7 +81,7 @@ export interface Walk {
   /** A layer was skipped or failed; it was a `store`, or a chain that could not ask one of its own. */
   readonly failed: boolean;
   readonly silent: boolean;
-  /** When the last layer's answer was known to be true; undefined while it has not answered completely. */
+  /** When the truth's answer was known to be true; undefined while it has not answered completely. */
   readonly lastAsOf: number | undefined;
   /** The layer whose copy ended the walk, and whether it is old and being refreshed. */
   readonly stopped: { readonly layer: number; readonly refresh: boolean } | undefined;
@@ -126,7 +130,10 @@ export function begin(start: WalkStart): Walk {
   const { plan, key, freshness, startedAt, suspectUntil = 0, floor, atLeast = VERSION_ZERO, route } = start;
   const top = floor !== undefined && floor.version > atLeast ? floor.version : atLeast;
   // An authority read asks nobody in front of the authority; what this process knows of them is in the floor.
-  const step = freshness.kind === "authority" ? route.findIndex((layer) => layer >= plan.authority) : 0;
+  const stores = route.filter((layer) => plan.layers[layer]?.role === "store");
+  const truth = stores.at(-1) ?? -1;
+  const authority = stores.find((layer) => layer >= plan.authority) ?? truth;
+  const step = freshness.kind === "authority" ? route.indexOf(authority) : 0;
   return {
     plan,
     key,
@@ -136,12 +143,14 @@ export function begin(start: WalkStart): Walk {
     floor,
     atLeast,
     route,
+    truth,
+    authority,
     step: step === -1 ? route.length : step,
     top,
     seen: [],
     failed: false,
     silent: false,
-    lastAsOf: undefined,
+    lastAsOf: truth === -1 ? startedAt : undefined,
     stopped: undefined,
   };
 }
@@ -163,7 +172,7 @@ export function advance(walk: Walk, reply: Reply, now: number): Walk {
   const reliable = reply.complete && !reply.stale;
   const failed = walk.failed || !reliable;
   const silent = walk.silent || !reliable;
-  const isLast = index === walk.plan.layers.length - 1;
+  const isLast = index === walk.truth;
   const isTruth = isLast && layer.asOf === "stored";
   const lastAsOf = isLast && reliable ? (isTruth ? walk.startedAt : knownAsOf(walk, reply.asOf, now)) : walk.lastAsOf;
   if (reply.entry === undefined) return { ...walk, step, failed, silent, lastAsOf };
@@ -211,6 +220,11 @@ function concludeAtEnd(walk: Walk, now: number): Outcome {
   const complete = walk.lastAsOf !== undefined && !walk.silent;
   const truth = complete ? withoutGhosts(walk, now) : undefined;
   const best = truth === undefined ? bestOf(walk.seen, now) : truth.best;
+  // FLOOR: what this process knows to be gone and no store has is gone, though an old cache still shows a value.
+  const { floor } = walk;
+  const isDenied = !walk.seen.some((seen) => layerAt(walk, seen.layer).role === "store");
+  const isGone = isDenied && floor?.dead === true && walk.top === floor.version;
+  if (complete && isGone) return absent(walk, []);
   const top = truth?.top ?? walk.top;
   const ghosts = truth?.ghosts ?? [];
   return best === undefined
@@ -246,6 +260,11 @@ function concludeAbsent(walk: Walk, top: Version, complete: boolean, ghosts: rea
   if (walk.floor !== undefined && !walk.floor.dead && !(complete && walk.plan.forgetful)) {
     return unavailable("no layer gave the version that this process has written or answered");
   }
+  return absent(walk, ghosts);
+}
+
+/** "None", if that was known recently enough. */
+function absent(walk: Walk, ghosts: readonly Ghost[]): Outcome {
   const asOf = Math.min(walk.lastAsOf ?? 0, walk.startedAt);
   const age = walk.startedAt - asOf;
   const bound = boundMs(walk);
@@ -311,7 +330,7 @@ function layersToFill(walk: Walk, copy: Copy, source: number): number[] {
 function isFresh(walk: Walk, copy: Seen): boolean {
   const layer = layerAt(walk, copy.layer);
   if (walk.freshness.kind === "authority") {
-    return layer.role === "store" && !walk.silent && copy.layer >= walk.plan.authority && isCurrent(walk, copy);
+    return layer.role === "store" && !walk.silent && copy.layer >= walk.authority && isCurrent(walk, copy);
   }
   if (copy.asOf <= walk.suspectUntil) return false;
   const ttlMs = jittered(walk.key, layer);

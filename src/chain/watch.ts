@@ -5,6 +5,7 @@ import type { Version } from "../version.ts";
 import type { LayerCalls } from "./call.ts";
 import { channel } from "./channel.ts";
 import { listMerged } from "./list.ts";
+import { holds } from "./state.ts";
 import type { ChainState } from "./state.ts";
 
 type Told = Extract<Change, { kind: "change" }>;
@@ -59,9 +60,12 @@ async function* merged(
   const here = (listedTo: string | null) => JSON.stringify({ cursors, listedTo } satisfies Position);
   const isNews = newsFilter();
   const events = channel<{ readonly name: string; readonly change: Change }>();
-  for (const { layer } of sources) {
+  for (const source of sources) {
+    const { layer } = source;
     const cursor = start.cursors[layer.name];
-    events.follow(named(layer.name, layer.store.watch(range, { ...options, cursor, initial: false })));
+    const isOurs = (key: string) => holds(state, state.calls.indexOf(source), key);
+    const changes = layer.store.watch(range, { ...options, cursor, initial: false });
+    events.follow(named(layer.name, changes, isOurs));
   }
   const early: Told[] = [];
   const waiting = new Set(sources.map(({ layer }) => layer.name));
@@ -94,8 +98,10 @@ async function* merged(
   }
 }
 
-async function* named(name: string, changes: AsyncIterable<Change>) {
-  for await (const change of changes) yield { name, change };
+async function* named(name: string, changes: AsyncIterable<Change>, isOurs: (key: string) => boolean) {
+  for await (const change of changes) {
+    if (change.kind !== "change" || isOurs(change.key)) yield { name, change };
+  }
 }
 
 /** Where to begin; undefined for a cursor that this chain, with these layers, did not give out. */
