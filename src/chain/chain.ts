@@ -7,9 +7,10 @@ import type { Answer, CallOptions, Forget, ReadOptions, Store, Supports, Write, 
 import type { Runtime } from "../runtime.ts";
 import { SKEW_MAX_MS } from "../version.ts";
 import type { Version, VersionClock } from "../version.ts";
-import { forCaller } from "./caller.ts";
+import { forCaller, itemsForCaller } from "./caller.ts";
 import { carryUpwards } from "./carry.ts";
 import { forgetEverywhere } from "./forget.ts";
+import { checkNumbers } from "./layer.ts";
 import type { Layer, LayerSpec, Role } from "./layer.ts";
 import { listMerged } from "./list.ts";
 import { looker } from "./look.ts";
@@ -114,16 +115,18 @@ const BATCH_MAX = 10_000;
  * @throws SyncError INVALID for layers that cannot work together.
  */
 export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain {
-  const { runtime, clock, skewMaxMs = SKEW_MAX_MS, negativeTtlMs = 5_000, onReport } = options;
-  const layers = decideLayers(specs, options.retentionMs ?? RETENTION_MS);
+  const { runtime, clock, skewMaxMs = SKEW_MAX_MS, negativeTtlMs = 5_000, retentionMs = RETENTION_MS } = options;
+  checkNumbers("chain", { skewMaxMs, negativeTtlMs, retentionMs });
+  const layers = decideLayers(specs, retentionMs);
   const name = options.name ?? `chain(${layers.map((layer) => layer.name).join(",")})`;
   const authority = authorityOf(layers);
   const first = firstOf(layers);
-  const report = onReport ?? (() => undefined);
+  const report = options.onReport ?? (() => undefined);
   const state = chainState({ name, runtime, clock, skewMaxMs, negativeTtlMs, layers, authority, first, report });
   const closing = new AbortController();
   const carried = carryAll(state, closing.signal);
   let closed: Promise<void> | undefined;
+  let flushes: Promise<void> = Promise.resolve();
 
   const check = (operation: string, call: CallOptions | undefined) => {
     if (closed !== undefined) throw closedError(name, operation);
@@ -152,7 +155,7 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
     },
     async *list(range, call) {
       check("list", call);
-      for await (const item of listMerged(state, range, call)) {
+      for await (const item of itemsForCaller(listMerged(state, range, call), call, runtime, name, "list")) {
         check("list", call);
         yield item;
       }
@@ -163,7 +166,10 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
     },
     async flush(call) {
       check("flush", call);
-      return forCaller(flushLate(state), call, runtime, name, "flush");
+      // One at a time: what one flush is sending again is not in the list that the next one looks at.
+      const work = flushes.then(() => flushLate(state));
+      flushes = work.catch(() => undefined);
+      return forCaller(work, call, runtime, name, "flush");
     },
     async where(key, call) {
       check("where", call);
@@ -203,7 +209,7 @@ function carryAll(state: ChainState, signal: AbortSignal) {
 async function shut(state: ChainState, closing: AbortController, watches: readonly Promise<void>[]): Promise<void> {
   closing.abort();
   await Promise.all(watches);
-  await state.background.settled();
+  await state.background.idle();
   const results = await Promise.allSettled(state.layers.map((layer) => layer.store.close()));
   const failure = results.find((result) => result.status === "rejected");
   if (failure !== undefined) throw failure.reason;

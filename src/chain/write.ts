@@ -35,8 +35,10 @@ export function writeThrough(
   // Layers that are not waited for are written when the caller may already use its bytes again.
   const own = waitFor === "all" ? writes : writes.map(copied);
   const passages = own.map((write) => plan(state, self, write));
-  const work = pass(state, passages, waitFor);
-  state.background.add(work.catch(() => undefined));
+  const unwaited: Promise<void>[] = [];
+  const work = pass(state, passages, waitFor, unwaited);
+  // To `flush` and `close` a write is under way until every layer was given it.
+  state.background.add(work.then(() => Promise.all(unwaited)));
   return forCaller(work, options, state.runtime, state.name, "write");
 }
 
@@ -85,6 +87,7 @@ async function pass(
   state: ChainState,
   passages: readonly Passage[],
   waitFor: ReadonlySet<number> | "all",
+  unwaited: Promise<void>[],
 ): Promise<WriteResult[]> {
   const open = passages.filter((passage) => passage.result === undefined);
   for (const [layer, group] of groupBy(open, (passage) => passage.first)) await writeFirst(state, layer, group);
@@ -93,10 +96,9 @@ async function pass(
   const waits: Promise<void>[] = [];
   for (const layer of new Set(stored.flatMap((passage) => passage.others))) {
     const group = stored.filter((passage) => passage.others.includes(layer));
-    const waited = waitFor === "all" || waitFor.has(layer);
-    const work = writeNext(state, layer, group, waited);
-    if (waited) waits.push(work);
-    else state.background.add(work);
+    const wait = waitFor === "all" ? "yes" : waitFor.has(layer) ? "by name" : "no";
+    const work = writeNext(state, layer, group, wait);
+    (wait === "no" ? unwaited : waits).push(work);
   }
   await Promise.all(waits);
   return passages.map(({ write, result }) => result ?? failed(lost(state, write)));
@@ -126,18 +128,37 @@ async function writeBatch(calls: LayerCalls, batch: readonly Passage[]): Promise
   const { layer } = calls;
   const send = () => calls.call("write", (call) => layer.store.write(writesOf(batch), call));
   const isConditional = batch.some(({ write }) => write.if !== undefined);
+  const isLeftAlone = calls.status().breaker === "open"; // then nothing is sent at all
+  let lostAnswer: SyncError | undefined;
   try {
     // A lost answer of a conditional write is asked for again with the same version, which counts as met if it is there.
     const results = await send().catch((error: unknown) => {
-      if (isConditional && error instanceof SyncError && error.retryable) return send();
-      throw error;
+      if (!isConditional || !(error instanceof SyncError) || !error.retryable) throw error;
+      lostAnswer = error;
+      return send();
     });
     calls.counts.writes += batch.length;
-    for (const [i, passage] of batch.entries()) passage.result = results[i];
+    for (const [i, passage] of batch.entries()) {
+      const result = results[i];
+      const isOpen = lostAnswer !== undefined && result !== undefined && isUndecided(passage.write, result);
+      passage.result = isOpen ? failed(undecided(lostAnswer as SyncError, passage.write, layer)) : result;
+    }
   } catch (thrown) {
     const error = asSyncError(thrown, { store: layer.name, operation: "write" });
-    for (const passage of batch) passage.result = failed(undecided(error, passage.write, layer));
+    for (const passage of batch) {
+      passage.result = failed(isLeftAlone ? error : undecided(error, passage.write, layer));
+    }
   }
+}
+
+/**
+ * Whether the answer to a conditional write that was sent again leaves open what became of it the first time: what is
+ * there may stand upon it. An older version that is there shows that it did not happen.
+ */
+function isUndecided({ entry, if: condition }: Write, result: WriteResult): boolean {
+  if (condition === undefined) return false;
+  if (result.status === "conflict") return result.current === undefined || result.current.version > entry.version;
+  return result.status === "superseded" || result.status === "too-old";
 }
 
 /** A conditional write whose answer is lost may have happened, and says so. */
@@ -158,11 +179,13 @@ async function fillFromBelow(
   if (!state.layers.slice(authority + 1).some((layer) => layer.role === "store")) return;
   const keys = passages.map(({ write }) => write.entry.key);
   const answers = await readKeys(state, keys, { authority: true });
+  const { name, valueBytesMax } = calls.layer;
   const missing: Write[] = [];
   for (const { entry, asOf, from } of answers) {
-    if (entry !== undefined && from !== calls.layer.name) missing.push({ entry, asOf });
+    if (entry === undefined || from === name) continue;
+    missing.push({ entry: fits(entry.value, valueBytesMax) ? entry : stubOf(entry), asOf });
   }
-  if (missing.length > 0) await calls.call("fill", (call) => calls.layer.store.write(missing, call));
+  for (const result of await writeInBatches(calls, missing)) if (result.status === "failed") throw result.error;
 }
 
 /** What this process knows once the authority has answered. */
@@ -196,10 +219,16 @@ function newer({ key, meta }: Entry, version: Head["version"]): Head {
 }
 
 /**
- * Any other layer. A `store` that does not get a write makes it fail, naming the layer, if the caller waits for it;
- * otherwise the write is kept for the next `flush`. A cache that fails is reported. Never rejects.
+ * Any other layer. A `store` that does not get a write makes it fail, naming the layer, if the caller waits for it; in
+ * any case the write is kept for the next `flush`. A cache that fails is reported, and makes the write fail only if its
+ * name was given as the acknowledgement level. Never rejects.
  */
-async function writeNext(state: ChainState, index: number, group: readonly Passage[], waited: boolean): Promise<void> {
+async function writeNext(
+  state: ChainState,
+  index: number,
+  group: readonly Passage[],
+  wait: "yes" | "no" | "by name",
+): Promise<void> {
   const calls = state.calls[index];
   if (calls === undefined) return;
   const { layer } = calls;
@@ -211,23 +240,39 @@ async function writeNext(state: ChainState, index: number, group: readonly Passa
     if (write === undefined || outcome === undefined) continue;
     if (outcome.status === "superseded") {
       invalidate(state, index, [newer(write.entry, outcome.by)]);
-      if (layer.role === "store") passage.result = outcome;
+      // A condition was decided by the authority, whatever others have.
+      if (layer.role === "store" && passage.write.if === undefined) passage.result = outcome;
+    }
+    if (outcome.status === "too-old" && layer.role === "store") {
+      refusedAsOld(state, passage, layer);
+      if (wait === "no") state.late.add(index, write);
     }
     if (outcome.status !== "failed") continue;
     if (layer.role === "cache") {
       state.report({ kind: "write-failed", layer: layer.name, key: write.entry.key, message: outcome.error.message });
-    } else if (waited) {
-      passage.result = failed(incomplete(state, passage, layer, outcome.error));
     } else {
       state.late.add(index, write);
+    }
+    if (wait === "by name" || (wait === "yes" && layer.role === "store")) {
+      passage.result = failed(incomplete(state, passage, layer, outcome.error));
     }
   }
 }
 
+/** The key may have been deleted for good in this layer: never silence, though the authority has the write. */
+function refusedAsOld(state: ChainState, passage: Passage, layer: Layer): void {
+  const { key, version } = passage.write.entry;
+  const message = `version ${version} is older than what was collected there; ${layer.name} does not have it`;
+  state.report({ kind: "write-failed", layer: layer.name, key, message });
+  if (passage.result?.status === "stored") passage.result = { status: "too-old" };
+}
+
 function incomplete(state: ChainState, { write, first }: Passage, layer: Layer, cause: SyncError): SyncError {
   const what = `stored in ${state.layers[first]?.name}, but not in ${layer.name}: ${cause.message}`;
-  const details = { store: state.name, operation: "write", key: write.entry.key, cause, retryable: cause.retryable };
-  return new SyncError("UNAVAILABLE", what, { ...details, cure: "write it again once the layer is back" });
+  // A conditional write has happened: made anew it would be judged against itself.
+  const retryable = cause.retryable && write.if === undefined;
+  const details = { store: state.name, operation: "write", key: write.entry.key, cause, retryable };
+  return new SyncError("UNAVAILABLE", what, { ...details, cure: "flush once the layer is back" });
 }
 
 /** What a layer is given of a write: the entry, or its stub where the layer only invalidates or the value is too big. */
@@ -262,7 +307,7 @@ export async function flushLate(state: ChainState): Promise<void> {
     const calls = state.calls[index];
     if (calls === undefined) continue;
     const results = await writeInBatches(calls, writes);
-    const left = writes.filter((_, i) => results[i]?.status === "failed");
+    const left = writes.filter((_, i) => results[i]?.status === "failed" || results[i]?.status === "too-old");
     for (const write of left) state.late.add(index, write);
     if (left.length > 0) lacking.push(`${calls.layer.name} (${left.length})`);
   }
