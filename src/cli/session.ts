@@ -1,12 +1,8 @@
-import { chooseChain } from "../config/choose.ts";
-import { openChain } from "../config/open.ts";
 import { readDuration } from "../config/values.ts";
 import type { Chain } from "../chain/chain.ts";
-import { syncOver } from "../sync.ts";
 import type { CommonOptions, Sync } from "../sync.ts";
 import type { Io } from "./io.ts";
 import type { Raw } from "./raw.ts";
-import { rawCodec } from "./raw.ts";
 
 /** The options that every command takes. */
 export interface GlobalOptions {
@@ -44,6 +40,8 @@ export async function withSession<T>(
   };
   let opened: Promise<OpenSession> | undefined;
   const open = async (): Promise<OpenSession> => {
+    // Imported here, so that help and a misspelt option answer at once.
+    const { chooseChain, openChain, rawCodec, syncOver } = await import("./opening.ts");
     const chosen = await chooseChain({
       flag: global.chain,
       configFile: global.config,

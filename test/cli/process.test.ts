@@ -65,7 +65,7 @@ describe("the command as a process", () => {
 
   it("ends quietly when its reader has had enough", async () => {
     const { begin, run } = await place();
-    const lines = Array.from({ length: 20_000 }, (_, i) => `{"key":"key-${"x".repeat(100)}-${i}","value":${i}}`);
+    const lines = Array.from({ length: 4_000 }, (_, i) => `{"key":"key-${"x".repeat(400)}-${i}","value":${i}}`);
     expect(await run(["import", "-"], lines.join("\n"))).toMatchObject({ status: 0, out: "" });
     const { child, finished } = begin("list");
     await once(child.stdout, "data");
