@@ -443,6 +443,21 @@ async function put2(store: Store, i: number): Promise<void> {
 
 describe("one transaction", () => {
   // Mutation it catches: `transaction` for `childTransaction` in environment.ts, which commits what came before a throw.
+  it("does nothing of a call that fails in the middle", async () => {
+    const path = newFolder();
+    const store = await lmdb(path, { runtime });
+    const items = [entry("good", 1), entry("damaged", 2)];
+    await put(store, items);
+    await store.close();
+    await tamper(path, "entries", (rows) => flip(rows.get("damaged"), 30));
+    const again = await lmdb(path, { runtime });
+    const error = await failure(() => again.forget(items.map((item) => ({ ...item, reason: "collected" as const }))));
+    expect([error.code, error.key]).toEqual(["CORRUPT", "damaged"]);
+    expect(await keysOf(again)).toEqual(["damaged", "good"]);
+    await put(again, [entry("new", 0)]); // the watermark was not raised either
+    await again.close();
+  });
+
   it("stores nothing of a call that the caller gave up while it waited", async () => {
     const store = await lmdb(newFolder(), { runtime });
     const controller = new AbortController();
