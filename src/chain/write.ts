@@ -180,12 +180,18 @@ async function fillFromBelow(
   const keys = passages.map(({ write }) => write.entry.key);
   const answers = await readKeys(state, keys, { authority: true });
   const { name, valueBytesMax } = calls.layer;
+  const others = state.layers.filter((layer) => layer !== calls.layer);
   const missing: Write[] = [];
   for (const { entry, asOf, from } of answers) {
-    if (entry === undefined || from === name) continue;
+    if (entry === undefined || (others.every((other) => !isFrom(from, other.name)) && isFrom(from, name))) continue;
     missing.push({ entry: fits(entry.value, valueBytesMax) ? entry : stubOf(entry), asOf });
   }
   for (const result of await writeInBatches(calls, missing)) if (result.status === "failed") throw result.error;
+}
+
+/** Whether an answer came from the layer of this name, or from one inside it. */
+function isFrom(from: string, layerName: string): boolean {
+  return from === layerName || from.startsWith(`${layerName}/`);
 }
 
 /** What this process knows once the authority has answered. */

@@ -39,14 +39,14 @@ export async function world(seed = 1) {
     async process(layers: readonly LayerSpec[], options: Partial<ChainOptions> = {}): Promise<Chain> {
       return chain(layers, { runtime, clock: await versionClock({ runtime }), onReport, ...options });
     },
-    value: (key: string, text: string, parts: Partial<Entry> = {}): Entry => ({
-      ...{ key, state: "value", value: TEXT.encode(text), version: stampOf(clock), expires: null, meta: NO_META },
-      ...parts,
-    }),
-    tombstone: (key: string, parts: Partial<Entry> = {}): Entry => ({
-      ...{ key, state: "deleted", value: null, version: stampOf(clock), expires: null, meta: NO_META },
-      ...parts,
-    }),
+    value: (key: string, text: string, parts: Partial<Entry> = {}): Entry => {
+      const plain = { key, value: TEXT.encode(text), version: stampOf(clock), expires: null, meta: NO_META };
+      return { state: "value", ...plain, ...parts };
+    },
+    tombstone: (key: string, parts: Partial<Entry> = {}): Entry => {
+      const plain = { key, value: null, version: stampOf(clock), expires: null, meta: NO_META };
+      return { state: "deleted", ...plain, ...parts };
+    },
     write: (entry: Entry, condition?: Write["if"]): Write => ({ entry, asOf: runtime.now(), if: condition }),
   };
 }

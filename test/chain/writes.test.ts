@@ -1,0 +1,394 @@
+import { describe, expect, it } from "vitest";
+import { layer } from "../../src/chain/layer.ts";
+import { SyncError } from "../../src/error.ts";
+import { VERSION_ZERO, formatVersion } from "../../src/version.ts";
+import { get, outcomeOf, readOne, stampOf, world } from "./world.ts";
+
+const RECORD = { durable: true, shared: true } as const;
+
+/** memory, disk, sql (the authority), git. */
+async function full() {
+  const w = await world();
+  const [disk, sql] = [w.store("disk"), w.store("sql", RECORD)];
+  const git = w.store("git", { ...RECORD, conditional: false });
+  const layers = () => [
+    layer(w.memory(), { name: "memory" }),
+    layer(disk, { name: "disk" }),
+    layer(sql, { name: "sql", role: "store", watch: false }),
+    layer(git, { name: "git", watch: false }),
+  ];
+  return { ...w, disk, sql, git, layers, db: w.open(layers()) };
+}
+
+describe("a plain write", () => {
+  // Mutation: pass (write.ts) begins the other layers before writeFirst has ended.
+  it("is in no other layer before the authority has it", async () => {
+    const w = await full();
+    w.sql.hang({ verbs: ["write"] });
+    const write = outcomeOf(w.db.write([w.write(w.value("k", "v1"))]));
+    await w.runtime.settle();
+    for (const store of [w.disk, w.git]) expect((await readOne(store.direct, "k")).entry).toBeUndefined();
+    expect(w.db.look("k")).toBeUndefined();
+    w.sql.resume();
+    await w.runtime.settle();
+    expect(write).toMatchObject({ value: [{ status: "stored" }] });
+    for (const store of [w.disk, w.git]) expect(await get(store.direct, "k")).toBe("v1");
+    await w.db.close();
+  });
+
+  // Mutation: pass writes the others whatever the authority said.
+  it("that the authority refuses is in no layer", async () => {
+    const w = await full();
+    w.sql.down(["write"]);
+    const [result] = await w.db.write([w.write(w.value("k", "v1"))]);
+    expect(result).toMatchObject({ status: "failed", error: { code: "UNAVAILABLE", retryable: true } });
+    expect((await readOne(w.git.direct, "k")).entry).toBeUndefined();
+    await w.db.close();
+  });
+
+  // Mutation: learn (write.ts) does nothing for "superseded".
+  it("that is superseded makes the newer version known", async () => {
+    const w = await full();
+    const v1 = w.value("k", "v1");
+    await w.db.write([w.write(w.value("k", "v0"))]);
+    const v2 = w.value("k", "v2");
+    await w.sql.direct.write([w.write(v2)]);
+    expect(await w.db.write([w.write(v1)])).toEqual([{ status: "superseded", by: v2.version }]);
+    await w.runtime.settle();
+    expect(await get(w.db, "k")).toBe("v2");
+    await w.db.close();
+  });
+
+  // Mutation: writeNext drops the "too-old" of a store.
+  it("that a deeper store calls too old is not called stored", async () => {
+    const w = await full();
+    const old = w.value("k", "v1");
+    const gone = w.tombstone("k");
+    await w.git.direct.write([w.write(gone)]);
+    await w.git.direct.forget([{ key: "k", version: gone.version, reason: "collected" }]);
+    expect(await w.db.write([w.write(old)])).toEqual([{ status: "too-old" }]);
+    expect(w.reports).toMatchObject([{ kind: "write-failed", layer: "git", key: "k" }]);
+    await w.db.close();
+  });
+
+  // Mutation: plan (write.ts) does not look at skewMaxMs.
+  it("stamped too far ahead is refused, at the edge exactly", async () => {
+    const w = await full();
+    const at = (ms: number) => w.value("k", "x", { version: formatVersion(w.runtime.now() + ms, 0, w.clock.node) });
+    const [over] = await w.db.write([w.write(at(60_001))]);
+    expect(over).toMatchObject({ status: "failed", error: { code: "SKEW" } });
+    expect((await readOne(w.sql.direct, "k")).entry).toBeUndefined();
+    expect(await w.db.write([w.write(at(60_000))])).toEqual([{ status: "stored" }]);
+    await w.db.close();
+  });
+
+  // Mutation: writeThrough does not copy what it goes on using after the acknowledgement.
+  it("may be changed by the caller once it is acknowledged, though other layers get it later", async () => {
+    const w = await full();
+    w.git.hang({ verbs: ["write"] });
+    const entry = w.value("k", "v1");
+    await w.db.write([w.write(entry)], { ack: "sql" });
+    entry.value?.fill(0);
+    w.git.resume();
+    await w.runtime.settle();
+    expect(await get(w.git.direct, "k")).toBe("v1");
+    await w.db.close();
+  });
+});
+
+describe("the acknowledgement", () => {
+  // Mutation: ackedLayers says "all" for a layer's name; pass waits for the others all the same.
+  it("of a layer's name waits for that layer and the authority alone", async () => {
+    const w = await full();
+    w.git.hang({ verbs: ["write"] });
+    expect(await w.db.write([w.write(w.value("k", "v1"))], { ack: "disk" })).toEqual([{ status: "stored" }]);
+    expect(await get(w.disk.direct, "k")).toBe("v1");
+    expect((await readOne(w.git.direct, "k")).entry).toBeUndefined();
+    w.git.resume();
+    await w.db.flush();
+    expect(await get(w.git.direct, "k")).toBe("v1");
+    await w.db.close();
+  });
+
+  // Mutation: ackedLayers says only the first store for undefined.
+  it("waits for all layers by default", async () => {
+    const w = await full();
+    w.git.hang({ verbs: ["write"] });
+    const write = outcomeOf(w.db.write([w.write(w.value("k", "v1"))]));
+    await w.runtime.settle();
+    expect(write.done).toBe(false);
+    w.git.resume();
+    await w.runtime.settle();
+    expect(write.value).toEqual([{ status: "stored" }]);
+    await w.db.close();
+  });
+
+  // Mutation: writeNext lets a store's failure pass when the caller waits.
+  it("names the store that lacks the write", async () => {
+    const w = await full();
+    w.git.down(["write"]);
+    const [result] = await w.db.write([w.write(w.value("k", "v1"))]);
+    expect(result).toMatchObject({ status: "failed", error: { code: "UNAVAILABLE", retryable: true } });
+    if (result?.status === "failed") expect(result.error.message).toContain("stored in sql, but not in git");
+    await w.db.close();
+  });
+
+  // Mutation: writeNext fails writes for a cache whatever was asked, or never.
+  it("fails for a cache only if that cache was asked for", async () => {
+    const w = await full();
+    w.disk.down(["write"]);
+    expect(await w.db.write([w.write(w.value("k", "v1"))])).toEqual([{ status: "stored" }]);
+    const [result] = await w.db.write([w.write(w.value("k", "v2"))], { ack: "disk" });
+    expect(result).toMatchObject({ status: "failed", error: { code: "UNAVAILABLE" } });
+    expect(w.reports.some(({ kind, layer }) => kind === "write-failed" && layer === "disk")).toBe(true);
+    await w.db.close();
+  });
+
+  // Mutation: ackedLayers takes any word for "all".
+  it("refuses a level that the chain does not have, before any effect", async () => {
+    const w = await full();
+    const set = (ack: string) => w.db.write([w.write(w.value("k", "v1"))], { ack });
+    await expect(set("journal")).rejects.toMatchObject({ code: "UNSUPPORTED", cure: expect.stringContaining("ack") });
+    await expect(set("etcd")).rejects.toMatchObject({ code: "INVALID", cure: expect.stringContaining('"sql"') });
+    expect(w.sql.calls("write")).toBe(0);
+    await w.db.close();
+  });
+});
+
+describe("flush", () => {
+  // Mutation: writeNext does not keep what a layer nobody waited for refused; flushLate does not put back what fails.
+  it("rejects naming the layer that lacks a write, until it has it", async () => {
+    const w = await full();
+    w.git.down(["write"]);
+    await w.db.write([w.write(w.value("k", "v1"))], { ack: "sql" });
+    await w.db.write([w.write(w.value("k", "v2"))], { ack: "sql" });
+    await expect(w.db.flush()).rejects.toMatchObject({
+      code: "UNAVAILABLE",
+      message: expect.stringContaining("git (1)"),
+    });
+    await expect(w.db.flush()).rejects.toThrow("git (1)");
+    w.git.up();
+    await w.db.flush();
+    expect(await get(w.git.direct, "k")).toBe("v2");
+    await w.db.flush();
+    await w.db.close();
+  });
+
+  // Mutation: writeNext keeps only what nobody waited for.
+  it("counts what a failed write left behind", async () => {
+    const w = await full();
+    w.git.down(["write"]);
+    await w.db.write([w.write(w.value("k", "v1"))]);
+    await expect(w.db.flush()).rejects.toThrow("git (1)");
+    w.git.up();
+    await w.db.flush();
+    expect(await get(w.git.direct, "k")).toBe("v1");
+    await w.db.close();
+  });
+
+  // Mutation: writeThrough tells `background` only of the part that is waited for.
+  it("waits for writes that were begun before it and not yet acknowledged", async () => {
+    const w = await full();
+    w.sql.hang({ verbs: ["write"] });
+    const write = w.db.write([w.write(w.value("k", "v1"))], { ack: "sql" });
+    await w.runtime.settle();
+    w.git.hang({ verbs: ["write"] });
+    const flush = outcomeOf(w.db.flush());
+    w.sql.resume();
+    await write;
+    await w.runtime.settle();
+    expect(flush.done).toBe(false);
+    w.git.resume();
+    await w.runtime.settle();
+    expect(flush.done && flush.error === undefined).toBe(true);
+    await w.db.close();
+  });
+
+  // Mutation: chain.flush calls flushLate without waiting for the flush before.
+  it("does not answer while another flush still sends", async () => {
+    const w = await full();
+    w.git.down(["write"]);
+    await w.db.write([w.write(w.value("k", "v1"))], { ack: "sql" });
+    await w.runtime.settle();
+    w.git.up();
+    w.git.hang({ verbs: ["write"] });
+    const first = outcomeOf(w.db.flush());
+    await w.runtime.settle();
+    const second = outcomeOf(w.db.flush());
+    await w.runtime.settle();
+    expect([first.done, second.done]).toEqual([false, false]);
+    w.git.resume();
+    await w.runtime.settle();
+    expect([first, second]).toMatchObject([{ done: true }, { done: true }]);
+    await w.db.close();
+  });
+});
+
+describe("a conditional write", () => {
+  // Mutation: writeFirst does not call fillFromBelow.
+  it("sees what only a layer below the authority has", async () => {
+    const w = await full();
+    const v1 = w.value("k", "v1");
+    await w.git.direct.write([w.write(v1)]);
+    const [refused] = await w.db.write([w.write(w.value("k", "mine"), "absent")]);
+    expect(refused).toMatchObject({ status: "conflict", current: { version: v1.version } });
+    expect(await w.db.write([w.write(w.value("k", "v2"), v1.version)])).toEqual([{ status: "stored" }]);
+    expect(await get(w.git.direct, "k")).toBe("v2");
+    await w.db.close();
+  });
+
+  // Mutation: fillFromBelow ignores an error of the walk, or of its write.
+  it("is not decided while the layers below, or the bringing up, fail", async () => {
+    const w = await full();
+    await w.git.direct.write([w.write(w.value("k", "v1"))]);
+    w.git.down(["read"]);
+    const [result] = await w.db.write([w.write(w.value("k", "mine"), "absent")]);
+    expect(result).toMatchObject({ status: "failed", error: { code: "UNAVAILABLE" } });
+    w.git.up();
+    w.sql.down(["write"]);
+    const [again] = await w.db.write([w.write(w.value("k", "mine"), "absent")]);
+    expect(again).toMatchObject({ status: "failed", error: { code: "UNAVAILABLE" } });
+    expect(await get(w.git.direct, "k")).toBe("v1");
+    await w.db.close();
+  });
+
+  // Mutation: fillFromBelow gives the authority the value as it is.
+  it("sees what is below though it is too large for the authority", async () => {
+    const w = await world();
+    const sql = w.store("sql", { ...RECORD, valueBytesMax: 10 });
+    const git = w.store("git", { ...RECORD, conditional: false });
+    await git.direct.write([w.write(w.value("k", "much too large for sql"))]);
+    const db = w.open([layer(sql, { role: "store", watch: false }), layer(git, { watch: false })]);
+    expect(await db.write([w.write(w.value("k", "mine"), "absent")])).toMatchObject([{ status: "conflict" }]);
+    await db.close();
+  });
+
+  // Mutation: plan sends conditional writes to the deepest store.
+  it("has one winner when two processes race", async () => {
+    const w = await full();
+    const [a, b] = [await w.process(w.layers()), await w.process(w.layers())];
+    const write = (text: string) => [w.write(w.value("k", text), "absent")];
+    const results = (await Promise.all([a.write(write("a")), b.write(write("b"))])).flat();
+    expect(results.map(({ status }) => status).sort()).toEqual(["conflict", "stored"]);
+    const winner = results[0]?.status === "stored" ? "a" : "b";
+    for (const process of [a, b]) expect(await get(process, "k", { authority: true })).toBe(winner);
+    await Promise.all([a.close(), b.close(), w.db.close()]);
+  });
+
+  // Mutation: writeBatch does not send again.
+  it("whose answer was lost is asked for again, and is stored once", async () => {
+    const w = await full();
+    w.sql.failNth(1, { verb: "write", point: "after" });
+    expect(await w.db.write([w.write(w.value("k", "v1"), "absent")])).toEqual([{ status: "stored" }]);
+    expect(w.sql.calls("write")).toBe(2);
+    await w.db.close();
+  });
+
+  // Mutation: undecided (write.ts) gives the error as it is.
+  it("whose answer stays lost is INDETERMINATE", async () => {
+    const w = await full();
+    w.sql.failNth(1, { verb: "write", point: "after" });
+    w.sql.failNth(2, { verb: "write", point: "after" });
+    const [result] = await w.db.write([w.write(w.value("k", "v1"), "absent")]);
+    expect(result).toMatchObject({ status: "failed", error: { code: "INDETERMINATE", retryable: false } });
+    await w.db.close();
+  });
+
+  // Mutation: writeBatch takes the second answer for the truth: `update` would then run its function twice.
+  it("whose answer was lost is INDETERMINATE when the next answer is a newer version", async () => {
+    const w = await full();
+    const mine = w.value("k", "mine");
+    const theirs = w.value("k", "theirs");
+    w.sql.failNth(1, { verb: "write", point: "after" });
+    w.sql.failNth(2, { verb: "write" });
+    const write = w.sql.write.bind(w.sql);
+    let sent = 0;
+    w.sql.write = async (writes, options) => {
+      if (++sent === 2) await w.sql.direct.write([w.write(theirs)]);
+      return sent === 2 ? w.sql.direct.write(writes) : write(writes, options);
+    };
+    const [result] = await w.db.write([w.write(mine, "absent")]);
+    expect(result).toMatchObject({ status: "failed", error: { code: "INDETERMINATE" } });
+    await w.db.close();
+  });
+
+  // Mutation: isUndecided calls every conflict undecided.
+  it("whose answer was lost is a conflict when an older version is there", async () => {
+    const w = await full();
+    await w.sql.direct.write([w.write(w.value("k", "older"))]);
+    w.sql.failNth(1, { verb: "write" });
+    expect(await w.db.write([w.write(w.value("k", "mine"), "absent")])).toMatchObject([{ status: "conflict" }]);
+    await w.db.close();
+  });
+
+  // Mutation: writeBatch does not look at the breaker.
+  it("that was never sent is not INDETERMINATE", async () => {
+    const w = await world();
+    const sql = w.store("sql", RECORD);
+    const db = w.open([layer(w.memory()), layer(sql, { breakerFailures: 1, watch: false })]);
+    sql.down();
+    await db.write([w.write(w.value("k", "v1"))]);
+    const [result] = await db.write([w.write(w.value("k", "v2"), "absent")]);
+    expect(result).toMatchObject({ status: "failed", error: { code: "UNAVAILABLE" } });
+    await db.close();
+  });
+
+  // Mutation: writeNext lets a deeper store's newer version undo what the authority decided.
+  it("that the authority stored is stored, though a deeper store has a newer version", async () => {
+    const w = await full();
+    const v1 = w.value("k", "v1");
+    await w.sql.direct.write([w.write(v1)]);
+    const v2 = w.value("k", "v2");
+    await w.git.direct.write([w.write(w.value("k", "a person's"))]);
+    expect(await w.db.write([w.write(v2, v1.version)])).toEqual([{ status: "stored" }]);
+    await w.db.close();
+  });
+
+  // Mutation: incomplete (write.ts) says retryable for conditional writes too.
+  it("that only the authority has is not to be made anew, and flush carries it on", async () => {
+    const w = await full();
+    w.git.down(["write"]);
+    const [result] = await w.db.write([w.write(w.value("k", "v1"), "absent")]);
+    expect(result).toMatchObject({ status: "failed", error: { code: "UNAVAILABLE", retryable: false } });
+    w.git.up();
+    await w.db.flush();
+    expect(await get(w.git.direct, "k")).toBe("v1");
+    await w.db.close();
+  });
+});
+
+describe("a stamp from the far future in a layer", () => {
+  // Mutation: observe (read.ts) does not report; the clock takes in every version.
+  it("is served, reported, and does not move the clock", async () => {
+    const w = await full();
+    const version = formatVersion(w.runtime.now() + 3_600_000, 0, "00000000000000ff");
+    await w.sql.direct.write([w.write(w.value("k", "tomorrow", { version }))]);
+    expect(await get(w.db, "k")).toBe("tomorrow");
+    expect(w.reports).toMatchObject([{ kind: "future-version", layer: "sql", key: "k" }]);
+    expect(stampOf(w.clock) < version).toBe(true);
+    await w.db.close();
+  });
+
+  // Mutation: move (read.ts) does not call observe.
+  it("within the skew is taken in", async () => {
+    const w = await full();
+    const version = formatVersion(w.runtime.now() + 30_000, 0, "00000000000000ff");
+    await w.sql.direct.write([w.write(w.value("k", "soon", { version }))]);
+    await get(w.db, "k");
+    expect(stampOf(w.clock) > version).toBe(true);
+    expect(w.reports).toEqual([]);
+    await w.db.close();
+  });
+});
+
+describe("errors", () => {
+  // Mutation: any of the tests above that throws a stranger's error.
+  it("of a version that is none are refused before any effect", async () => {
+    const w = await full();
+    const bad = w.db.write([{ ...w.write(w.value("k", "x")), if: "yesterday" as never }]);
+    await expect(bad).rejects.toBeInstanceOf(SyncError);
+    expect(w.sql.calls()).toBe(0);
+    expect(VERSION_ZERO < w.value("k", "x").version).toBe(true);
+    await w.db.close();
+  });
+});
