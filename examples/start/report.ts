@@ -43,16 +43,25 @@ function outcome({ agrees, layer }: DemoReport["person"]): string {
 }
 
 function walkTable(walks: readonly Walk[], paint: Paint): string[] {
-  const rows = walks.map(({ name, hits, p50Ms, p99Ms, totalMs }) => {
+  const rows = walks.map(({ from, atATime, keys, hits, p50Ms, p99Ms, totalMs }) => {
     const answered = Object.entries(hits).map(([layer, n]) => `${layer} ${count(n)}`);
-    return [name, answered.join(", "), formatMs(p50Ms), formatMs(p99Ms), formatMs(totalMs)];
+    const perSecond = count(Math.round((keys / totalMs) * 1_000));
+    return [
+      `${from}, by ${count(atATime)}`,
+      answered.join(", "),
+      formatMs(p50Ms),
+      formatMs(p99Ms),
+      formatMs(totalMs),
+      perSecond,
+    ];
   });
   const columns = [
-    { title: "reading every key", align: "left" },
+    { title: "read from", align: "left" },
     { title: "answered by", align: "left" },
     { title: "p50", align: "right" },
     { title: "p99", align: "right" },
     { title: "total", align: "right" },
+    { title: "keys/s", align: "right" },
   ] as const;
   return box(columns, rows, paint);
 }
