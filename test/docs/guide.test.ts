@@ -50,7 +50,7 @@ it("the examples have the types that the compiler wants", async () => {
     (error: unknown) => error,
   );
   // Only what the compiler says of the examples: the sources have a check of their own.
-  const output = String((failure as { readonly stdout?: string } | undefined)?.stdout ?? "");
+  const output = (failure as { readonly stdout?: string } | undefined)?.stdout ?? "";
   expect(output.split("\n").filter((line) => line.includes(".md.ts"))).toEqual([]);
 });
 
