@@ -54,11 +54,15 @@ export function floors(lifeMs: number, entriesMax: number): Floors {
     },
     raise({ key, version, state, expires }, now) {
       const found = find(key);
-      if (found !== undefined && found.version > version) return false;
+      const isLive = found !== undefined && found.since + lifeMs > now;
+      if (isLive && found.version > version) return false;
+      // Who knows of a version only by its stub, or by a refusal, does not know that it is a tombstone or expires.
+      const same = found?.version === version ? found : undefined;
+      const deleted = state === "deleted" || same?.deleted === true;
       if (young.entries.size >= entriesMax / 2 || now - young.begunAt >= lifeMs) turn(now);
-      young.entries.set(key, { version, deleted: state === "deleted", expires, since: now });
+      young.entries.set(key, { version, deleted, expires: expires ?? same?.expires ?? null, since: now });
       young.lastSince = Math.max(young.lastSince, now);
-      return found === undefined || found.version < version;
+      return !isLive || found.version < version;
     },
     drop(key, version) {
       if (find(key)?.version !== version) return;

@@ -12,8 +12,8 @@ import type { ChainState } from "./state.ts";
 export function invalidate(state: ChainState, below: number, heads: readonly Head[]): void {
   const now = state.runtime.now();
   for (const head of heads) {
-    state.floors.raise(head, now);
-    state.flights.overtake(head.key);
+    // What was known already, as the echo of an own write, is no news to walks that began since.
+    if (state.floors.raise(head, now)) state.flights.overtake(head.key);
     state.negatives.delete(head.key);
   }
   for (const [index, calls] of state.calls.entries()) {

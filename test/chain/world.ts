@@ -6,7 +6,7 @@ import type { Entry } from "../../src/entry.ts";
 import type { Runtime } from "../../src/runtime.ts";
 import { memory } from "../../src/stores/memory.ts";
 import type { MemoryOptions } from "../../src/stores/memory.ts";
-import type { Answer, ReadOptions, Store, Supports, Write } from "../../src/store.ts";
+import type { Answer, ListOptions, Listed, ReadOptions, Store, Supports, Write } from "../../src/store.ts";
 import { chaos } from "../../src/testing/chaos.ts";
 import type { ChaosRates, ChaosStore } from "../../src/testing/chaos.ts";
 import { referenceState, referenceStore, simulatedRuntime } from "../../src/testing/index.ts";
@@ -144,4 +144,15 @@ export function outcomeOf<T>(work: Promise<T>): { value?: T; error?: unknown; do
     (error: unknown) => Object.assign(outcome, { error, done: true }),
   );
   return outcome;
+}
+
+/** The keys of a list, and where it said that it was partial. */
+export async function listed(store: Store, options: ListOptions = {}) {
+  const keys: string[] = [];
+  const partials: Listed[] = [];
+  for await (const item of store.list({ prefix: "" }, options)) {
+    if (item.kind === "partial") partials.push(item);
+    else keys.push(item.key);
+  }
+  return { keys, partials };
 }
