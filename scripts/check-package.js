@@ -8,16 +8,17 @@ import { resolve } from "node:path";
 const HEAVY = ["node:child_process", "node:net", "node:http", "node:https", "node:worker_threads"];
 const OF_LMDB = [
   "@harperfast/extended-iterable",
+  "msgpackr",
   "node-gyp-build-optional-packages",
   "ordered-binary",
   "weak-lru-cache",
 ];
 /** @type {Record<string, { packages: string[], without: string[] }>} */
 const DOORS = {
-  ".": { packages: ["msgpackr"], without: HEAVY },
-  "./lmdb": { packages: ["lmdb", "msgpackr", ...OF_LMDB], without: HEAVY },
-  "./git": { packages: ["msgpackr"], without: ["node:http", "node:https"] },
-  "./testing": { packages: ["fast-check", "msgpackr", "pure-rand"], without: HEAVY },
+  ".": { packages: [], without: HEAVY },
+  "./lmdb": { packages: ["lmdb", ...OF_LMDB], without: HEAVY },
+  "./git": { packages: [], without: ["node:http", "node:https"] },
+  "./testing": { packages: [], without: HEAVY },
 };
 
 const root = resolve(import.meta.dirname, "..");

@@ -29,7 +29,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 
 /** Which packages a zone may import at all. A client is imported by its own store and by nobody else. */
 const MAY_USE: Readonly<Record<string, readonly string[]>> = {
-  vocabulary: ["msgpackr", "@standard-schema/spec"],
+  vocabulary: ["@standard-schema/spec"],
   sync: ["@standard-schema/spec"],
   "stores/lmdb": ["lmdb"],
   cli: ["commander"],
