@@ -1,5 +1,6 @@
 import { META_BYTES_MAX, META_NAME, NO_META } from "./entry.ts";
 import type { Meta } from "./entry.ts";
+import { SyncError } from "./error.ts";
 
 /**
  * The metadata block of an envelope: (u16 length, name, u16 length, value)*, big-endian, names ascending, each once.
@@ -13,23 +14,35 @@ let knownBlock: Uint8Array = new Uint8Array(0);
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
+/** More than the largest block, which is 1 KiB of texts and two lengths for each of at most 520 names. */
+const scratch = new Uint8Array(8 * META_BYTES_MAX);
+
 /** @param meta passed `checkMeta`. */
 export function metaBlock(meta: Meta): Uint8Array {
   if (meta === knownMeta) return knownBlock;
-  const texts = Object.entries(meta)
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .flat()
-    .map((text) => encoder.encode(text));
-  const block = new Uint8Array(texts.reduce((sum, text) => sum + 2 + text.length, 0));
   let at = 0;
-  for (const text of texts) {
-    block[at] = text.length >>> 8;
-    block[at + 1] = text.length & 255;
-    block.set(text, at + 2);
-    at += 2 + text.length;
-  }
+  for (const name of Object.keys(meta).sort()) at = writeText(meta[name] ?? "", writeText(name, at));
+  const block = scratch.slice(0, at);
   if (Object.isFrozen(meta)) remember(meta, block);
   return block;
+}
+
+/** Where the text, put into the scratch behind its length, ends. */
+function writeText(text: string, at: number): number {
+  const from = at + 2;
+  let end = from;
+  if (3 * text.length > scratch.length - from) throw new SyncError("INTERNAL", "metadata was not checked");
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit >= 0x80) {
+      end = from + encoder.encodeInto(text, scratch.subarray(from)).written;
+      break;
+    }
+    scratch[end++] = unit;
+  }
+  scratch[at] = (end - from) >>> 8;
+  scratch[at + 1] = (end - from) & 255;
+  return end;
 }
 
 /** The metadata in `bytes[from..to)`, frozen; undefined when it is not exactly what {@link metaBlock} writes. */

@@ -430,6 +430,7 @@ describe("MessagePack", () => {
     ["a whole number beyond 2^53", [0xcf, 0, 0x20, 0, 0, 0, 0, 0, 1]],
     ["an unknown extension", [0xd4, 99, 0]],
     ["a timestamp of MessagePack itself", [0xd6, 0xff, 0, 0, 0, 0]],
+    ["undefined, as the value itself", [0xc7, 0, 0]],
     ["undefined with more content", [0xd5, 0, 0, 0]],
     ["a BigInt without a sign", [0xc7, 0, 1]],
     ["a BigInt of sign 2", [0xd5, 1, 2, 1]],

@@ -288,6 +288,20 @@ describe("metadata", () => {
     expect(Object.isFrozen(metaOf(changing))).toBe(true);
   });
 
+  it("of the most names, and of the longest texts, goes round; more is no silent loss", () => {
+    const letters = [..."abcdefghijklmnopqrstuvwxyz0123456789"];
+    const names = letters.flatMap((a) => letters.map((b) => a + b)).slice(0, 512);
+    for (const meta of [
+      Object.fromEntries(names.map((name) => [name, ""])),
+      { a: "ä".repeat(511) },
+      { a: "x".repeat(1023) },
+    ]) {
+      const bytes = encodeEnvelope(entry(utf8("x"), { meta }));
+      expect(decodeEnvelope(bytes, { key: "users/1" }).entry.meta).toEqual(meta);
+    }
+    expect(codeOf(() => encodeEnvelope(entry(utf8("x"), { meta: { a: "x".repeat(10_000) } })))).toBe("INTERNAL");
+  });
+
   it("is written in one order", () => {
     const [a, b] = [
       { a: "1", b: "2", "a-": "3" },

@@ -27,6 +27,8 @@ export function readMessagePack(bytes: Uint8Array): Read {
   const reader = new Reader(bytes);
   const value = reader.value(0);
   if (reader.at !== bytes.length) throw corrupt("it goes on after its end");
+  // Nobody wrote it, and it would be taken for "no value".
+  if (value === undefined) throw corrupt("it is undefined");
   return { value, mutable: reader.mutable, ascii: reader.ascii };
 }
 
