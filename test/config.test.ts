@@ -343,3 +343,21 @@ describe("the configuration file", () => {
     }
   });
 });
+
+describe("a git layer", () => {
+  it("is created when its URL says so, and taken back when a later layer fails", async () => {
+    const base = await fresh();
+    const chain = "lmdb:./cache git:./deep/truth.git#main?create=true";
+    expect(await rejection(open(`git:./deep/truth.git?create=true&role=store lmdb:`, { base }))).toMatch(/^INVALID/);
+    expect(await readdir(base)).toEqual([]);
+    const db = await open(chain, { base });
+    await db.set("k", { a: 1 });
+    await db.close();
+    const again = await open("git:./deep/truth.git", { base });
+    expect(await again.get("k")).toEqual({ a: 1 });
+    await again.close();
+    // What was there before is nobody's to remove.
+    await rejection(open(`git:./deep/truth.git?create=true&role=store lmdb:`, { base }));
+    expect(await readdir(join(base, "deep"))).toEqual(["truth.git"]);
+  });
+});

@@ -18,8 +18,6 @@ export function table(headings: readonly string[], rows: readonly (readonly stri
 
 /** A duration as a person reads it. */
 export function duration(ms: number): string {
-  if (ms < 1) return "now";
-  if (ms < 1_000) return `${Math.round(ms)} ms`;
   if (ms < 120_000) return `${(ms / 1_000).toFixed(1)} s`;
   if (ms < 7_200_000) return `${Math.round(ms / 60_000)} min`;
   if (ms < 172_800_000) return `${Math.round(ms / 3_600_000)} h`;

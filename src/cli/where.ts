@@ -46,5 +46,5 @@ function toRow(answer: WhereAnswer): string[] {
 }
 
 function ago(ageMs: number): string {
-  return ageMs < 1 ? "now" : `${duration(ageMs)} ago`;
+  return ageMs < 1_000 ? "now" : `${duration(ageMs)} ago`;
 }

@@ -1,4 +1,5 @@
 import { rm } from "node:fs/promises";
+import { SyncError } from "../error.ts";
 import { git, parseGitUrl } from "../stores/git/index.ts";
 import { rememberMissing } from "./folders.ts";
 import type { OpenContext, Opened } from "./schemes.ts";
@@ -24,9 +25,10 @@ export async function openGit(
       freshMs: values.get("fresh") as number | undefined,
       timeoutMs: values.get("timeout") as number | undefined,
     });
-  if (create !== true || path === undefined) return { store: await store() };
+  if (path === undefined) return { store: await store() };
 
   const missing = await rememberMissing(path, []);
+  if (create !== true) return { store: await store().catch((error: unknown) => Promise.reject(inUrlWords(error))) };
   const undo = async () => {
     if (missing.folders.length === 0) return;
     // It was not there before this call, so nothing in it is anybody else's.
@@ -39,4 +41,17 @@ export async function openGit(
     await undo();
     throw error;
   }
+}
+
+/** What is an option of `git()` is one of the URL here. */
+function inUrlWords(error: unknown): unknown {
+  const words = "open with create: true";
+  if (!(error instanceof SyncError) || error.cure?.includes(words) !== true) return error;
+  const { code, message, cure, retryable } = error;
+  const what = message.slice(0, -` (${cure})`.length);
+  return new SyncError(code, what, {
+    cure: cure.replace(words, "add ?create=true to the URL"),
+    retryable,
+    cause: error,
+  });
 }

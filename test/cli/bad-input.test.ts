@@ -103,7 +103,7 @@ const CASES: readonly Case[] = [
     args: ["get", "k"],
     chain: "lmdb:./a/b git:./none.git",
     status: 6,
-    says: ["none.git", "does not exist", "git init --bare"],
+    says: ["none.git", "does not exist", "git init --bare", "?create=true"],
   },
   {
     what: "a folder that is no repository",
