@@ -85,4 +85,11 @@ describe("style", () => {
     expect(drawer.test("src/stores/utils.ts")).toBe(true);
     expect(sources.filter((path) => drawer.test(path))).toEqual([]);
   });
+
+  it("every decision is in the index", () => {
+    const index = read("docs/decisions/README.md");
+    const pages = filesIn("docs/decisions", /\/\d{4}-[\w-]+\.md$/).map((path) => path.slice("docs/decisions/".length));
+    expect(pages.length).toBeGreaterThan(0);
+    expect(pages.filter((page) => !index.includes(`(${page})`))).toEqual([]);
+  });
 });
