@@ -153,11 +153,15 @@ async function writeBatch(calls: LayerCalls, batch: readonly Passage[]): Promise
 
 /**
  * Whether the answer to a conditional write that was sent again leaves open what became of it the first time: what is
- * there may stand upon it. An older version that is there shows that it did not happen.
+ * there may stand upon it. An older version that is there shows that it did not happen; so does nothing, unless it
+ * expired.
  */
 function isUndecided({ entry, if: condition }: Write, result: WriteResult): boolean {
   if (condition === undefined) return false;
-  if (result.status === "conflict") return result.current === undefined || result.current.version > entry.version;
+  if (result.status === "conflict") {
+    const { current } = result;
+    return current === undefined ? entry.expires !== null : current.version > entry.version;
+  }
   return result.status === "superseded" || result.status === "too-old";
 }
 
