@@ -1,5 +1,7 @@
+import { existsSync } from "node:fs";
+import { posix, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
-import { filesIn, read } from "./project.ts";
+import { filesIn, read, root } from "./project.ts";
 
 /** The parts of CONTRIBUTING.md's style that a machine can hold. Each rule carries a text that it must refuse. */
 const LINES_MAX = 500;
@@ -91,5 +93,16 @@ describe("style", () => {
     const pages = filesIn("docs/decisions", /\/\d{4}-[\w-]+\.md$/).map((path) => path.slice("docs/decisions/".length));
     expect(pages.length).toBeGreaterThan(0);
     expect(pages.filter((page) => !index.includes(`(${page})`))).toEqual([]);
+  });
+
+  it("every link of the documents to a file leads somewhere", () => {
+    const documents = rest.filter((path) => path.endsWith(".md")).concat(filesIn("docs", /\.md$/));
+    const broken = documents.flatMap((path) =>
+      [...read(path).matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)/g)]
+        .map((match) => posix.join(posix.dirname(path), match[1] ?? ""))
+        .filter((target) => !existsSync(resolve(root, target)))
+        .map((target) => `${path}: ${target}`),
+    );
+    expect(broken).toEqual([]);
   });
 });
