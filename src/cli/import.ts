@@ -5,8 +5,6 @@ import { SyncError } from "../error.ts";
 import { hasCode } from "../config/folders.ts";
 import { keyOfPath } from "../stores/git/path.ts";
 import { metaOfKey } from "../stores/git/kind.ts";
-import { BatchError } from "../sync.ts";
-import type { LifeOptions } from "../sync.ts";
 import { failures } from "./failures.ts";
 import type { Failures } from "./failures.ts";
 import type { Io } from "./io.ts";
@@ -14,13 +12,13 @@ import { jsonLine } from "./lines.ts";
 import { LINE_BYTES_MAX, itemOf, linesOf } from "./ndjson.ts";
 import type { Item } from "./ndjson.ts";
 import { bytesText, countText, progress } from "./progress.ts";
-import type { Raw } from "./raw.ts";
-import type { OpenSession, Session } from "./session.ts";
+import { send } from "./send.ts";
+import type { Session } from "./session.ts";
 import { INPUT_BYTES_MAX, input } from "./stdin.ts";
 
 /** A batch is sent when it holds so many bytes of values, or so many keys. */
 const BATCH_BYTES_MAX = 16 * 1024 ** 2;
-const BATCH_KEYS_MAX = 10_000;
+const BATCH_KEYS_MAX = 2_000;
 
 /** Files of a folder, or lines of a file, as keys. What fails is told and does not stop the rest. */
 export async function run(
@@ -35,7 +33,10 @@ export async function run(
   let keys = 0;
   let bytes = 0;
   for await (const batch of batches(items)) {
-    const written = await send(db, prefix, batch, { ...call, ack: flags.ack }, failed);
+    const written = await send(
+      { db, prefix, failed, runtime: io.runtime, options: { ...call, ack: flags.ack } },
+      batch,
+    );
     keys += written.length;
     for (const { raw } of written) bytes += raw.bytes.length;
     shown.tell(() => `importing: ${countText(keys, "key")}, ${bytesText(bytes)}`);
@@ -50,35 +51,6 @@ export async function run(
 
 function summary(failed: number): string {
   return failed === 0 ? "" : `; ${failed} failed`;
-}
-
-/** Writes a batch; what is refused is taken out and the rest sent again. @returns what was written. */
-async function send(
-  db: OpenSession["db"],
-  prefix: string,
-  batch: readonly Item[],
-  options: Parameters<OpenSession["db"]["setMany"]>[1],
-  failed: Failures,
-): Promise<readonly Item[]> {
-  let left = batch;
-  while (left.length > 0) {
-    const entries = left.map(({ key, raw, expires, meta }): [string, Raw, LifeOptions] => [
-      prefix + key,
-      raw,
-      { expires, meta },
-    ]);
-    try {
-      await db.setMany(entries, options);
-      return left;
-    } catch (error) {
-      if (!(error instanceof BatchError) || error.code === "ABORTED") throw error;
-      const refused = new Set(error.failures.map(({ key }) => key));
-      for (const failure of error.failures) await failed.add(failure.key, failure.error);
-      left = left.filter(({ key }) => !refused.has(prefix + key));
-      if (error.othersWritten) return left;
-    }
-  }
-  return left;
 }
 
 async function* batches(items: AsyncIterable<Item>): AsyncGenerator<readonly Item[], void> {
