@@ -76,6 +76,7 @@ const BATCH = 3_000;
 /** How many keys are read one after the other, and how many of the rest in one request. */
 const SINGLES_MAX = 4_000;
 const REQUEST = 1_000;
+const SHOWN_EACH = 100;
 /** What the repository was filled with. Written last, so that it is there only when everything else is. */
 const MARK = "demo/filled-with";
 
@@ -102,8 +103,8 @@ export async function runDemo({ folder, keysMax, onProgress }: DemoOptions): Pro
     walks.push(...(await walk(db, "memory", keys, onProgress)));
     const [key = ""] = keys;
     const write = await writeOne(db, truth, key);
-    const person = await beEdited(db, truth, join(folder, "clone"), write);
     const layers = addLines(lines, linesOf(db));
+    const person = await beEdited(db, truth, join(folder, "clone"), write);
     return {
       source: features.source,
       keys: keys.length,
@@ -138,19 +139,19 @@ async function fillTruth(folder: string, features: Features, onProgress: DemoOpt
   const begun = performance.now();
   const { all } = features;
   const wanted = `${features.source}, ${all.length} keys`;
+  const countCommits = async () => Number(await git(join(folder, TRUTH), "rev-list", "--count", "--all"));
+  const before = await countCommits();
   const db = await openIn(folder, GIT);
   try {
     const reused = (await db.get<string>(MARK)) === wanted;
-    let commits = 0;
     if (!reused) {
       for (let from = 0; from < all.length; from += BATCH) {
         onProgress("filling git", from, all.length);
         await db.setMany(all.slice(from, from + BATCH));
       }
       await db.set(MARK, wanted);
-      commits = Number(await git(join(folder, TRUTH), "rev-list", "--count", BRANCH));
     }
-    return { reused, commits, ms: performance.now() - begun };
+    return { reused, commits: (await countCommits()) - before, ms: performance.now() - begun };
   } finally {
     await db.close();
   }
@@ -174,7 +175,7 @@ async function walk(
     const before = linesOf(db);
     const samples: number[] = [];
     for (let at = 0; at < part.length; at += atATime) {
-      if (done % REQUEST === 0) onProgress(from, done, keys.length);
+      if (done % SHOWN_EACH === 0 || atATime > 1) onProgress(`reading from ${from}`, done, keys.length);
       const wanted = part.slice(at, at + atATime);
       const [found, ms] = await timed(() => (atATime === 1 ? hasOne(db, wanted[0] ?? "") : countMany(db, wanted)));
       if (found !== wanted.length) throw new Error(`${wanted.length - found} keys have no value`);

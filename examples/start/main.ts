@@ -31,16 +31,18 @@ async function main(): Promise<void> {
   if (!(keysMax === Infinity || Number.isSafeInteger(keysMax)) || keysMax < 1) {
     throw new TypeError("--keys takes a whole number from 1");
   }
-  const bars = new Map<string, ReturnType<typeof progress>>();
+  let shown = { step: "", bar: progress("", { write: () => undefined }) };
   const report = await runDemo({
     folder: resolve(values.dir),
     keysMax,
     onProgress(step, done, total) {
-      if (!bars.has(step)) bars.set(step, progress(step, process.stderr));
-      bars.get(step)?.show(done, total);
+      if (step !== shown.step) {
+        shown.bar.end();
+        shown = { step, bar: progress(step, process.stderr) };
+      }
+      shown.bar.show(done, total);
     },
-  });
-  for (const bar of bars.values()) bar.end();
+  }).finally(() => shown.bar.end());
   const lines = values.json
     ? [JSON.stringify(report, null, 2)]
     : reportLines(report, paintFor(process.stdout, process.env));

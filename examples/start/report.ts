@@ -47,7 +47,7 @@ function walkTable(walks: readonly Walk[], paint: Paint): string[] {
     const answered = Object.entries(hits).map(([layer, n]) => `${layer} ${count(n)}`);
     const perSecond = count(Math.round((keys / totalMs) * 1_000));
     return [
-      `${from}, by ${count(atATime)}`,
+      `${from}, ${atATime === 1 ? "singly" : "by thousand"}`,
       answered.join(", "),
       formatMs(p50Ms),
       formatMs(p99Ms),
@@ -67,8 +67,9 @@ function walkTable(walks: readonly Walk[], paint: Paint): string[] {
 }
 
 function layerTable({ layers }: DemoReport, paint: Paint): string[] {
-  const rows = layers.map(({ name, hits, misses, fills, writes, callMs }) => {
-    return [name, count(hits), count(misses), count(fills), count(writes), formatMs(callMs)];
+  const rows = layers.map(({ name, hits, misses, fills, writes, calls, callMs }) => {
+    const each = formatMs(calls === 0 ? 0 : callMs / calls);
+    return [name, count(hits), count(misses), count(fills), count(writes), count(calls), each];
   });
   const columns = [
     { title: "layer", align: "left" },
@@ -76,7 +77,8 @@ function layerTable({ layers }: DemoReport, paint: Paint): string[] {
     { title: "misses", align: "right" },
     { title: "filled", align: "right" },
     { title: "written", align: "right" },
-    { title: "time in it", align: "right" },
+    { title: "calls", align: "right" },
+    { title: "a call", align: "right" },
   ] as const;
   return box(columns, rows, paint);
 }
