@@ -26,8 +26,10 @@ import {
 } from "./record.ts";
 import { hasLiteralPlace, scan } from "./scan.ts";
 import type { Candidate, Scanned } from "./scan.ts";
-import { NOTHING, inRepository, locate, look, objectName, sideAt, watermarkOf } from "./snapshot.ts";
-import type { Known, Naming, Pending, View } from "./snapshot.ts";
+import { inRepository } from "./names.ts";
+import type { Naming } from "./names.ts";
+import { NOTHING, filesAtPaths, locate, look, sideAt, watermarkOf } from "./snapshot.ts";
+import type { Known, Pending, View } from "./snapshot.ts";
 import { recordNamesAt } from "./trees.ts";
 
 export interface BranchSettings {
@@ -92,7 +94,8 @@ export class Branch {
   constructor(settings: BranchSettings, history: History | undefined) {
     this.settings = settings;
     this.place = settings.place;
-    this.naming = { objects: settings.place.objects, prefix: settings.prefix };
+    const { objects, algorithm } = settings.place;
+    this.naming = { objects, algorithm, prefix: settings.prefix };
     this.commits = importer(settings.place.git);
     this.history = history ?? emptyHistory();
     this.savedLength = this.history.length;
@@ -307,8 +310,8 @@ export class Branch {
       const literal = key !== undefined && history.touches.get(key)?.state === "deleted" && hasLiteralPlace(key);
       return known || literal || (recorded === undefined ? side : recorded.has(name));
     });
-    const at = (name: string, state: "value" | "deleted") => objectName(commit, prefix, recordPath(name, state));
-    const here = await objects.contents(worth.flatMap(({ name }) => [at(name, "value"), at(name, "deleted")]));
+    const paths = worth.flatMap(({ name }) => [recordPath(name, "value"), recordPath(name, "deleted")]);
+    const here = await filesAtPaths(this.naming, commit, paths);
     const ids = worth.map(({ records }) => [...records]);
     const past = await objects.contents(ids.flat());
     let next = 0;

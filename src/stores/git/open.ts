@@ -17,7 +17,7 @@ import { loadHistory } from "./history.ts";
 import { CHECKED_OUT_CURE, REMOTE, REMOTE_REFS, mirror } from "./mirror.ts";
 import type { Place } from "./place.ts";
 import { FORMAT, FORMAT_PATH } from "./record.ts";
-import { objectName } from "./snapshot.ts";
+import { objectName } from "./names.ts";
 import { gitStore } from "./store.ts";
 import { parseGitUrl } from "./url.ts";
 import type { GitUrl } from "./url.ts";

@@ -1,10 +1,13 @@
 import { SyncError } from "../../error.ts";
-import { foldersOf, insidePath, isLiteral, keyOfPath, literalPath, pathOfKey, placesOfKey } from "./path.ts";
+import { foldersOf, insidePath, isLiteral, keyOfPath, literalPath, pathOfKey } from "./path.ts";
 import type { NewFile } from "./importer.ts";
 import type { SideRecord } from "./record.ts";
 import { encodeRecord, recordName, recordPath } from "./record.ts";
-import { inRepository, locate, look, objectName } from "./snapshot.ts";
-import type { Known, Located, Naming, View } from "./snapshot.ts";
+import { lookUp } from "./lookup.ts";
+import { inRepository } from "./names.ts";
+import type { Naming } from "./names.ts";
+import { locate, look, placesAt } from "./snapshot.ts";
+import type { Known, Located, View } from "./snapshot.ts";
 
 /** What is to become of one key. */
 export interface KeyChange {
@@ -90,8 +93,8 @@ interface Target {
 }
 
 async function targetsOf(
-  { objects, prefix }: Naming,
-  { commit, history }: View,
+  naming: Naming,
+  view: View,
   changes: readonly KeyChange[],
   failures: Map<string, SyncError>,
 ): Promise<Map<string, Target>> {
@@ -100,23 +103,24 @@ async function targetsOf(
   for (const { key, record } of changes) {
     if (record?.state === "value") for (const folder of foldersOf(pathOfKey(key))) needed.add(folder);
   }
-  const places = changes.map(({ key }) => placesOfKey(key));
-  const names = commit === null ? [] : places.flatMap((paths) => paths.map((path) => objectName(commit, prefix, path)));
-  const infos = await objects.infos(names);
-  let at = 0;
+  const { others } = view.history;
+  const places = await placesAt(
+    naming,
+    view,
+    changes.map(({ key }) => key),
+  );
   const targets = new Map<string, Target>();
   for (const [i, { key, record }] of changes.entries()) {
-    const here = (places[i] ?? []).map((path) => ({ path, info: commit === null ? undefined : infos[at++] }));
-    const isFile = ({ path, info }: (typeof here)[number]) => info?.type === "blob" && !history.others.has(path);
-    const files = here.filter(isFile);
+    const here = places[i] ?? [];
+    const files = here.filter(({ isFile }) => isFile);
     const occupied = files.map(({ path }) => path);
     const own = pathOfKey(key);
     const inside = insidePath(own);
-    if (record?.state === "value" && (history.others.has(own) || history.others.has(inside))) {
+    if (record?.state === "value" && (others.has(own) || others.has(inside))) {
       failures.set(key, notAFile(key, "the key's own path"));
       continue;
     }
-    const isFolder = here[0]?.info?.type === "tree" || needed.has(own);
+    const isFolder = here[0]?.entry?.type === "tree" || needed.has(own);
     const current = files[0];
     let path = isFolder ? inside : own;
     if (current !== undefined && current.path === literalPath(key)) path = current.path;
@@ -124,7 +128,7 @@ async function targetsOf(
     targets.set(key, {
       key,
       path,
-      sameFile: stays ? current.info?.id : undefined,
+      sameFile: stays ? current.entry?.id : undefined,
       leaves: occupied.filter((place) => place !== path && place === current?.path),
       occupied,
       folders: stays || record?.state !== "value" ? [] : foldersOf(path),
@@ -155,8 +159,8 @@ async function movesOf(
   const { commit } = view;
   const folders = [...new Set(targets.flatMap((target) => target.folders))].filter((path) => !done.deletes.has(path));
   if (commit === null || folders.length === 0) return [];
-  const infos = await naming.objects.infos(folders.map((path) => objectName(commit, naming.prefix, path)));
-  const inTheWay = folders.filter((path, i) => infos[i]?.type === "blob" || view.history.others.has(path));
+  const found = await lookUp(naming, commit, folders);
+  const inTheWay = folders.filter((path, i) => found[i]?.type === "blob" || view.history.others.has(path));
   const movable = inTheWay.filter((path) => !view.history.others.has(path) && !isLiteral(path));
   for (const path of inTheWay.filter((path) => !movable.includes(path))) {
     for (const target of targets.filter(({ folders }) => folders.includes(path))) {

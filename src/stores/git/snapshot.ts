@@ -5,7 +5,11 @@ import type { Version } from "../../version.ts";
 import { touchVersion } from "./history.ts";
 import type { History } from "./history.ts";
 import { metaOfKey } from "./kind.ts";
-import type { ObjectInfo, Objects } from "./objects.ts";
+import { lookUp } from "./lookup.ts";
+import type { TreeEntry } from "./lookup.ts";
+import { objectName } from "./names.ts";
+import type { Naming } from "./names.ts";
+import type { ObjectBytes } from "./objects.ts";
 import { SIDE_FOLDER, placesOfKey } from "./path.ts";
 import { WATERMARK_PATH, parseRecord, recordName, recordPath } from "./record.ts";
 import type { SideRecord } from "./record.ts";
@@ -47,22 +51,11 @@ export interface Pending extends Known {
 
 export const NOTHING: Known = { head: undefined, blob: null, tag: "", recorded: undefined };
 
-/** How objects of one store are named: everything stands under its prefix. */
-export interface Naming {
-  readonly objects: Objects;
-  readonly prefix: string;
-}
-
-export function inRepository(prefix: string, path: string): string {
-  return prefix === "" ? path : `${prefix}/${path}`;
-}
-
-export function objectName(commit: string, prefix: string, path: string): string {
-  return `${commit}:${inRepository(prefix, path)}`;
-}
+/** So many files are cheaper asked for by their paths. */
+const FEW = 8;
 
 /** What the view knows of each key, in order, without values. */
-export async function look({ objects, prefix }: Naming, view: View, keys: readonly string[]): Promise<Known[]> {
+export async function look(naming: Naming, view: View, keys: readonly string[]): Promise<Known[]> {
   const { commit, side, history } = view;
   if (commit === null) return keys.map(() => NOTHING);
   const touches = keys.map((key) => history.touches.get(key));
@@ -71,7 +64,7 @@ export async function look({ objects, prefix }: Naming, view: View, keys: readon
   if (side) {
     const open = indexesOf(found);
     const records = await recordsAt(
-      { objects, prefix },
+      naming,
       commit,
       open.map((i) => recordName(keys[i] ?? "")),
     );
@@ -85,7 +78,7 @@ export async function look({ objects, prefix }: Naming, view: View, keys: readon
     else found[i] = lowKnown(keys[i] ?? "", touchVersion(touch), null);
   }
   const files = await locate(
-    { objects, prefix },
+    naming,
     view,
     present.map((i) => keys[i] ?? ""),
   );
@@ -117,20 +110,39 @@ function lowKnown(key: string, version: Version, blob: string | null): Known {
 }
 
 /** What the records of these names say, in order; undefined where there is none, or none that can be read. */
-async function recordsAt(
-  { objects, prefix }: Naming,
-  commit: string,
-  names: readonly string[],
-): Promise<(Known | undefined)[]> {
-  const at = (name: string, state: SideRecord["state"]) => objectName(commit, prefix, recordPath(name, state));
-  const live = await objects.contents(names.map((name) => at(name, "value")));
+async function recordsAt(naming: Naming, commit: string, names: readonly string[]): Promise<(Known | undefined)[]> {
+  const live = await filesAtPaths(
+    naming,
+    commit,
+    names.map((name) => recordPath(name, "value")),
+  );
   const absent = names.flatMap((_, i) => (live[i] === undefined ? [i] : []));
-  const dead = await objects.contents(absent.map((i) => at(names[i] ?? "", "deleted")));
+  const dead = await filesAtPaths(
+    naming,
+    commit,
+    absent.map((i) => recordPath(names[i] ?? "", "deleted")),
+  );
   for (const [n, i] of absent.entries()) live[i] = dead[n];
   return live.map((object) => {
     const record = object === undefined ? undefined : parseRecord(object.bytes);
     return record === undefined || object === undefined ? undefined : knownOf(record, object.id);
   });
+}
+
+/** The files at these paths, in order. Few are asked for in one round trip, many folder by folder. */
+export async function filesAtPaths(
+  naming: Naming,
+  commit: string,
+  paths: readonly string[],
+): Promise<(ObjectBytes | undefined)[]> {
+  const { objects, prefix } = naming;
+  if (paths.length <= FEW) return objects.contents(paths.map((path) => objectName(commit, prefix, path)));
+  const entries = await lookUp(naming, commit, paths);
+  const there = entries.flatMap((entry, i) => (entry?.type === "blob" ? [{ id: entry.id, i }] : []));
+  const found = await objects.contents(there.map(({ id }) => id));
+  const files: (ObjectBytes | undefined)[] = paths.map(() => undefined);
+  for (const [n, { i }] of there.entries()) files[i] = found[n];
+  return files;
 }
 
 export function knownOf(record: SideRecord, recordId: string): Known {
@@ -139,24 +151,46 @@ export function knownOf(record: SideRecord, recordId: string): Known {
   return { head, blob, tag: recordId.slice(0, 20), recorded: state };
 }
 
-export interface Located extends ObjectInfo {
+export interface Located {
   readonly path: string;
+  readonly id: string;
+}
+
+/** What stands at a place of a key. */
+export interface Place {
+  readonly path: string;
+  readonly entry: TreeEntry | undefined;
+  /** Whether it is a file, which a symbolic link or a submodule is not. */
+  readonly isFile: boolean;
+}
+
+/** What stands at each place of each key, in the order in which they count. */
+export async function placesAt(
+  naming: Naming,
+  { commit, history }: Pick<View, "commit" | "history">,
+  keys: readonly string[],
+): Promise<Place[][]> {
+  const places = keys.map(placesOfKey);
+  const entries = commit === null ? [] : await lookUp(naming, commit, places.flat());
+  let at = 0;
+  return places.map((paths) =>
+    paths.map((path) => {
+      const entry = entries[at++];
+      return { path, entry, isFile: entry?.type === "blob" && !history.others.has(path) };
+    }),
+  );
 }
 
 /** The file of each key: the first of its places that holds one. */
 export async function locate(
-  { objects, prefix }: Naming,
-  { commit, history }: Pick<View, "commit" | "history">,
+  naming: Naming,
+  view: Pick<View, "commit" | "history">,
   keys: readonly string[],
 ): Promise<(Located | undefined)[]> {
-  if (commit === null) return keys.map(() => undefined);
-  const places = keys.map(placesOfKey);
-  const infos = await objects.infos(places.flatMap((paths) => paths.map((path) => objectName(commit, prefix, path))));
-  let at = 0;
-  return places.map((paths) => {
-    const found = paths.map((path) => ({ path, info: infos[at++] }));
-    const file = found.find(({ path, info }) => info?.type === "blob" && !history.others.has(path));
-    return file?.info === undefined ? undefined : { ...file.info, path: file.path };
+  const places = await placesAt(naming, view, keys);
+  return places.map((here) => {
+    const file = here.find(({ isFile }) => isFile);
+    return file?.entry === undefined ? undefined : { path: file.path, id: file.entry.id };
   });
 }
 

@@ -20,7 +20,7 @@ export interface Watching {
 /**
  * Up to where a watch has told. As text: `COMMIT`; `COMMIT~KEY` while the initial state is told, everything up to that
  * key as of that commit; `COMMIT>NEXT>COUNT` within the difference of two commits, the first so many keys of it.
- * The commit before the first one is `0`.
+ * The commit before the first one is `none`.
  */
 interface Told {
   readonly commit: string | null;
@@ -28,7 +28,7 @@ interface Told {
   readonly next?: { readonly commit: string; readonly count: number } | undefined;
 }
 
-const CURSOR = /^(0|[0-9a-f]{40,64})(?:~(.+)|>([0-9a-f]{40,64})>([0-9]{1,9}))?$/su;
+const CURSOR = /^(none|[0-9a-f]{40,64})(?:~(.+)|>([0-9a-f]{40,64})>([0-9]{1,9}))?$/su;
 const INTERVAL_MS = 1_000;
 const WINDOW = 512;
 
@@ -39,6 +39,9 @@ export async function* watch(watching: Watching, range: Range, options: WatchOpt
   if (!(intervalMs > 0))
     throw new SyncError("INVALID", "intervalMs is a positive number of milliseconds", { store: "git" });
   const start = cursor === undefined ? undefined : parse(cursor);
+  if (cursor !== undefined && start === undefined) {
+    return yield { kind: "relist", reason: "the cursor is not one of this store" };
+  }
   const wake = waker(runtime);
   const stopListening = branch.onOwnCommit(wake.now);
   closing.addEventListener("abort", wake.now, { once: true });
@@ -160,21 +163,17 @@ async function* changesBetween(
 }
 
 function cursorOf({ commit, initialKey, next }: Told): string {
-  const at = commit ?? "0";
+  const at = commit ?? "none";
   if (initialKey !== undefined) return initialKey === "" ? at : `${at}~${initialKey}`;
   return next === undefined ? at : `${at}>${next.commit}>${next.count}`;
 }
 
-function parse(cursor: string): Told {
+/** Undefined for a text that no watch of this store can have given. */
+function parse(cursor: string): Told | undefined {
   const match = CURSOR.exec(cursor);
-  if (match === null) {
-    throw new SyncError("INVALID", "the cursor is not one of this store", {
-      store: "git",
-      cure: "watch without a cursor",
-    });
-  }
-  const [, at = "0", initialKey, next, count] = match;
-  const commit = at === "0" ? null : at;
+  if (match === null) return undefined;
+  const [, at = "none", initialKey, next, count] = match;
+  const commit = at === "none" ? null : at;
   if (next !== undefined) return { commit, next: { commit: next, count: Number(count) } };
   return { commit, initialKey };
 }

@@ -1,0 +1,116 @@
+import { objectName } from "./names.ts";
+import type { Naming } from "./names.ts";
+
+/** What a tree holds under a name. */
+export interface TreeEntry {
+  /** "other": a symbolic link or a submodule. */
+  readonly type: "blob" | "tree" | "other";
+  readonly id: string;
+}
+
+/** Up to so many paths, each is asked for by itself; above, every folder on their way is read once instead. */
+const ONE_BY_ONE_MAX = 8;
+const NUL = 0;
+const SPACE = 32;
+
+/**
+ * What stands at each path of the store at a commit, in order; undefined where nothing does.
+ *
+ * Git looks a path up by reading every folder above it, so that 10,000 look-ups in one folder of 10,000 files would
+ * read a hundred million entries. Here each folder is read once, level by level, all of one level in one question.
+ */
+export async function lookUp(
+  naming: Naming,
+  commit: string,
+  paths: readonly string[],
+): Promise<(TreeEntry | undefined)[]> {
+  const { objects, prefix, algorithm } = naming;
+  if (paths.length <= ONE_BY_ONE_MAX) {
+    const infos = await objects.infos(paths.map((path) => objectName(commit, prefix, path)));
+    return infos.map((info) => {
+      if (info?.type === "blob" || info?.type === "tree") return { type: info.type, id: info.id };
+      return undefined;
+    });
+  }
+  const found: (TreeEntry | undefined)[] = paths.map(() => undefined);
+  let level: Folder[] = [{ name: objectName(commit, prefix, ""), wanted: pathsBelow(paths) }];
+  const idBytes = algorithm === "sha1" ? 20 : 32;
+  while (level.length > 0) {
+    const next: Folder[] = [];
+    for (const group of inGroups(level)) {
+      const trees = await objects.contents(group.map(({ name }) => name));
+      for (const [i, { wanted }] of group.entries()) {
+        const tree = trees[i];
+        if (tree?.type !== "tree") continue;
+        eachEntry(tree.bytes, idBytes, wanted, (want, entry) => {
+          for (const at of want.at) found[at] = entry;
+          if (entry.type === "tree" && want.below.size > 0) next.push({ name: entry.id, wanted: want.below });
+        });
+      }
+    }
+    level = next;
+  }
+  return found;
+}
+
+interface Folder {
+  /** As git names it. */
+  readonly name: string;
+  readonly wanted: Wanted;
+}
+
+/** By the name of an entry, as its bytes in latin1. */
+type Wanted = Map<string, Want>;
+
+interface Want {
+  /** Which paths end here. */
+  readonly at: number[];
+  readonly below: Wanted;
+}
+
+function pathsBelow(paths: readonly string[]): Wanted {
+  const root: Wanted = new Map();
+  for (const [i, path] of paths.entries()) {
+    let folder = root;
+    let want: Want | undefined;
+    for (const segment of path.split("/")) {
+      const name = Buffer.from(segment, "utf8").toString("latin1");
+      want = folder.get(name);
+      if (want === undefined) folder.set(name, (want = { at: [], below: new Map() }));
+      folder = want.below;
+    }
+    want?.at.push(i);
+  }
+  return root;
+}
+
+/** Folders of one level, so many at a time that their bytes together stay small. */
+function inGroups(folders: readonly Folder[]): (readonly Folder[])[] {
+  const groups: Folder[][] = [];
+  for (let at = 0; at < folders.length; at += 512) groups.push(folders.slice(at, at + 512));
+  return groups;
+}
+
+/** A tree is a sequence of `MODE NAME\0ID`, the id as bytes. */
+function eachEntry(
+  tree: Uint8Array,
+  idBytes: number,
+  wanted: Wanted,
+  take: (want: Want, entry: TreeEntry) => void,
+): void {
+  const bytes = Buffer.from(tree.buffer, tree.byteOffset, tree.byteLength);
+  let left = wanted.size;
+  for (let at = 0; at < bytes.length && left > 0;) {
+    const space = bytes.indexOf(SPACE, at);
+    const end = bytes.indexOf(NUL, space);
+    if (space < 0 || end < 0) return;
+    const want = wanted.get(bytes.toString("latin1", space + 1, end));
+    if (want !== undefined) {
+      const mode = bytes.toString("latin1", at, space);
+      const type = mode === "40000" ? "tree" : mode.startsWith("100") ? "blob" : "other";
+      take(want, { type, id: bytes.toString("hex", end + 1, end + 1 + idBytes) });
+      left--;
+    }
+    at = end + 1 + idBytes;
+  }
+}
