@@ -47,6 +47,7 @@ async function main(): Promise<void> {
     ? [JSON.stringify(report, null, 2)]
     : reportLines(report, paintFor(process.stdout, process.env));
   process.stdout.write(`${lines.join("\n")}\n`);
+  if (!report.person.agrees) throw new Error("the person's commit did not arrive in memory");
 }
 
 try {
