@@ -6,7 +6,7 @@ import { exportFolder } from "./export-folder.ts";
 import { unwritable } from "./sink.ts";
 import type { Sink } from "./sink.ts";
 import { failures } from "./failures.ts";
-import { jsonLine } from "./lines.ts";
+import { gathered, jsonLine } from "./lines.ts";
 import { tellPartial } from "./list.ts";
 import { lineOf } from "./ndjson.ts";
 import { bytesText, countText, progress } from "./progress.ts";
@@ -61,8 +61,12 @@ export async function run(session: Session, args: readonly string[], { force = f
 /** Refuses what must not be overwritten, before the chain is opened; the sink itself creates what it needs. */
 async function sinkFor({ io }: Session, to: string, force: boolean): Promise<() => Promise<Sink>> {
   if (to === "-") {
-    const none = async () => undefined;
-    return async () => ({ add: async (entry) => io.stdout.write(lineOf(entry)), end: none, cancel: none });
+    const out = gathered(io.stdout);
+    const end = async () => {
+      await out.end();
+      return undefined;
+    };
+    return async () => ({ add: async (entry) => out.add(lineOf(entry)), end, cancel: end });
   }
   const path = resolve(io.folder, to);
   const isFile = /\.(?:ndjson|jsonl)$/i.test(path);

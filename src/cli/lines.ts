@@ -1,3 +1,5 @@
+import type { Output } from "./io.ts";
+
 /** One line of JSON. Line separators of Unicode are escaped: some readers split at them. */
 export function jsonLine(value: unknown): string {
   return `${JSON.stringify(value).replaceAll("\u2028", "\\u2028").replaceAll("\u2029", "\\u2029")}\n`;
@@ -27,4 +29,24 @@ export function duration(ms: number): string {
 /** What JSON has no word for is null. */
 export function orNull<T>(value: T | undefined): T | null {
   return value ?? null;
+}
+
+/** How much text is gathered before it is written, in units: a call of the system per key would cost more than the key. */
+const GATHER_UNITS = 32 * 1024;
+
+/** Text that is gathered and written in larger pieces; on a terminal, at once. */
+export function gathered(output: Output): { add(text: string): Promise<void>; end(): Promise<void> } {
+  let held = "";
+  const end = async () => {
+    const text = held;
+    held = "";
+    if (text !== "") await output.write(text);
+  };
+  return {
+    async add(text) {
+      held += text;
+      if (output.isTTY || held.length >= GATHER_UNITS) await end();
+    },
+    end,
+  };
 }

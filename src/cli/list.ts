@@ -1,7 +1,7 @@
 import { readOption } from "../config/values.ts";
 import { EXIT, EXIT_OK } from "./exit.ts";
 import type { Io } from "./io.ts";
-import { jsonLine } from "./lines.ts";
+import { gathered, jsonLine } from "./lines.ts";
 import type { Session } from "./session.ts";
 
 export interface ListFlags {
@@ -15,7 +15,12 @@ export async function run({ io, json, call, open }: Session, [prefix = ""]: read
   const { db } = await open();
   const keys = db.list({ ...call, prefix, after: flags.after, limit });
   const end = flags.null === true ? "\0" : "\n";
-  for await (const key of keys) await io.stdout.write(json ? jsonLine({ key }) : key + end);
+  const out = gathered(io.stdout);
+  try {
+    for await (const key of keys) await out.add(json ? jsonLine({ key }) : key + end);
+  } finally {
+    await out.end();
+  }
   return tellPartial(io, keys.partial);
 }
 

@@ -172,7 +172,10 @@ describe("the command", () => {
   it("ends quietly when nobody reads its output any more", async () => {
     const { run } = await place();
     for (const key of ["a", "b", "c"]) await run(["set", key, key]);
-    expect(await run(["list"], { writesMax: 1 })).toMatchObject({ status: 0, out: "a\n", err: "" });
+    expect(await run(["list"], { writesMax: 1, isTTY: true })).toMatchObject({ status: 0, out: "a\n", err: "" });
+    expect(await run(["list"], { writesMax: 0 })).toMatchObject({ status: 0, out: "", err: "" });
+    expect(await run(["export", "-"], { writesMax: 0 })).toMatchObject({ status: 0, out: "", err: "" });
+    expect(await run(["--help"], { writesMax: 0 })).toMatchObject({ status: 0, out: "", err: "" });
   });
 
   it("ends cleanly when interrupted while it waits for input", async () => {
