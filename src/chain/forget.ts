@@ -1,14 +1,25 @@
 import type { Forget } from "../store.ts";
+import { messageOf } from "./call.ts";
 import type { LayerCalls } from "./call.ts";
 import { isFor } from "./layer.ts";
 import type { ChainState } from "./state.ts";
 
 /**
  * Removes exactly these versions from every layer, the deepest first, so that no layer can bring back what one below
- * it still had. Caches keep no watermark: they may forget, and be told again, anything.
+ * it still had. Caches keep no watermark: they may forget, and be told again, anything. What a cache that fails keeps
+ * is a ghost, which the next walk to the end drops.
+ * @throws SyncError when a `store` layer fails.
  */
 export async function forgetEverywhere(state: ChainState, items: readonly Forget[]): Promise<void> {
-  for (const calls of state.calls.toReversed()) await forgetInLayer(calls, items);
+  for (const calls of state.calls.toReversed()) {
+    try {
+      await forgetInLayer(calls, items);
+    } catch (error) {
+      const { name, role } = calls.layer;
+      if (role === "store") throw error;
+      state.report({ kind: "write-failed", layer: name, message: messageOf(error) });
+    }
+  }
   for (const { key, version } of items) {
     state.floors.drop(key, version);
     state.flights.overtake(key);
