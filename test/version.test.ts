@@ -199,6 +199,14 @@ describe("the clock of versions in one process", () => {
     expect((await clock.stamp(lowVersion(3, NODE))) > above).toBe(true);
   });
 
+  it("stamps above the highest of what it has seen in one millisecond", async () => {
+    const runtime = world();
+    const clock = await versionClock({ runtime });
+    await clock.stamp();
+    for (const counter of [50, 3]) clock.observe(formatVersion(runtime.now(), counter, NODE));
+    expect(await clock.stamp()).toBe(formatVersion(runtime.now(), 51, clock.node));
+  });
+
   // Mutation: taking in a version before it is looked at.
   it("refuses what lies too far in the future, and does not move", async () => {
     const runtime = world();
@@ -233,6 +241,27 @@ describe("the clock of versions over restarts", () => {
       issued.push(...(await stamps(await versionClock({ runtime, bound }), 5)));
     }
     expectAscending(issued);
+  });
+
+  // Mutation: beginning at the bound itself, where the last process may have stamped.
+  it("begins above a version that was issued at the very bound", async () => {
+    for (let i = 0; i < 20; i++) {
+      const runtime = world();
+      const bound = disk();
+      const clock = await versionClock({ runtime, bound });
+      await clock.stamp();
+      await runtime.advance(bound.ms - runtime.now());
+      const last = await clock.stamp();
+      expect(versionMs(last)).toBe(bound.ms);
+      runtime.stepWall(-1000);
+      expectAscending([last, await (await versionClock({ runtime, bound })).stamp()]);
+    }
+  });
+
+  it("stamps above the low band on a machine whose clock was never set", async () => {
+    const runtime = simulatedRuntime({ seed: 1, startMs: 0 });
+    const clock = await versionClock({ runtime, bound: disk() });
+    expect((await stamps(clock, 3)).some(isLow)).toBe(false);
   });
 
   // Mutation: issuing the versions before the bound is stored.
