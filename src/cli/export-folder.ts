@@ -48,6 +48,7 @@ export async function exportFolder(folder: string, shown: string, force: boolean
   };
 
   return {
+    whole: false,
     async add({ key, value, expires, meta }) {
       const path = pathOfKey(key);
       if (keyOfPath(path) !== key) {

@@ -38,7 +38,7 @@ export async function run(session: Session, args: readonly string[], { force = f
         keys++;
         bytes += entry.value.bytes.length;
       } catch (error) {
-        if (!(error instanceof SyncError) || error.code === "ABORTED") throw error;
+        if (!(error instanceof SyncError) || error.code === "ABORTED" || sink.whole) throw error;
         await failed.add(entry.key, error);
       }
       shown.tell(() => `exporting: ${countText(keys, "key")}, ${bytesText(bytes)}`);
@@ -66,7 +66,7 @@ async function sinkFor({ io }: Session, to: string, force: boolean): Promise<() 
       await out.end();
       return undefined;
     };
-    return async () => ({ add: async (entry) => out.add(lineOf(entry)), end, cancel: end });
+    return async () => ({ whole: true, add: async (entry) => out.add(lineOf(entry)), end, cancel: end });
   }
   const path = resolve(io.folder, to);
   const isFile = /\.(?:ndjson|jsonl)$/i.test(path);
@@ -94,9 +94,10 @@ async function fileSink(path: string, shown: string): Promise<Sink> {
     throw unwritable(shown, error);
   });
   return {
+    whole: true,
     async add(entry) {
       await file.write(lineOf(entry)).catch((error: unknown) => {
-        throw new Error(unwritable(shown, error).message, { cause: error });
+        throw unwritable(shown, error);
       });
     },
     async end() {

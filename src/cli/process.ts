@@ -1,4 +1,5 @@
 import type { Writable } from "node:stream";
+import { SyncError } from "../error.ts";
 import { systemRuntime } from "../system.ts";
 import { OutputClosed } from "./io.ts";
 import type { Io, Output } from "./io.ts";
@@ -10,8 +11,8 @@ export function processIo(signal: AbortSignal): Io {
     // Opened when it is first read: most commands never do.
     stdin: { [Symbol.asyncIterator]: () => stdin[Symbol.asyncIterator]() as AsyncIterator<Uint8Array> },
     stdinIsTTY: stdin.isTTY,
-    stdout: output(stdout),
-    stderr: output(stderr),
+    stdout: output(stdout, "standard output"),
+    stderr: output(stderr, "standard error"),
     env,
     folder: process.cwd(),
     signal,
@@ -19,7 +20,7 @@ export function processIo(signal: AbortSignal): Io {
   };
 }
 
-function output(stream: Writable & { readonly isTTY?: boolean; readonly columns?: number }): Output {
+function output(stream: Writable & { readonly isTTY?: boolean; readonly columns?: number }, name: string): Output {
   let closed = false;
   stream.on("error", () => {
     closed = true; // the write that met it is told below
@@ -35,9 +36,18 @@ function output(stream: Writable & { readonly isTTY?: boolean; readonly columns?
         stream.write(data, (error) => {
           if (error === null || error === undefined) resolve();
           else if ("code" in error && error.code === "EPIPE") reject(new OutputClosed());
-          else reject(error);
+          else reject(unwritable(name, error));
         });
       });
     },
   };
+}
+
+function unwritable(name: string, cause: Error): SyncError {
+  const reason = "code" in cause ? String(cause.code) : cause.message;
+  return new SyncError("UNAVAILABLE", `${name} cannot be written: ${reason}`, {
+    cure: "make room, or send it elsewhere",
+    retryable: false,
+    cause,
+  });
 }

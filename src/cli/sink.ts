@@ -5,7 +5,9 @@ import type { Raw } from "./raw.ts";
 
 /** What an export is written to. */
 export interface Sink {
-  /** @throws SyncError for an entry that cannot be written; the rest goes on. */
+  /** One entry that cannot be written spoils the whole: the export ends there. */
+  readonly whole: boolean;
+  /** @throws SyncError for an entry that cannot be written. */
   add(entry: ListedEntry<Raw>): Promise<void>;
   /** What files cannot say of the entries written, as a note; undefined when nothing is lost. */
   end(): Promise<string | undefined>;

@@ -73,6 +73,23 @@ describe("the command as a process", () => {
     expect(await finished).toMatchObject({ status: 0, err: "" });
   });
 
+  it.runIf(process.platform === "linux")("says that its output cannot be written", async () => {
+    const { cwd, run } = await place();
+    await run(["set", "k", "v"]);
+    const shell = `${JSON.stringify(process.execPath)} ${JSON.stringify(built.main)} --chain lmdb:./data get k > /dev/full`;
+    const { status, err } = await start(
+      [
+        "-e",
+        `process.exit(require("node:child_process").spawnSync("sh", ["-c", ${JSON.stringify(shell)}], { stdio: "inherit" }).status)`,
+      ],
+      { cwd },
+    ).finished;
+    expect([status, err]).toEqual([
+      9,
+      "microsync: standard output cannot be written: ENOSPC (make room, or send it elsewhere)\n",
+    ]);
+  });
+
   // Mutation: importing a store's code in schemes.ts instead of in `open` loads lmdb with the package.
   it("loads no store before one is opened", async () => {
     const { cwd } = await place();
