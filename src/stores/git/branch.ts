@@ -239,16 +239,21 @@ export class Branch {
     const unadopted = await this.unadopted(next, side, [...candidates, ...again], before);
     const floor = await this.watermarkFloor(scanned.watermarks, watermark);
     const view = this.show({ ...next, pending: unadopted.provisional, side, watermark: floor });
-    if (unadopted.items.length === 0 && floor === watermark) return view;
-    return this.adopt(view, unadopted.items, floor === watermark ? undefined : floor);
+    const settled = unadopted.items.length === 0 && floor === watermark;
+    const shown = settled ? view : await this.adopt(view, unadopted.items, floor === watermark ? undefined : floor);
+    if (this.history.length - this.savedLength >= SAVE_EVERY) await this.save();
+    return shown;
   }
 
   /** Brings the history up to `commit`; from the root again when the branch was rewritten. */
-  private async read(commit: string): Promise<{ candidates: readonly Candidate[]; scanned: Scanned }> {
+  private async read(
+    commit: string,
+  ): Promise<{ candidates: readonly Candidate[]; scanned: Pick<Scanned, "watermarks"> }> {
     const { git } = this.place;
     const { prefix } = this.settings;
     const onBadPath = (path: string) => this.badPath(path);
     let scanned: Scanned | undefined;
+    if (this.history.commit === commit) return { candidates: [], scanned: NOTHING_NEW };
     if (this.history.commit !== null) {
       const from = this.history;
       // A commit that the remote does not have any more may be missing here too: then the log says so by failing.
@@ -258,7 +263,6 @@ export class Branch {
     if (scanned?.onLine === true) {
       scanned.apply(this.history);
       this.history = { ...this.history, commit, length: scanned.length };
-      if (scanned.length - this.savedLength >= SAVE_EVERY) await this.save();
       return { candidates: scanned.candidates, scanned };
     }
     if (this.current.commit !== null) {
@@ -275,14 +279,15 @@ export class Branch {
     scanned.apply(history);
     this.history = { ...history, commit, length: scanned.length };
     this.current = { ...this.current, pending: new Map() };
-    await this.save();
+    this.savedLength = -Infinity;
     return { candidates: scanned.candidates, scanned };
   }
 
   private async save(): Promise<void> {
     const { historyFile, runtime, report } = this.settings;
+    // What is pending is found again by reading the same commits again, and by nothing else.
+    if (historyFile === undefined || this.current.pending.size > 0) return;
     this.savedLength = this.history.length;
-    if (historyFile === undefined) return;
     try {
       await saveHistory(runtime, historyFile, this.history);
     } catch (error) {
@@ -412,6 +417,7 @@ export class Branch {
   }
 }
 
+const NOTHING_NEW: Pick<Scanned, "watermarks"> = { watermarks: new Set() };
 const NO_FAILURES: ReadonlyMap<string, SyncError> = new Map();
 const EMPTY_VIEW: View = {
   commit: null,

@@ -45,6 +45,9 @@ export interface GitOptions {
   readonly onReport?: ((report: GitReport) => void) | undefined;
 }
 
+/** Once per process is enough. */
+let gitChecked: Promise<void> | undefined;
+
 const BATCH_MAX = 10_000;
 const VALUE_BYTES_MAX = 100 * 1024 * 1024;
 const FRESH_MS = 1_000;
@@ -77,7 +80,10 @@ async function opened(url: GitUrl, options: GitOptions): Promise<Store> {
   for (const [name, value] of Object.entries({ valueBytesMax, freshMs, timeoutMs: options.timeoutMs ?? TIMEOUT_MS })) {
     if (!(value >= 0)) throw new SyncError("INVALID", `${name} is a number from 0 on`);
   }
-  await checkGit(gitCommand({ runtime }));
+  await (gitChecked ??= checkGit(gitCommand({ runtime })).catch((error: unknown) => {
+    gitChecked = undefined;
+    throw error;
+  }));
   const clock = options.clock ?? (await versionClock({ runtime }));
   const cache = join(options.cacheFolder ?? cacheFolder(), fingerprint(url.remote));
   const place = await placeOf(url, options, runtime, cache);
@@ -115,12 +121,13 @@ async function placeOf(url: GitUrl, options: GitOptions, runtime: Runtime, cache
   if (url.path === undefined) return remotePlace(url, options, runtime, cache);
   const found = await repositoryAt(url.path, runtime);
   if (found !== undefined && !found.bare) return checkoutPlace(url, options, runtime, cache, found.git);
-  if (found !== undefined) return directPlace(url, options, runtime, found.git);
+  if (found !== undefined) return directPlace(url, options, runtime, found);
   if (options.create !== true) throw await notARepository(url.path);
   await mkdir(url.path, { recursive: true });
   const branch = url.branch ?? "main";
   await gitCommand({ runtime }).need(["init", "--quiet", "--bare", `--initial-branch=${branch}`, "--", url.path]);
-  return directPlace(url, options, runtime, gitCommand({ runtime, gitDir: url.path }));
+  const git = gitCommand({ runtime, gitDir: url.path });
+  return directPlace(url, options, runtime, { git, bare: true, algorithm: "sha1" });
 }
 
 async function notARepository(path: string): Promise<SyncError> {
@@ -133,30 +140,40 @@ async function notARepository(path: string): Promise<SyncError> {
   return new SyncError("NOT_FOUND", `${path} ${what}`, { store: "git", operation: "open", cure });
 }
 
+interface Found {
+  readonly git: Git;
+  readonly bare: boolean;
+  readonly algorithm: "sha1" | "sha256";
+}
+
 /** The repository that is exactly here: bare, or the one of a working tree whose top this is. */
-async function repositoryAt(path: string, runtime: Runtime): Promise<{ git: Git; bare: boolean } | undefined> {
+async function repositoryAt(path: string, runtime: Runtime): Promise<Found | undefined> {
   for (const gitDir of [path, join(path, ".git")]) {
     const is = await stat(gitDir).catch(() => undefined); // not there, or not for us: git would not find it either
     if (is === undefined || (gitDir === path && !is.isDirectory())) continue;
     const probe = gitCommand({ runtime });
-    const args = [`--git-dir=${gitDir}`, "rev-parse", "--is-bare-repository", "--absolute-git-dir"];
-    const { code, stdout, stderr } = await probe.run(args);
+    const what = ["--is-bare-repository", "--is-shallow-repository", "--show-object-format", "--absolute-git-dir"];
+    const { code, stdout, stderr } = await probe.run([`--git-dir=${gitDir}`, "rev-parse", ...what]);
     if (code !== 0) {
       if (/dubious ownership/.test(stderr)) throw gitError("rev-parse", stderr);
       continue;
     }
-    const [bare, absolute = gitDir] = stdout.toString("utf8").trim().split("\n");
-    return { git: gitCommand({ runtime, gitDir: absolute }), bare: bare === "true" };
+    const [bare, isShallow, format, absolute = gitDir] = stdout.toString("utf8").trim().split("\n");
+    if (isShallow === "true") throw shallow();
+    const algorithm = format === "sha256" ? "sha256" : "sha1";
+    return { git: gitCommand({ runtime, gitDir: absolute }), bare: bare === "true", algorithm };
   }
   return undefined;
 }
 
-async function directPlace(url: GitUrl, options: GitOptions, runtime: Runtime, git: Git): Promise<Place> {
+async function directPlace(url: GitUrl, options: GitOptions, runtime: Runtime, found: Found): Promise<Place> {
+  const { git, algorithm } = found;
   const text = async (args: readonly string[]) => (await git.run(args)).stdout.toString("utf8").trim();
-  const algorithm = (await text(["rev-parse", "--show-object-format"])) === "sha256" ? "sha256" : "sha1";
-  if ((await text(["rev-parse", "--is-shallow-repository"])) === "true") throw shallow();
-  const head = (await text(["symbolic-ref", "--quiet", "HEAD"])).replace(/^refs\/heads\//, "");
-  const refs = await text(["for-each-ref", "--format=%(refname)"]);
+  const [ref, refs] = await Promise.all([
+    text(["symbolic-ref", "--quiet", "HEAD"]),
+    text(["for-each-ref", "--format=%(refname)"]),
+  ]);
+  const head = ref.replace(/^refs\/heads\//, "");
   const branch = branchOf(url, options, head, refs === "" ? [] : refs.split("\n"));
   const writable = await access(join(git.gitDir ?? "", "objects"), constants.W_OK).then(
     () => true,
@@ -258,9 +275,15 @@ async function checkFormat({ objects }: Place, commit: string, prefix: string): 
 }
 
 async function authorOf(git: Git, author: GitOptions["author"]): Promise<string> {
-  const ask = async (name: string) => (await git.run(["config", "--get", name])).stdout.toString("utf8");
-  const name = plainText(author?.name ?? (await ask("user.name")));
-  const email = plainText(author?.email ?? (await ask("user.email")));
+  const { stdout } = await git.run(["config", "--null", "--get-regexp", "^user\\.(name|email)$"]);
+  const configured = new Map(
+    stdout
+      .toString("utf8")
+      .split("\0")
+      .map((line) => [line.slice(0, line.indexOf("\n")), line.slice(line.indexOf("\n") + 1)] as const),
+  );
+  const name = plainText(author?.name ?? configured.get("user.name") ?? "");
+  const email = plainText(author?.email ?? configured.get("user.email") ?? "");
   return `${name === "" ? "Sync" : name} <${email === "" ? "sync@localhost" : email}>`;
 }
 

@@ -54,10 +54,8 @@ export async function gitServer(folder: string): Promise<GitServer> {
       const fields = head.toString("latin1", 0, end).split("\r\n");
       let status = 200;
       for (const field of fields) {
-        const [name = "", value = ""] = [
-          field.slice(0, field.indexOf(":")),
-          field.slice(field.indexOf(":") + 1).trim(),
-        ];
+        const colon = field.indexOf(":");
+        const [name, value] = [field.slice(0, colon), field.slice(colon + 1).trim()];
         if (name.toLowerCase() === "status") status = Number.parseInt(value, 10);
         else response.setHeader(name, value);
       }

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { utf8Length } from "../../../src/entry.ts";
 import { insidePath, keyOfPath, literalPath, pathOfKey, placesOfKey } from "../../../src/stores/git/path.ts";
@@ -36,7 +36,7 @@ const TABLE: readonly (readonly [string, string])[] = [
 
 /** Few characters, all of them with a meaning somewhere. */
 const part = fc.constantFrom(
-  ..."aAb./%~: .1-é\u0301\u200c\u0000\\",
+  ...Array.from("aAb./%~: .1-é\u0301\u200c\u0000\\"),
   ".git",
   "..",
   "con",
