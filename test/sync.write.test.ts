@@ -310,6 +310,15 @@ describe("update", () => {
     expect(await codeOf(db.update("k", () => 1, { attemptsMax: 0 }))).toBe("INVALID");
   });
 
+  it("is refused before the function runs where no layer can decide", async () => {
+    const { db } = await world({ supports: { conditional: false } });
+    await expect(db.update("k", () => expect.unreachable())).rejects.toMatchObject({ code: "UNSUPPORTED" });
+    expect(await codeOf(db.set("k", 1, { ifAbsent: true }))).toBe("UNSUPPORTED");
+    const { db: fixed } = await world({ supports: { readonly: true } });
+    expect(await codeOf(fixed.set("k", 1))).toBe("READONLY");
+    await expect(fixed.setMany([["k", 1]])).rejects.toThrow("1 of 1 keys were refused, nothing was written");
+  });
+
   it("has the types of the function, or of the call", async () => {
     const { db } = await world();
     expectTypeOf(await db.update("n", (n = 0) => n + 1)).toEqualTypeOf<number>();

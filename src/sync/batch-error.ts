@@ -10,7 +10,7 @@ export class BatchError extends SyncError {
   /** @param failures At least one. */
   constructor(failures: readonly BatchFailure[], total: number, othersWritten: boolean) {
     const [first] = failures;
-    const rest = othersWritten ? "the others were written" : "nothing was written";
+    const rest = othersWritten && failures.length < total ? "the others were written" : "nothing was written";
     super(
       first?.error.code ?? "INTERNAL",
       `${failures.length} of ${total} keys were refused, ${rest}; the first: ${first?.error.message}`,

@@ -33,6 +33,13 @@ export async function update(
   if (!(Number.isInteger(attemptsMax) && attemptsMax >= 1)) {
     throw new SyncError("INVALID", "attemptsMax is a whole number of 1 or more", { operation: "update", key });
   }
+  if (!engine.chain.supports.conditional) {
+    throw new SyncError("UNSUPPORTED", "no layer of the chain can compare-and-set", {
+      operation: "update",
+      key,
+      cure: "add a store that can, such as lmdb: or git:, or read and set at your own risk",
+    });
+  }
   const call = ackOptions(engine.chain, engine.runtime, options);
   const turn = engine.updates.take(key, async () => {
     let base: Entry | "unread" | undefined = "unread";

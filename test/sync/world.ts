@@ -5,7 +5,7 @@ import { defaultCodec } from "../../src/codec.ts";
 import type { Codec } from "../../src/codec.ts";
 import { memory } from "../../src/stores/memory.ts";
 import type { MemoryOptions, MemoryStore } from "../../src/stores/memory.ts";
-import type { Answer, ReadOptions, Write, WriteResult } from "../../src/store.ts";
+import type { Answer, ReadOptions, Supports, Write, WriteResult } from "../../src/store.ts";
 import { syncOver } from "../../src/sync.ts";
 import type { Sync } from "../../src/sync.ts";
 import { ReferenceStore, simulatedRuntime } from "../../src/testing/index.ts";
@@ -65,6 +65,8 @@ export interface WorldOptions {
   readonly runtime?: SimulatedRuntime;
   /** A truth that another world writes to as well. */
   readonly state?: ReferenceState;
+  /** What the truth lacks. */
+  readonly supports?: Partial<Supports>;
 }
 
 /** Memory over a shared truth, in simulated time. */
@@ -73,7 +75,7 @@ export async function world(options: WorldOptions = {}): Promise<World> {
   const runtime = options.runtime ?? simulatedRuntime({ seed: options.seed ?? 1, drain });
   const clock = await versionClock({ runtime });
   const near = memory({ runtime, ...options.memory });
-  const supports = { durable: true, shared: true };
+  const supports = { durable: true, shared: true, ...options.supports };
   const truth = new Truth({ runtime, name: "truth", supports, state: options.state });
   const codec = new CountingCodec();
   const layers = chain([layer(near), layer(truth)], { runtime, clock });
