@@ -33,7 +33,7 @@ import type { Version } from "../version.ts";
 import { formatCursor, parseCursor } from "./cursor.ts";
 import { ChangeLog } from "./memory/changes.ts";
 import { ExpiryHeap } from "./memory/expiry.ts";
-import { SieveQueue } from "./memory/sieve.ts";
+import { HITS_MAX, S3FifoQueue } from "./memory/s3fifo.ts";
 import { MemorySlot, costOf } from "./memory/slot.ts";
 
 export interface MemoryOptions {
@@ -94,7 +94,7 @@ const TIMER_MS_MAX = 2 ** 31 - 1;
 
 /**
  * Entries in this process. Every entry counts by what it takes of the heap; above the limit expired entries go first,
- * then what SIEVE names. A value is copied in, so that nothing of the caller's is kept.
+ * then what S3-FIFO names. A value is copied in, so that nothing of the caller's is kept.
  *
  * Costs: look and write O(1), with an expiry O(log n); list sorts the keys that it is asked for at each call.
  * @throws SyncError INVALID for an option out of range.
@@ -113,7 +113,7 @@ class Memory implements MemoryStore {
   private readonly onRemoval: ((removal: Removal) => void) | undefined;
   private readonly epoch: string;
   private readonly slots = new Map<string, MemorySlot>();
-  private readonly queue = new SieveQueue();
+  private readonly queue = new S3FifoQueue();
   private readonly expiring = new ExpiryHeap();
   private readonly changes: ChangeLog;
   private watermark: Version = VERSION_ZERO;
@@ -166,7 +166,7 @@ class Memory implements MemoryStore {
       return undefined;
     }
     this.hits++;
-    slot.visited = true;
+    if (slot.hits < HITS_MAX) slot.hits++;
     return slot;
   }
 
@@ -182,6 +182,7 @@ class Memory implements MemoryStore {
     held.decodedBytes = bytes;
     this.decodedBytes += added;
     this.bytes += added;
+    this.queue.weigh(held, added);
     this.tell();
   }
 
@@ -348,7 +349,7 @@ class Memory implements MemoryStore {
     else {
       this.queue.replace(held, slot);
       this.drop(held, "replaced");
-      slot.visited = true;
+      if (slot.hits < HITS_MAX) slot.hits++;
     }
     this.slots.set(key, slot);
     this.bytes += bytes;
@@ -362,7 +363,6 @@ class Memory implements MemoryStore {
     const slot = new MemorySlot(held.entry, asOf, held.bytes, held.change, held.sweepAt);
     slot.decoded = held.decoded;
     slot.decodedBytes = held.decodedBytes;
-    slot.visited = held.visited;
     this.queue.replace(held, slot);
     if (held.heapIndex >= 0) {
       this.expiring.remove(held);

@@ -13,8 +13,10 @@ export class MemorySlot implements Slot {
   decodedBytes = 0;
   /** The store's change number of this copy; a renewed asOf keeps it. */
   readonly change: number;
-  /** Looked at since the hand of the eviction queue passed. */
-  visited = false;
+  /** Hits that the eviction queue has not used up yet. */
+  hits = 0;
+  /** In the main queue, not the small one. */
+  main = false;
   newer: MemorySlot | undefined = undefined;
   older: MemorySlot | undefined = undefined;
   /** Unix ms from which on the sweep takes it; Infinity if it never expires. */
