@@ -1,72 +1,11 @@
 import { readFileSync } from "node:fs";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import {
-  BYTES_TYPE,
-  JSON_TYPE,
-  MESSAGEPACK_TYPE,
-  TEXT_TYPE,
-  cloneValue,
-  defaultCodec,
-  jsonCodec,
-  valueCodec,
-} from "../src/codec.ts";
-import { toLittleEndian } from "../src/codec/kinds.ts";
-import { SyncError } from "../src/error.ts";
+import { BYTES_TYPE, JSON_TYPE, MESSAGEPACK_TYPE, TEXT_TYPE, cloneValue, jsonCodec, valueCodec } from "../src/codec.ts";
+import { decode, difference, encode, errorOf, isDeepFrozen, round, utf8 } from "./codec-check.ts";
 import { EXACT, REFUSED, nested, places } from "./codec-values.ts";
 
 const TYPE_OF = { json: JSON_TYPE, messagepack: MESSAGEPACK_TYPE, text: TEXT_TYPE, bytes: BYTES_TYPE } as const;
-const encode = (value: unknown) => defaultCodec.encode(value);
-const decode = (bytes: Uint8Array, contentType: string | undefined) => defaultCodec.decode(bytes, contentType);
-const utf8 = (text: string) => new TextEncoder().encode(text);
-const round = (value: unknown) => {
-  const { bytes, contentType } = encode(value);
-  return decode(bytes, contentType).value;
-};
-
-function errorOf(run: () => unknown): SyncError {
-  try {
-    run();
-  } catch (error) {
-    if (error instanceof SyncError) return error;
-    throw error;
-  }
-  throw new Error("nothing was refused");
-}
-
-/** Undefined when two values are the same to the last detail, else where they differ: prototypes, key order, -0, NaN. */
-function difference(a: unknown, b: unknown, at = "$"): string | undefined {
-  if (typeof a !== "object" || a === null || typeof b !== "object" || b === null)
-    return Object.is(a, b) ? undefined : at;
-  if (Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return `${at} prototype`;
-  if (a instanceof Date && b instanceof Date) return Object.is(a.getTime(), b.getTime()) ? undefined : at;
-  if (a instanceof Map && b instanceof Map) return difference([...a], [...b], `${at} map`);
-  if (a instanceof Set && b instanceof Set) return difference([...a], [...b], `${at} set`);
-  if (a instanceof ArrayBuffer && b instanceof ArrayBuffer) {
-    return difference(new Uint8Array(a), new Uint8Array(b), `${at} buffer`);
-  }
-  if (ArrayBuffer.isView(a) && ArrayBuffer.isView(b)) {
-    const [x, y] = [
-      Buffer.from(a.buffer, a.byteOffset, a.byteLength),
-      Buffer.from(b.buffer, b.byteOffset, b.byteLength),
-    ];
-    return x.equals(y) ? undefined : `${at} view`;
-  }
-  const [x, y] = [a as Record<string, unknown>, b as Record<string, unknown>];
-  const names = Object.getOwnPropertyNames(x);
-  if (names.join("\n") !== Object.getOwnPropertyNames(y).join("\n")) return `${at} keys`;
-  for (const name of names) {
-    const found = difference(x[name], y[name], `${at}.${name}`);
-    if (found !== undefined) return found;
-  }
-  return undefined;
-}
-
-function isDeepFrozen(value: unknown): boolean {
-  if (typeof value !== "object" || value === null) return true;
-  return Object.isFrozen(value) && Object.values(value).every(isDeepFrozen);
-}
-
 describe("what goes round exactly", () => {
   // Mutations caught: any type left to JSON that it changes; any extension written or read wrongly.
   for (const { name, stored, values } of EXACT) {
@@ -391,83 +330,6 @@ describe("decoding", () => {
     }
     expect(decode(utf8(`${"[".repeat(512)}${"]".repeat(512)}`), JSON_TYPE).sharing).toBe("shared");
     expect(errorOf(() => decode(utf8(`${"[".repeat(513)}${"]".repeat(513)}`), JSON_TYPE)).code).toBe("CORRUPT");
-  });
-});
-
-describe("MessagePack", () => {
-  const read = (...bytes: number[]) => decode(Uint8Array.from(bytes), MESSAGEPACK_TYPE).value;
-
-  it("reads what others write", () => {
-    expect(read(0xcf, 0, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)).toBe(Number.MAX_SAFE_INTEGER);
-    expect(read(0xd3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe)).toBe(-2);
-    expect(read(0xca, 0x3f, 0, 0, 0)).toBe(0.5);
-    expect(read(0xd9, 1, 0x61)).toBe("a");
-    expect(read(0xda, 0, 1, 0x61)).toBe("a");
-    expect(read(0xdb, 0, 0, 0, 1, 0x61)).toBe("a");
-    expect(read(0xdc, 0, 1, 0xc0)).toEqual([null]);
-    expect(read(0xdd, 0, 0, 0, 1, 0xc0)).toEqual([null]);
-    expect(read(0xde, 0, 1, 0xa1, 0x61, 1)).toEqual({ a: 1 });
-    expect(read(0xd7, 2, 0, 0, 0, 0, 0, 0, 0, 0)).toEqual(new Date(0));
-    expect(read(0xd4, 1, 0)).toBe(0n);
-  });
-
-  // Mutations caught, one by each row: a length that is believed, an end that is not checked, a rule left out.
-  const HOSTILE: readonly (readonly [string, readonly number[]])[] = [
-    ["nothing", []],
-    ["the unused byte", [0xc1]],
-    ["more after the end", [0xc0, 0xc0]],
-    ["an array of 4 G", [0xdd, 0xff, 0xff, 0xff, 0xff]],
-    ["a map of 4 G", [0xdf, 0xff, 0xff, 0xff, 0xff, 0xa1, 0x61]],
-    ["bytes of 4 G", [0xc6, 0xff, 0xff, 0xff, 0xff, 1]],
-    ["a text of 4 G", [0xdb, 0xff, 0xff, 0xff, 0xff, 1]],
-    ["an extension of 4 G", [0xc9, 0xff, 0xff, 0xff, 0xff, 3, 0x80]],
-    ["a text that is not UTF-8", [0xa2, 0xc3, 0x28]],
-    ["a long text that is not UTF-8", [0xd9, 40, ...Array.from({ length: 40 }, () => 0xff)]],
-    ["a key twice", [0x82, 0xa1, 0x61, 1, 0xa1, 0x61, 2]],
-    ["an inherited key twice", [0x82, 0xa8, ...utf8("toString"), 1, 0xa8, ...utf8("toString"), 2]],
-    ["the key __proto__", [0x81, 0xa9, ...utf8("__proto__"), 1]],
-    ["a key that is no text", [0x81, 1, 1]],
-    ["a whole number beyond 2^53", [0xcf, 0, 0x20, 0, 0, 0, 0, 0, 1]],
-    ["an unknown extension", [0xd4, 99, 0]],
-    ["a timestamp of MessagePack itself", [0xd6, 0xff, 0, 0, 0, 0]],
-    ["undefined, as the value itself", [0xc7, 0, 0]],
-    ["undefined with more content", [0xd5, 0, 0, 0]],
-    ["a BigInt without a sign", [0xc7, 0, 1]],
-    ["a BigInt of sign 2", [0xd5, 1, 2, 1]],
-    ["a negative BigInt zero", [0xd4, 1, 1]],
-    ["a BigInt with a leading zero", [0xc7, 3, 1, 0, 0, 1]],
-    ["a date of 4 bytes", [0xd6, 2, 0, 0, 0, 0]],
-    ["a date of 9 bytes", [0xc7, 9, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0]],
-    ["a date beyond the range", [0xd7, 2, 0x7f, 0xe0, 0, 0, 0, 0, 0, 0]],
-    ["a Map that is an array", [0xd4, 3, 0x90]],
-    ["a Map key twice", [0xc7, 5, 3, 0x82, 1, 1, 1, 1]],
-    ["a Map that ends outside its extension", [0xd4, 3, 0x81, 1, 1]],
-    ["a Set member twice", [0xc7, 3, 4, 0x92, 1, 1]],
-    ["a Set with more content", [0xd5, 4, 0x90, 1]],
-    ["an array without a prototype", [0xd4, 5, 0x90]],
-    ["a view without a kind", [0xc7, 0, 7]],
-    ["a view of an unknown kind", [0xd4, 7, 200]],
-    ["a Float64Array of 7 bytes", [0xd7, 7, 9, 1, 2, 3, 4, 5, 6, 7]],
-  ];
-  for (const [name, bytes] of HOSTILE) {
-    it(`refuses ${name}`, () => {
-      expect(errorOf(() => read(...bytes)).code).toBe("CORRUPT");
-    });
-  }
-
-  it("nested a million deep neither overflows nor hangs", () => {
-    for (const lead of [[0x91], [0x81, 0xa0], [0xdd, 0, 0, 0, 64], [0xc9, 0, 0, 4, 0, 3, 0x81], [0xdc, 0x80, 0]]) {
-      const bytes = Uint8Array.from({ length: 1e6 }, (_, i) => lead[i % lead.length] ?? 0);
-      expect(errorOf(() => decode(bytes, MESSAGEPACK_TYPE)).code).toBe("CORRUPT");
-    }
-  });
-
-  it("elements are little-endian on every machine", () => {
-    expect(toLittleEndian(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8), 4, false)).toEqual(
-      Uint8Array.of(4, 3, 2, 1, 8, 7, 6, 5),
-    );
-    expect(toLittleEndian(Uint8Array.of(1, 2), 2, true)).toEqual(Uint8Array.of(1, 2));
-    expect(Buffer.from(encode(Uint16Array.of(0x0102)).bytes).toString("hex")).toBe("c70307050201");
   });
 });
 

@@ -289,7 +289,7 @@ describe("metadata", () => {
   });
 
   it("of the most names, and of the longest texts, goes round; more is no silent loss", () => {
-    const letters = [..."abcdefghijklmnopqrstuvwxyz0123456789"];
+    const letters = "abcdefghijklmnopqrstuvwxyz0123456789".split("");
     const names = letters.flatMap((a) => letters.map((b) => a + b)).slice(0, 512);
     for (const meta of [
       Object.fromEntries(names.map((name) => [name, ""])),

@@ -15,7 +15,7 @@ const LITERAL_BYTES = OBJECT_HEAD + 4 * POINTER;
 /** A fraction, or a whole number beyond 32 bits. */
 const NUMBER_BOX = 16;
 /** A hidden class and its frozen twin, with their share of descriptions and transitions. */
-const SHAPE_BYTES = 130;
+const SHAPE_BYTES = 150;
 /** Above so many properties V8 keeps them in a hash table; one that was filled key by key, sooner. */
 const FAST_PARSED_MAX = 128;
 const FAST_FILLED_MAX = 16;
