@@ -250,8 +250,9 @@ function withoutGhosts(walk: Walk, now: number) {
 }
 
 function concludeAbsent(walk: Walk, top: Version, complete: boolean, ghosts: readonly Ghost[], now: number): Outcome {
-  // STUB: a live stub says that there is a value; not reaching it is no miss.
-  if (walk.seen.some((seen) => seen.entry.version >= top && isLiveStub(seen.entry, now))) {
+  // STUB: a live stub says that there is a value; not reaching it is no miss. A ghost's stub says nothing.
+  const isGhost = (seen: Seen) => ghosts.some(({ layer }) => layer === seen.layer);
+  if (walk.seen.some((seen) => seen.entry.version >= top && isLiveStub(seen.entry, now) && !isGhost(seen))) {
     return unavailable("a newer version is known but the layer that holds its value did not give it");
   }
   if (!complete && walk.silent) return unavailable("a store that may know the key did not answer");

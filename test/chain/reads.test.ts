@@ -1,0 +1,264 @@
+import { describe, expect, it } from "vitest";
+import { floors } from "../../src/chain/floors.ts";
+import { layer } from "../../src/chain/layer.ts";
+import type { LayerOptions } from "../../src/chain/layer.ts";
+import { negatives } from "../../src/chain/negative.ts";
+import { NO_META, stubOf } from "../../src/entry.ts";
+import type { Head } from "../../src/entry.ts";
+import { formatVersion } from "../../src/version.ts";
+import { get, getFast, outcomeOf, readOne, world } from "./world.ts";
+
+const RECORD = { durable: true, shared: true } as const;
+
+const head = (key: string, ms: number, parts: Partial<Head> = {}): Head => {
+  const version = formatVersion(2 ** 40 + ms, 0, "00000000000000aa");
+  return { key, state: "value", version, expires: null, meta: NO_META, ...parts };
+};
+
+describe("floors", () => {
+  // Mutation: raise takes any version; get does not look at the life.
+  it("rise only, and end with their life", () => {
+    const known = floors(1_000, 100);
+    expect(known.raise(head("k", 2), 0)).toBe(true);
+    expect(known.raise(head("k", 1), 0)).toBe(false);
+    expect(known.raise(head("k", 2), 0)).toBe(false);
+    expect(known.get("k", 999)).toEqual({ version: head("k", 2).version, dead: false });
+    expect(known.get("k", 1_000)).toBeUndefined();
+    expect(known.raise(head("k", 1), 1_000)).toBe(true);
+  });
+
+  // Mutation: get does not look at deletion or expiry; raise forgets them for a stub of the same version.
+  it("know what is gone", () => {
+    const known = floors(1_000, 100);
+    known.raise(head("deleted", 1, { state: "deleted" }), 0);
+    known.raise(head("deleted", 1, { state: "stub" }), 0);
+    known.raise(head("expiring", 1, { expires: 500 }), 0);
+    known.raise(head("expiring", 1, { state: "stub" }), 0);
+    expect(known.get("deleted", 1)?.dead).toBe(true);
+    expect(known.get("expiring", 499)?.dead).toBe(false);
+    expect(known.get("expiring", 500)?.dead).toBe(true);
+  });
+
+  // Mutation: what is dropped before its time is not made up for (turn in floors.ts).
+  it("that have no room left make every copy from before suspect", () => {
+    const known = floors(1_000, 100);
+    for (let i = 0; i < 1_000; i++) known.raise(head(`k${i}`, 1), i / 10);
+    expect(known.size).toBeLessThanOrEqual(100);
+    expect(known.suspectUntil).toBeGreaterThan(0);
+    for (let i = 0; i < 1_000; i++) {
+      const since = i / 10;
+      // Either the floor is known still, or a copy from before it counts as suspect.
+      expect(known.get(`k${i}`, 100) !== undefined || since <= known.suspectUntil).toBe(true);
+    }
+  });
+
+  // Mutation: turn suspects whatever it drops.
+  it("that end in their own time make nothing suspect", () => {
+    const known = floors(1_000, 100);
+    for (let i = 0; i < 1_000; i++) known.raise(head(`k${i}`, 1), i * 100);
+    expect(known.suspectUntil).toBe(0);
+    expect(known.size).toBeLessThanOrEqual(100);
+  });
+});
+
+describe("negative entries", () => {
+  // Mutation: add keeps all; get does not look at the age.
+  it("are bounded in number and age", () => {
+    const absent = negatives(1_000, 100);
+    for (let i = 0; i < 1_000; i++) absent.add(`k${i}`, 5_000);
+    expect(absent.size).toBeLessThanOrEqual(100);
+    expect(absent.get("k999", 5_999)).toBe(5_000);
+    expect(absent.get("k999", 6_000)).toBeUndefined();
+    absent.add("future", 7_000);
+    expect(absent.get("future", 6_999)).toBeUndefined();
+  });
+});
+
+describe("stale while refreshing", () => {
+  const old = async (options: LayerOptions = {}) => {
+    const w = await world();
+    const truth = w.store("truth", RECORD);
+    const times = { ttlMs: 1_000, graceMs: 5_000, staleWhileRefresh: true, ...options };
+    const db = w.open([layer(w.memory(), times), layer(truth, { watch: false })]);
+    await db.write([w.write(w.value("k", "v1"))]);
+    await truth.direct.write([w.write(w.value("k", "v2"))]);
+    await w.runtime.advance(1_001);
+    return { ...w, truth, db };
+  };
+
+  // Mutation: settle does not call refresh; isUnderWay is always false.
+  it("answers the old copy at once, marked, and fetches the new one once", async () => {
+    const w = await old();
+    const answers = await Promise.all(Array.from({ length: 10 }, () => readOne(w.db, "k")));
+    expect(answers.every(({ stale }) => stale)).toBe(true);
+    await w.runtime.settle();
+    expect(w.truth.calls("read")).toBe(1);
+    expect(await getFast(w.db, "k")).toBe("v2");
+    await w.db.close();
+  });
+
+  // Mutation: maySend does not look at the freshness asked for, or at the grace.
+  it("is not for maxAge, authority, or what is past its grace", async () => {
+    const w = await old();
+    expect(await readOne(w.db, "k", { maxAgeMs: 100 })).toMatchObject({ stale: false });
+    const x = await old();
+    expect(await get(x.db, "k", { authority: true })).toBe("v2");
+    const y = await old();
+    await y.runtime.advance(5_000);
+    expect(await readOne(y.db, "k")).toMatchObject({ stale: false });
+    for (const { db } of [w, x, y]) await db.close();
+  });
+
+  // Mutation: maySend sends dead copies.
+  it("is not for what is deleted: a stale tombstone uncovers nothing and stops nothing", async () => {
+    const w = await old();
+    await w.db.write([w.write(w.tombstone("k"))]);
+    await w.runtime.advance(1_001);
+    await w.truth.direct.write([w.write(w.value("k", "v4"))]);
+    expect(await get(w.db, "k")).toBe("v4");
+    await w.db.close();
+  });
+});
+
+describe("ghosts: what no store has", () => {
+  const haunted = async () => {
+    const w = await world();
+    const [disk, sql] = [w.store("disk"), w.store("sql", RECORD)];
+    const git = w.store("git", { ...RECORD, conditional: false });
+    const options = { ttlMs: 1_000, graceMs: 600_000 };
+    const db = w.open([
+      layer(disk, { ...options, name: "disk" }),
+      layer(sql, { role: "store", name: "sql", watch: false }),
+      layer(git, { name: "git", watch: false }),
+    ]);
+    await git.direct.write([w.write(w.value("k", "v1"))]);
+    await sql.direct.write([w.write(w.value("k", "v1"))]);
+    const ghost = w.value("k", "ghost");
+    await disk.direct.write([w.write(ghost)]);
+    const stub = stubOf(w.value("only", "x"));
+    await disk.direct.write([w.write(stub)]);
+    await w.runtime.advance(61_000); // past every ttl
+    return { ...w, disk, sql, git, db, ghost };
+  };
+
+  // Mutation: concludeAtEnd does not call withoutGhosts; dropGhosts does nothing.
+  it("are not answered and leave the caches, when every store was asked", async () => {
+    const w = await haunted();
+    expect(await get(w.db, "k", { maxAgeMs: 0 })).toBe("v1");
+    expect(await get(w.db, "only")).toBeUndefined();
+    await w.runtime.settle();
+    expect((await readOne(w.disk.direct, "only")).entry).toBeUndefined();
+    expect(await get(w.disk.direct, "k")).not.toBe("ghost");
+    await w.db.close();
+  });
+
+  // Mutation: withoutGhosts is asked whether or not the walk was complete.
+  it("stay while a store is silent", async () => {
+    const w = await haunted();
+    w.sql.down(["read"]);
+    expect(await readOne(w.db, "k")).toMatchObject({ stale: true, entry: { version: w.ghost.version } });
+    await expect(readOne(w.db, "only")).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    expect(w.disk.calls("forget")).toBe(0);
+    await w.db.close();
+  });
+
+  // Mutation: withoutGhosts does not look at the floor.
+  it("stay while this process knows the version itself: then a store went back, which is said", async () => {
+    const w = await haunted();
+    const v3 = w.value("k", "v3");
+    await w.db.write([w.write(v3)]);
+    for (const store of [w.sql, w.git]) {
+      await store.direct.forget([{ key: "k", version: v3.version, reason: "ghost" }]);
+    }
+    await expect(readOne(w.db, "k", { authority: true })).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    expect(w.disk.calls("forget")).toBe(0);
+    await w.db.close();
+  });
+});
+
+describe("versions that the caller has seen", () => {
+  // Mutation: begin (walk.ts) does not take atLeast into the top; sharedAnswer is used for such reads.
+  it("make the walk go on until they are met", async () => {
+    const w = await world();
+    const [disk, truth] = [w.store("disk"), w.store("truth", RECORD)];
+    await disk.direct.write([w.write(w.value("k", "v1"))]);
+    const v2 = w.value("k", "v2");
+    await truth.direct.write([w.write(v2)]);
+    const db = w.open([layer(w.memory()), layer(disk), layer(truth, { watch: false })]);
+    expect(await get(db, "k")).toBe("v1");
+    expect(await get(db, "k", { atLeast: new Map([["k", v2.version]]) })).toBe("v2");
+    expect(await get(db, "k")).toBe("v2");
+    await db.close();
+  });
+});
+
+describe("freshness", () => {
+  // Mutation: isFresh compares with ttl alone for maxAge; startedAt is taken at the reply.
+  it("maxAgeMs is met exactly at its edge", async () => {
+    const w = await world();
+    const truth = w.store("truth", RECORD);
+    const db = w.open([layer(w.memory(), { jitter: 0 }), layer(truth, { watch: false })]);
+    await db.write([w.write(w.value("k", "v1"))]);
+    await truth.direct.write([w.write(w.value("k", "v2"))]);
+    await w.runtime.advance(100);
+    expect(await get(db, "k", { maxAgeMs: 100 })).toBe("v1");
+    expect(await get(db, "k", { maxAgeMs: 99 })).toBe("v2");
+    await db.close();
+  });
+
+  // Mutation: a fill takes the time of the answer for its asOf.
+  it("a copy is as old as the asking, not as the answer", async () => {
+    const w = await world();
+    const truth = w.store("truth", RECORD);
+    await truth.direct.write([w.write(w.value("k", "v1"))]);
+    const slots = w.memory();
+    const db = w.open([layer(slots), layer(truth, { watch: false })]);
+    const startedAt = w.runtime.now();
+    truth.hold();
+    const read = outcomeOf(get(db, "k"));
+    await w.runtime.advance(5_000);
+    truth.release();
+    await w.runtime.settle();
+    expect(read.value).toBe("v1");
+    expect(slots.look("k")?.asOf).toBe(startedAt);
+    await db.close();
+  });
+
+  // Mutation: concludeFound does not renew the winner.
+  it("a walk to the end renews the winner's age everywhere", async () => {
+    const w = await world();
+    const [disk, truth] = [w.store("disk"), w.store("truth", RECORD)];
+    const times = { ttlMs: 1_000 };
+    const slots = w.memory();
+    const db = w.open([layer(slots, times), layer(disk, times), layer(truth, { watch: false })]);
+    await db.write([w.write(w.value("k", "v1"))]);
+    await w.runtime.advance(2_000);
+    expect(await get(db, "k")).toBe("v1");
+    await w.runtime.settle();
+    expect(slots.look("k")?.asOf).toBe(w.runtime.now());
+    expect((await readOne(disk.direct, "k")).asOf).toBe(w.runtime.now());
+    await db.close();
+  });
+
+  // Mutation: knownAsOf takes a date in the future for a young age.
+  it("a copy dated in the future is of unknown age", async () => {
+    const w = await world();
+    const [disk, truth] = [w.store("disk"), w.store("truth", RECORD)];
+    await disk.direct.write([{ entry: w.value("k", "v1"), asOf: w.runtime.now() + 60_000 }]);
+    await truth.direct.write([w.write(w.value("k", "v2"))]);
+    const db = w.open([layer(disk), layer(truth, { watch: false })]);
+    expect(await get(db, "k")).toBe("v2");
+    await db.close();
+  });
+
+  // Mutation: advance lets a tombstone or an expired entry stop the walk whatever its age.
+  it("an old tombstone does not hide a newer value", async () => {
+    const w = await world();
+    const [disk, truth] = [w.store("disk"), w.store("truth", RECORD)];
+    await disk.direct.write([{ entry: w.tombstone("k"), asOf: w.runtime.now() - 61_000 }]);
+    await truth.direct.write([w.write(w.value("k", "v2"))]);
+    const db = w.open([layer(disk), layer(truth, { watch: false })]);
+    expect(await get(db, "k")).toBe("v2");
+    await db.close();
+  });
+});
