@@ -24,7 +24,10 @@ export async function build(): Promise<Built> {
     await promisify(execFile)(process.execPath, [tsc, ...args, "--declarationMap", "false", "--sourceMap", "false"]);
   } catch (error) {
     // The types have a check of their own (`npm run types`); what counts here is that there is a program.
-    await access(main).catch(() => Promise.reject(error));
+    await access(main).catch(async () => {
+      await rm(folder, { recursive: true, force: true });
+      throw error;
+    });
   }
   return {
     main,
