@@ -60,7 +60,8 @@ function sieve(capacity: number): Cache {
   let oldest: Node | undefined;
   let hand: Node | undefined;
   let used = 0;
-  const evict = () => {
+  /** @returns the bytes that were freed. */
+  const evict = (): number => {
     let node = (hand ?? oldest) as Node;
     while (node.visited) {
       node.visited = false;
@@ -73,7 +74,7 @@ function sieve(capacity: number): Cache {
     if (older === undefined) oldest = newer;
     else older.newer = newer;
     nodes.delete(node.key);
-    used -= node.size;
+    return node.size;
   };
   return {
     get(key) {
@@ -84,7 +85,7 @@ function sieve(capacity: number): Cache {
     },
     add(key, size) {
       if (size > capacity) return;
-      while (used + size > capacity) evict();
+      while (used + size > capacity) used -= evict();
       const node: Node = { key, size, visited: false, newer: undefined, older: newest };
       if (newest === undefined) oldest = node;
       else newest.newer = node;

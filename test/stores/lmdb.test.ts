@@ -7,7 +7,7 @@ import { conformance, simulatedRuntime } from "microsync/testing";
 import { NO_META } from "../../src/entry.ts";
 import type { Entry } from "../../src/entry.ts";
 import { SyncError } from "../../src/error.ts";
-import type { Change, Store } from "../../src/store.ts";
+import type { Store } from "../../src/store.ts";
 import { lmdb } from "../../src/stores/lmdb.ts";
 import type { LmdbOptions } from "../../src/stores/lmdb.ts";
 import { systemRuntime } from "../../src/system.ts";
@@ -182,7 +182,9 @@ function nextFormat(): Uint8Array {
 }
 
 function treeOf(path: string): unknown {
-  return readdirSync(path, { recursive: true }).sort();
+  return readdirSync(path, { recursive: true })
+    .map(String)
+    .sort((a, b) => (a < b ? -1 : 1));
 }
 
 describe("damage", () => {
@@ -298,7 +300,7 @@ describe("watch", () => {
     const store = await lmdb(newFolder(), { runtime });
     const watch = store.watch({ prefix: "" }, { intervalMs: 2 ** 30 })[Symbol.asyncIterator]();
     expect((await watch.next()).value).toMatchObject({ kind: "current" });
-    const next = watch.next() as Promise<IteratorResult<Change>>;
+    const next = watch.next();
     await put(store, [entry("k", 1)]);
     expect((await next).value).toMatchObject({ kind: "change", key: "k" });
     await store.close();
@@ -311,7 +313,7 @@ describe("watch", () => {
     const [mine, theirs] = [await lmdb(path, { runtime: simulated }), await lmdb(path, { runtime })];
     const watch = mine.watch({ prefix: "" }, { intervalMs: 700 })[Symbol.asyncIterator]();
     await watch.next();
-    const next = watch.next() as Promise<IteratorResult<Change>>;
+    const next = watch.next();
     await put(theirs, [entry("k", 1)]);
     await simulated.advance(700);
     expect((await next).value).toMatchObject({ kind: "change", key: "k" });
