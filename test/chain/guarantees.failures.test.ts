@@ -123,6 +123,34 @@ describe("3. a layer that is down or hangs", () => {
     await db.close();
   });
 
+  // Mutation: concludeFound lets a dead copy through that is not fresh.
+  it("with the source of truth down, an old tombstone is no answer", async () => {
+    const w = await world();
+    const truth = w.store("truth", RECORD);
+    const db = w.open([layer(w.memory(), { ttlMs: 1_000 }), layer(truth, { watch: false })]);
+    await db.write([w.write(w.tombstone("k"))]);
+    truth.down();
+    expect(await get(db, "k")).toBeUndefined();
+    await w.runtime.advance(1_001);
+    await expect(readOne(db, "k")).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    await db.close();
+  });
+
+  // Mutation: concludeFound does not compare a stale answer with the floor.
+  it("from below a silent store nothing older than an own write is answered, not even stale", async () => {
+    const w = await below("down");
+    w.sql.up();
+    const v1 = w.value("k", "v1");
+    await w.git.direct.write([w.write(v1)]);
+    w.git.down(["write"]);
+    await w.db.write([w.write(w.value("k", "v2"))], { ack: "sql" });
+    await w.slots.forget([{ key: "k", version: w.slots.look("k")?.entry.version ?? v1.version, reason: "ghost" }]);
+    w.sql.down(["read"]);
+    await expect(readOne(w.db, "k")).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    w.git.up();
+    await w.db.close();
+  });
+
   // Mutation: `joinable` (flight.ts) also gives out walks that ask for more than a cached read.
   it("a cached read does not wait for an authority read that hangs", async () => {
     const w = await world();
@@ -153,7 +181,23 @@ describe("3. a layer that is down or hangs", () => {
     await db.close();
   });
 
-  // Mutation: readKeys starts its walk without `.catch`, or newFlight without `answer.catch`.
+  // Mutation: newFlight without `answer.catch`: nobody waits for a refresh.
+  it("a refresh that fails leaves no unhandled rejection", async () => {
+    const w = await world();
+    const truth = w.store("truth", RECORD);
+    const slots = w.memory();
+    const times = { ttlMs: 1_000, graceMs: 5_000 };
+    const db = w.open([layer(slots, { ...times, staleWhileRefresh: true }), layer(truth, { watch: false })]);
+    await db.write([w.write(w.value("k", "v1", { expires: w.runtime.now() + 3_000 }))]);
+    await w.runtime.advance(2_000);
+    truth.hang({ verbs: ["read"] });
+    expect(await readOne(db, "k")).toMatchObject({ stale: true });
+    await w.runtime.advance(10_000); // the refresh fails when the old copy has expired
+    expect(unhandled).toEqual([]);
+    await db.close();
+  });
+
+  // Mutation: forCaller does not catch the work that its caller has left.
   it("a reader that gave up leaves no unhandled rejection, and the walk goes on for the others", async () => {
     const w = await world();
     const [disk, truth] = [w.store("disk"), w.store("truth", RECORD)];

@@ -52,7 +52,8 @@ describe("1. readers of a key share a walk, and absence is remembered", () => {
   // Mutation: `negatives.delete` gone from learn (write.ts), and from sharedAnswer the look at the floor.
   it("a write ends the memory of an absence", async () => {
     const w = await world();
-    const db = w.open([layer(w.memory({ entriesMax: 1 })), layer(w.store("truth", RECORD))]);
+    const truth = w.store("truth", RECORD);
+    const db = w.open([layer(w.memory({ entriesMax: 1 })), layer(truth, { watch: false })]);
     expect(await get(db, "k")).toBeUndefined();
     await db.write([w.write(w.value("k", "v1"))]);
     await db.write([w.write(w.value("other", "x"))]); // evicts k
@@ -254,8 +255,11 @@ describe("2. nobody goes back behind a write", () => {
     await here.write([w.write(w.value("k", "v1"))]);
     await w.runtime.settle();
     expect(await getFast(there, "k")).toBe("v1");
+    for (const store of [region, truth]) store.hang({ verbs: ["read"] }); // nobody can fetch it yet
     await here.write([w.write(w.value("k", "v2"))]);
     await w.runtime.settle();
+    expect(there.look("k")).toBeUndefined();
+    for (const store of [region, truth]) store.resume();
     expect(await getFast(there, "k")).toBe("v2");
     await Promise.all([here.close(), there.close()]);
   });

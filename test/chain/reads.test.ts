@@ -131,14 +131,14 @@ describe("ghosts: what no store has", () => {
       layer(sql, { role: "store", name: "sql", watch: false }),
       layer(git, { name: "git", watch: false }),
     ]);
-    await git.direct.write([w.write(w.value("k", "v1"))]);
-    await sql.direct.write([w.write(w.value("k", "v1"))]);
+    const v1 = w.value("k", "v1");
+    for (const store of [sql, git]) await store.direct.write([w.write(v1)]);
     const ghost = w.value("k", "ghost");
     await disk.direct.write([w.write(ghost)]);
     const stub = stubOf(w.value("only", "x"));
     await disk.direct.write([w.write(stub)]);
     await w.runtime.advance(61_000); // past every ttl
-    return { ...w, disk, sql, git, db, ghost };
+    return { ...w, disk, sql, git, db, ghost, older: v1.version };
   };
 
   // Mutation: concludeAtEnd does not call withoutGhosts; dropGhosts does nothing.
@@ -169,7 +169,9 @@ describe("ghosts: what no store has", () => {
     await w.db.write([w.write(v3)]);
     for (const store of [w.sql, w.git]) {
       await store.direct.forget([{ key: "k", version: v3.version, reason: "ghost" }]);
+      await store.direct.write([w.write(w.value("k", "restored", { version: w.older }))]);
     }
+    await w.runtime.advance(1_500);
     await expect(readOne(w.db, "k", { authority: true })).rejects.toMatchObject({ code: "UNAVAILABLE" });
     expect(w.disk.calls("forget")).toBe(0);
     await w.db.close();
@@ -224,7 +226,26 @@ describe("freshness", () => {
     await db.close();
   });
 
-  // Mutation: concludeFound does not renew the winner.
+  // Mutation: concludeFound does not renew the winner: then every read walks to the end until the flush.
+  it("a walk to the end renews a winner that only an upper store has", async () => {
+    const w = await world();
+    const [local, truth] = [w.store("local"), w.store("truth", RECORD)];
+    const slots = w.memory();
+    const db = w.open([
+      layer(slots, { ttlMs: 1_000 }),
+      layer(local, { role: "store", ttlMs: 1_000 }),
+      layer(truth, { watch: false }),
+    ]);
+    await local.direct.write([w.write(w.value("k", "v2"))]);
+    await truth.direct.write([w.write(w.value("k", "v1", { version: formatVersion(2 ** 40, 0, w.clock.node) }))]);
+    await w.runtime.advance(2_000);
+    expect(await readOne(db, "k")).toMatchObject({ stale: false, asOf: w.runtime.now() });
+    await w.runtime.settle();
+    expect(slots.look("k")?.asOf).toBe(w.runtime.now());
+    await db.close();
+  });
+
+  // Mutation: layersToFill leaves out layers that have the copy, however old.
   it("a walk to the end renews the winner's age everywhere", async () => {
     const w = await world();
     const [disk, truth] = [w.store("disk"), w.store("truth", RECORD)];
