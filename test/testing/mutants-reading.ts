@@ -276,6 +276,36 @@ export const listMutants: readonly Mutant[] = [
     },
   },
   {
+    fault: "takes no limit for none",
+    kills: ["lists/limit"],
+    store: class extends ReferenceStore {
+      override list(range: Range, options: ListOptions = {}) {
+        return super.list(range, { ...options, limit: options.limit || undefined });
+      }
+    },
+  },
+  {
+    fault: "resumes a list by its position when others write meanwhile",
+    kills: ["lists/while-writing"],
+    store: class extends ReferenceStore {
+      override async *list(range: Range, options: ListOptions = {}) {
+        let given = 0;
+        for (let left = options.limit ?? Infinity; left > 0; left--) {
+          let at = 0;
+          let found = false;
+          for await (const item of super.list(range, { ...options, limit: undefined })) {
+            if (at++ < given) continue;
+            found = true;
+            given++;
+            yield item;
+            break;
+          }
+          if (!found) return;
+        }
+      }
+    },
+  },
+  {
     fault: "keeps its lock when a list is left early",
     kills: ["lists/left-early"],
     store: class extends ReferenceStore {

@@ -42,6 +42,23 @@ export const watchMutants: readonly Mutant[] = [
     ),
   },
   {
+    fault: "counts what was stored during the initial state as told",
+    kills: ["watches/initial-while-writing"],
+    store: class extends ReferenceStore {
+      override async *watch(range: Range, options: WatchOptions = {}) {
+        for await (const change of super.watch(range, options)) {
+          if (change.kind !== "current") {
+            yield change;
+            continue;
+          }
+          const cursor = this.cursor(this.state.commits);
+          yield { ...change, cursor };
+          for await (const next of super.watch(range, { ...options, cursor })) if (next.kind !== "current") yield next;
+        }
+      }
+    },
+  },
+  {
     fault: "begins with everything, also when asked not to",
     kills: ["watches/without-initial"],
     store: watchingWith((range, options) => [range, { ...options, initial: true }]),

@@ -219,6 +219,18 @@ export const writeMutants: readonly Mutant[] = [
     },
   },
   {
+    fault: "shows a batch before it is complete",
+    kills: ["batches/atomic"],
+    store: class extends ReferenceStore {
+      override async write(writes: readonly Write[], options: Options) {
+        const half = Math.ceil(writes.length / 2);
+        const results = await super.write(writes.slice(0, half), options);
+        await tick();
+        return results.concat(await super.write(writes.slice(half), options));
+      }
+    },
+  },
+  {
     fault: "takes batches of any size",
     kills: ["batches/above-the-limit"],
     supports: { batchMax: 5 },

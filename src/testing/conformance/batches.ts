@@ -1,7 +1,7 @@
 import type { Entry } from "../../entry.ts";
 import type { Write } from "../../store.ts";
 import type { Version } from "../../version.ts";
-import { rejects, same } from "../assert.ts";
+import { claim, rejects, same } from "../assert.ts";
 import { all, answers, fillable, writable } from "./context.ts";
 import type { Check, Context, Unless } from "./context.ts";
 import { outcome } from "./values.ts";
@@ -82,6 +82,28 @@ export const batchChecks: readonly Check[] = [
       );
       const found = await t.read([fresh.key, held.key, gone.key]);
       for (const [i, entry] of [fresh, held, gone].entries()) answers(found[i], entry, entry.key);
+    },
+  },
+  {
+    id: "batches/atomic",
+    title: "shows the writes of a call together or not at all, where it says so",
+    unless: all(writable, several, ({ store }) =>
+      store.supports.atomicBatch ? undefined : "the store does not say that its batches are atomic",
+    ),
+    async run(t) {
+      const entries = many(t, Math.min(20, t.store.supports.batchMax));
+      const keys = entries.map(({ key }) => key);
+      const progress = { done: false };
+      const writing = t.store.write(writesOf(t, entries)).finally(() => {
+        progress.done = true;
+      });
+      let looks = 0;
+      while (!progress.done && looks++ < 1000) {
+        const found = (await t.store.read(keys)).filter(({ entry }) => entry !== undefined).length;
+        claim(found === 0 || found === keys.length, `${found} of ${keys.length} writes of one call are there`);
+      }
+      await writing;
+      for (const [i, answer] of (await t.store.read(keys)).entries()) answers(answer, entries[i], "after the call");
     },
   },
   {

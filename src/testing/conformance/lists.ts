@@ -85,7 +85,7 @@ export const listChecks: readonly Check[] = [
     unless: fillable,
     async run(t) {
       const { prefix, keys } = await filled(t);
-      for (const limit of [1, 7, keys.length, keys.length + 1]) {
+      for (const limit of [0, 1, 7, keys.length, keys.length + 1]) {
         same(keysOf(await t.list({ prefix }, { limit })), keys.slice(0, limit), `the first ${limit}`);
       }
       const paged: string[] = [];
@@ -203,6 +203,30 @@ export const listChecks: readonly Check[] = [
       const before = await tags(t, prefix);
       await t.write([{ entry, asOf: now }]);
       same(await tags(t, prefix), before, "tags after a renewal");
+    },
+  },
+  {
+    id: "lists/while-writing",
+    title: "gives every key that is there all along exactly once, in order, while others write",
+    unless: writable,
+    async run(t) {
+      const { prefix, keys } = await filled(t);
+      const seen: string[] = [];
+      for await (const item of t.store.list({ prefix })) {
+        claim(item.kind === "entry", "the list was partial");
+        const count = seen.push(item.key);
+        if (count === 1) await t.put([t.value(item.key, "behind"), t.value(keys.at(-1) ?? "", "ahead")]);
+        if (count === 3)
+          await t.put([t.value(`${keys.at(-1)}z`, "new, ahead"), t.value(`${keys[0]}\0a`, "new, behind")]);
+        if (count === 5) await t.put([t.tombstone(keys[0] ?? ""), t.tombstone(keys.at(-2) ?? "")]);
+      }
+      same(seen, seen.toSorted(compareKeys), "the order of the keys");
+      same(
+        seen.filter((key) => keys.includes(key)),
+        keys,
+        "the keys that were there all along",
+      );
+      same(new Set(seen).size, seen.length, "different keys");
     },
   },
   {

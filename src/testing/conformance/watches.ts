@@ -34,6 +34,28 @@ export const watchChecks: readonly Check[] = [
     },
   },
   {
+    id: "watches/initial-while-writing",
+    title: "misses nothing that is stored while it tells the initial state",
+    unless: writable,
+    async run(t) {
+      const prefix = t.prefix();
+      const first = Array.from({ length: 8 }, (_, i) => t.value(`${prefix}${i}`, "x"));
+      await t.put(first);
+      await watching(t.store, { prefix }, {}, async (watch) => {
+        const changes = [await watch.change()];
+        const later = [t.value(`${prefix}0`, "again"), t.tombstone(`${prefix}7`), t.value(`${prefix}8`, "new")];
+        await t.put(later);
+        const expected = expectedOf([...first.slice(1, 7), ...later]);
+        // Current may come before or after those that were stored meanwhile.
+        while (show(newest(changes)) !== show(expected)) {
+          const next = await watch.next();
+          claim(next?.kind === "change" || next?.kind === "current", `the watch gave ${show(next)}`);
+          if (next.kind === "change") changes.push(next);
+        }
+      });
+    },
+  },
+  {
     id: "watches/without-initial",
     title: "skips what is stored already when asked to, and tells what comes after",
     unless: writable,
