@@ -187,7 +187,8 @@ describe("prefixes", () => {
       for await (const change of w.db.watch({ prefix: "" })) if (change.kind === "change") told.push(change.key);
     })();
     await w.runtime.settle();
-    await w.docs.direct.write([w.write(w.value("users/1", "not ours")), w.write(w.value("docs/1", "d"))]);
+    const strays = [w.value("users/1", "not ours"), w.value("users/2", "not ours"), w.value("stray", "nobody's")];
+    await w.docs.direct.write([...strays, w.value("docs/1", "d")].map((entry) => w.write(entry)));
     await w.runtime.settle();
     expect(await get(w.db, "users/1")).toBe("u");
     expect((await listed(w.db)).keys).toEqual(["docs/1", "users/1"]);
