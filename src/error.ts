@@ -39,6 +39,8 @@ export interface ErrorDetails {
 export class SyncError extends Error {
   override readonly name = "SyncError";
   readonly code: ErrorCode;
+  /** What happened, without the place and the cure that `message` adds. */
+  readonly what: string;
   /** Whether the same call may succeed later without a change. */
   readonly retryable: boolean;
   readonly store: string | undefined;
@@ -49,6 +51,7 @@ export class SyncError extends Error {
   constructor(code: ErrorCode, what: string, details: ErrorDetails = {}) {
     super(describe(what, details), details.cause === undefined ? undefined : { cause: details.cause });
     this.code = code;
+    this.what = what;
     this.retryable = details.retryable ?? RETRYABLE.has(code);
     this.store = details.store;
     this.operation = details.operation;

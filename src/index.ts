@@ -1,6 +1,6 @@
 /** What `microsync` exports: people's surface, and the vocabulary that stores are written in. */
 export { open, openChain, DEFAULT_CHAIN } from "./config/open.ts";
-export type { ChainSpec, OpenOptions, OpenedChain } from "./config/open.ts";
+export type { ChainSpec, OpenOptions } from "./config/open.ts";
 export { memory, sync } from "./config/doors.ts";
 export { schemesWith } from "./config/schemes.ts";
 export type { OpenContext, Opened, Scheme, Schemes } from "./config/schemes.ts";

@@ -22,6 +22,8 @@ export interface Slot {
 export interface SlotStore extends Store {
   /** Counts as a hit of the eviction policy. Expired entries, tombstones and stubs are returned too. */
   look(key: string): Slot | undefined;
+  /** The same, counted as nothing: for a holder that has just asked, and only wants to keep what it decoded. */
+  held(key: string): Slot | undefined;
   /**
    * Keeps `decoded` with the slot, counted as `bytes` against the store's limit. Does nothing when the slot is no
    * longer the key's current one.
@@ -30,7 +32,7 @@ export interface SlotStore extends Store {
 }
 
 export function isSlotStore(store: Store): store is SlotStore {
-  return "look" in store && "keep" in store;
+  return "look" in store && "held" in store && "keep" in store;
 }
 
 /** Why an entry left a memory store. */

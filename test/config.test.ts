@@ -264,7 +264,7 @@ describe("open", () => {
   });
 
   it("gives a store only what its URL says", async () => {
-    const { chain } = await openChain(
+    const chain = await openChain(
       "memory:?bytesMax=1mb&ttl=5s&grace=1m&jitter=0.2&prefix=a%2F&prefix=b&deadline=3s&watchInterval=2s lmdb:./x",
       {
         base: await fresh(),

@@ -25,6 +25,9 @@ import { flushLate, writeThrough } from "./write.ts";
 /** Layers as one store. It passes the conformance suite of the stores it is made of. */
 export interface Chain extends Store {
   readonly layers: readonly Layer[];
+  readonly runtime: Runtime;
+  /** What stamps its writes. */
+  readonly clock: VersionClock;
   /**
    * The synchronous look: the slot of a memory first layer that may answer a `cached` read of the key now (fresh, not
    * expired, a value or a tombstone); undefined when the key has to be asked for.
@@ -65,8 +68,9 @@ export interface ChainOptions {
 }
 
 export interface Report {
+  /** "store": what a store says of itself, such as files that have no key, or changes by people that it took up. */
   readonly kind:
-    "future-version" | "collision" | "fill-failed" | "watch-failed" | "relist" | "write-failed" | "breaker";
+    "future-version" | "collision" | "fill-failed" | "watch-failed" | "relist" | "write-failed" | "breaker" | "store";
   readonly layer: string;
   readonly key?: string;
   readonly message: string;
@@ -137,6 +141,8 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
     name,
     supports: supportsOf(state),
     layers,
+    runtime,
+    clock,
     look: looker(state),
     async read(keys, call) {
       check("read", call);

@@ -48,7 +48,7 @@ export async function withSession<T>(
       env: io.env,
       folder: io.folder,
     });
-    const { chain, clock, runtime } = await openChain(chosen.spec, {
+    const chain = await openChain(chosen.spec, {
       base: chosen.base,
       clock: chosen.clock,
       runtime: io.runtime,
@@ -57,7 +57,7 @@ export async function withSession<T>(
         void io.stderr.write(`microsync: warning: ${layer}: ${what.replaceAll("\n", " ")}\n`);
       },
     });
-    return { chain, db: syncOver(chain, { runtime, clock, codec: rawCodec }) as Sync<Raw> };
+    return { chain, db: syncOver(chain, { codec: rawCodec }) as Sync<Raw> };
   };
   try {
     return await work({ io, json, call, open: () => (opened ??= open()) });

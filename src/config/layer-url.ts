@@ -59,9 +59,8 @@ async function openNaming(url: StoreUrl, open: () => Promise<Opened>): Promise<O
   } catch (thrown) {
     const error = asSyncError(thrown);
     if (error.message.includes(url.text)) throw error;
-    const { code, retryable, cure } = error;
-    const message = cure === undefined ? error.message : error.message.slice(0, -` (${cure})`.length);
-    throw new SyncError(code, `${url.text}: ${message}`, { cure, retryable, cause: error });
+    const { code, what, retryable, cure } = error;
+    throw new SyncError(code, `${url.text}: ${what}`, { cure, retryable, cause: error });
   }
 }
 

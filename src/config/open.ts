@@ -11,7 +11,6 @@ import { syncOver } from "../sync.ts";
 import type { Sync } from "../sync.ts";
 import { systemRuntime } from "../system.ts";
 import { versionClock } from "../version.ts";
-import type { VersionClock } from "../version.ts";
 import { clockFile } from "./clock-file.ts";
 import { planLayer } from "./layer-url.ts";
 import { schemesWith } from "./schemes.ts";
@@ -43,25 +42,16 @@ export interface OpenOptions extends Omit<ChainOptions, "runtime" | "clock"> {
   readonly journal?: undefined;
 }
 
-/** A chain with what it was opened with. */
-export interface OpenedChain {
-  readonly chain: Chain;
-  readonly clock: VersionClock;
-  readonly runtime: Runtime;
-}
-
 /**
  * Opens a chain of layers. When one cannot be opened, those before it are closed again and what they created is removed.
  * @throws SyncError INVALID for what is wrong with the chain's text; what the stores say of their places.
  */
 export async function open(spec: ChainSpec = DEFAULT_CHAIN, options: OpenOptions = {}): Promise<Sync> {
-  const { codec } = options;
-  const opened = await openChain(spec, options);
-  return syncOver(opened.chain, { ...opened, codec });
+  return syncOver(await openChain(spec, options), { codec: options.codec });
 }
 
 /** As {@link open}, for who wants the chain itself. */
-export async function openChain(spec: ChainSpec, options: OpenOptions = {}): Promise<OpenedChain> {
+export async function openChain(spec: ChainSpec, options: OpenOptions = {}): Promise<Chain> {
   refuseUnknown(options);
   const { base = process.cwd(), schemes = schemesWith(), runtime = systemRuntime } = options;
   const layers = typeof spec === "string" ? words(spec) : spec;
@@ -76,7 +66,7 @@ export async function openChain(spec: ChainSpec, options: OpenOptions = {}): Pro
   const { clock: file = durable ? DEFAULT_CLOCK : false, skewMaxMs } = options;
   const bound = file === false ? undefined : clockFile(resolve(base, file));
   const clock = await versionClock({ runtime, bound, skewMaxMs });
-  const context: OpenContext = { runtime, clock, base };
+  const context: OpenContext = { runtime, clock, base, report: options.onReport ?? (() => undefined) };
 
   const opened: Opened[] = [];
   try {
@@ -90,7 +80,7 @@ export async function openChain(spec: ChainSpec, options: OpenOptions = {}): Pro
         specs.push("store" in plan ? plan : layer(plan));
       }
     }
-    return { chain: chain(specs, { ...chainOptions(options), runtime, clock }), clock, runtime };
+    return chain(specs, { ...chainOptions(options), runtime, clock });
   } catch (error) {
     throw await takeBack(opened, error);
   }
@@ -121,14 +111,26 @@ async function takeBack(opened: readonly Opened[], reason: unknown): Promise<unk
 function chainOptions({
   name,
   negativeTtlMs,
+  retentionMs,
   skewMaxMs,
   onReport,
 }: OpenOptions): Omit<ChainOptions, "runtime" | "clock"> {
-  const given = { name, negativeTtlMs, skewMaxMs, onReport };
+  const given = { name, negativeTtlMs, retentionMs, skewMaxMs, onReport };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
 
-const OPTIONS = ["base", "clock", "codec", "name", "negativeTtlMs", "onReport", "runtime", "schemes", "skewMaxMs"];
+const OPTIONS = [
+  "base",
+  "clock",
+  "codec",
+  "name",
+  "negativeTtlMs",
+  "onReport",
+  "retentionMs",
+  "runtime",
+  "schemes",
+  "skewMaxMs",
+];
 
 function refuseUnknown(options: OpenOptions): void {
   if (options.journal !== undefined) {

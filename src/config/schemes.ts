@@ -1,5 +1,6 @@
 import type { Role } from "../chain/layer.ts";
 import { SyncError } from "../error.ts";
+import type { Report } from "../chain/chain.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Store } from "../store.ts";
 import type { VersionClock } from "../version.ts";
@@ -28,6 +29,8 @@ export interface OpenContext {
   readonly clock: VersionClock;
   /** The folder that relative paths are relative to. */
   readonly base: string;
+  /** For what a store has to say that no call can return. */
+  readonly report: (report: Report) => void;
 }
 
 export interface Opened {

@@ -170,6 +170,10 @@ class Memory implements MemoryStore {
     return slot;
   }
 
+  held(key: string): Slot | undefined {
+    return this.slots.get(key);
+  }
+
   keep(slot: Slot, decoded: unknown, bytes: number): void {
     const held = this.slots.get(slot.entry.key);
     if (held === undefined || held !== slot) return;

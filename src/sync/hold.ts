@@ -9,14 +9,17 @@ import type { Lens } from "./lens.ts";
 export interface Hold {
   /** What a slot's value decodes to: kept with the slot, or decoded now and kept from now on. */
   ofSlot(slot: Slot, lens: Lens): Kept | Promise<Kept>;
-  /** What an answer of the layer `from` decodes to. Readers who share one walk share one decoding. */
-  ofAnswer(entry: Entry, from: string, lens: Lens): Kept | Promise<Kept>;
+  /**
+   * What an answer decodes to. It is kept with memory's copy of the same version, which the walk has just filled, so that
+   * an entry is decoded once however it was read; readers who share one walk share that too.
+   */
+  ofAnswer(entry: Entry, lens: Lens): Kept | Promise<Kept>;
 }
 
 export function hold(chain: Chain): Hold {
   const [first] = chain.layers;
   const memory: SlotStore | undefined = first !== undefined && isSlotStore(first.store) ? first.store : undefined;
-  // What walks under way answered. Memory holds copies of its own, so these live only as long as somebody has the answer.
+  // Answers that memory does not hold. These live only as long as somebody has the answer.
   const answers = new WeakMap<Entry, Kept>();
 
   const keep = (slot: Slot, kept: Kept) => {
@@ -33,10 +36,10 @@ export function hold(chain: Chain): Hold {
 
   return {
     ofSlot,
-    ofAnswer(entry, from, lens) {
-      if (memory !== undefined && from === first?.name) {
-        const slot = memory.look(entry.key);
-        if (slot?.entry === entry) return ofSlot(slot, lens);
+    ofAnswer(entry, lens) {
+      const slot = memory?.held(entry.key);
+      if (slot !== undefined && slot.entry.value !== null && slot.entry.version === entry.version) {
+        return ofSlot(slot, lens);
       }
       const held = answers.get(entry);
       if (held?.lens === lens) return held;

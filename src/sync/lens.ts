@@ -79,8 +79,7 @@ function within<T>(key: string, operation: "read" | "set", run: () => T): T {
       // A stranger's message may quote the value: it stays with the cause.
       throw new SyncError(operation === "read" ? "CORRUPT" : "INVALID", what, { operation, key, cause: thrown });
     }
-    const { code, message, cure, retryable } = thrown;
-    const what = cure === undefined ? message : message.slice(0, -` (${cure})`.length);
+    const { code, what, cure, retryable } = thrown;
     throw new SyncError(code, what, { operation, key, cure, cause: thrown, retryable });
   }
 }

@@ -34,7 +34,7 @@ export async function loadOnce(
     flights.set(key, flight);
   }
   const loaded = await waitFor(runtime, flight, call, "getOrSet", key);
-  return loaded === undefined ? undefined : engine.hold.ofAnswer(loaded.entry, loaded.from, lens);
+  return loaded === undefined ? undefined : engine.hold.ofAnswer(loaded.entry, lens);
 }
 
 async function loadNow(

@@ -54,7 +54,7 @@ function judge(engine: Engine, key: string, answer: Answer | undefined, asked: R
 }
 
 export async function found(engine: Engine, lens: Lens, { entry, asOf, stale, from }: Live): Promise<Found<unknown>> {
-  const kept = await engine.hold.ofAnswer(entry, from, lens);
+  const kept = await engine.hold.ofAnswer(entry, lens);
   const ageMs = engine.runtime.now() - asOf;
   return {
     value: kept.give(),

@@ -166,7 +166,7 @@ export class View {
     return (await this.engine.hold.ofSlot(slot, this.lens)).give();
   }
 
-  private async valueOf({ entry, from }: Live): Promise<unknown> {
-    return (await this.engine.hold.ofAnswer(entry, from, this.lens)).give();
+  private async valueOf({ entry }: Live): Promise<unknown> {
+    return (await this.engine.hold.ofAnswer(entry, this.lens)).give();
   }
 }

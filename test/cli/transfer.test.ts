@@ -31,8 +31,8 @@ async function place() {
   const run = (args: readonly string[], options: TerminalOptions = {}) =>
     microsync(folder, args, { env: { MICROSYNC_CHAIN: CHAIN }, ...options });
   const withDb = async <T>(work: (db: ReturnType<typeof syncOver>) => Promise<T>, raw = false): Promise<T> => {
-    const { chain, clock, runtime } = await openChain(CHAIN, { base: folder });
-    const db = syncOver(chain, { clock, runtime, codec: raw ? rawCodec : defaultCodec });
+    const chain = await openChain(CHAIN, { base: folder });
+    const db = syncOver(chain, { codec: raw ? rawCodec : defaultCodec });
     try {
       return await work(db);
     } finally {

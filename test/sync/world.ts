@@ -79,7 +79,7 @@ export async function world(options: WorldOptions = {}): Promise<World> {
   const truth = new Truth({ runtime, name: "truth", supports, state: options.state });
   const codec = new CountingCodec();
   const layers = chain([layer(near), layer(truth)], { runtime, clock });
-  const db = syncOver(layers, { runtime, clock, codec });
+  const db = syncOver(layers, { codec });
   return { db, chain: layers, memory: near, truth, codec, runtime, clock };
 }
 
