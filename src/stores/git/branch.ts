@@ -4,8 +4,10 @@ import { randomBelow, sleep } from "../../runtime.ts";
 import type { Runtime } from "../../runtime.ts";
 import { VERSION_ZERO } from "../../version.ts";
 import type { Version, VersionClock } from "../../version.ts";
-import { adoptedVersion, judge, tick } from "./adopt.ts";
+import { adoptedVersion } from "./adopt.ts";
+import { findUnadopted } from "./evidence.ts";
 import type { Unadopted } from "./adopt.ts";
+import { gitError } from "./command.ts";
 import { emptyHistory, saveHistory } from "./history.ts";
 import type { History } from "./history.ts";
 import { importer } from "./importer.ts";
@@ -14,23 +16,14 @@ import { trailers } from "./passage.ts";
 import type { Place, Seen } from "./place.ts";
 import { plan } from "./plan.ts";
 import type { KeyChange } from "./plan.ts";
-import {
-  FORMAT,
-  FORMAT_PATH,
-  README,
-  README_PATH,
-  WATERMARK_PATH,
-  parseRecord,
-  recordName,
-  recordPath,
-} from "./record.ts";
-import { hasLiteralPlace, scan } from "./scan.ts";
+import { FORMAT, FORMAT_PATH, README, README_PATH, WATERMARK_PATH, recordName } from "./record.ts";
+import { scan } from "./scan.ts";
 import type { Candidate, Scanned } from "./scan.ts";
 import { inRepository } from "./names.ts";
 import type { Naming } from "./names.ts";
-import { NOTHING, filesAtPaths, locate, look, sideAt, watermarkOf } from "./snapshot.ts";
-import type { Known, Pending, View } from "./snapshot.ts";
-import { recordNamesAt } from "./trees.ts";
+import { NOTHING, look, sideAt, watermarkOf } from "./snapshot.ts";
+import type { Known, View } from "./snapshot.ts";
+import type { GitReport } from "./report.ts";
 
 export interface BranchSettings {
   readonly runtime: Runtime;
@@ -44,19 +37,6 @@ export interface BranchSettings {
   readonly report: (event: GitReport) => void;
 }
 
-/** What a person should know and no call could say. */
-export type GitReport =
-  /** A file that no key names: not UTF-8, too long, or in a reserved place. Told once a path. */
-  | { readonly kind: "no-key"; readonly path: string }
-  /** The branch was rewritten: what was known of it does not hold any more. */
-  | { readonly kind: "rewritten"; readonly branch: string }
-  /** Changes made by persons got versions. */
-  | { readonly kind: "adopted"; readonly keys: number }
-  /** They could not be committed: versions are provisional until somebody can. */
-  | { readonly kind: "provisional"; readonly keys: number; readonly error: SyncError | undefined }
-  /** The cache of the log could not be written; opening will read the log again. */
-  | { readonly kind: "no-cache"; readonly error: SyncError };
-
 /** What one commit of Sync is to do. */
 export interface Draft {
   readonly changes: readonly KeyChange[];
@@ -67,9 +47,9 @@ export interface Draft {
 
 const RACES_MAX = 50;
 const LOOKS_MAX = 4;
-/** From so many keys on, one listing of the side tree is cheaper than asking for each record. */
-const LISTING_FROM = 2_000;
 const BAD_PATHS_MAX = 1_000;
+/** Git is asked to tidy up after so many commits. */
+const TIDY_EVERY = 500;
 /** The history is saved again after so many commits. */
 const SAVE_EVERY = 1_000;
 
@@ -83,6 +63,8 @@ export class Branch {
   private savedLength: number;
   private current: View;
   private tail: Promise<unknown> = Promise.resolve();
+  private tidying: Promise<void> = Promise.resolve();
+  private published = 0;
   private readonly badPaths = new Set<string>();
   private readonly listeners = new Set<() => void>();
   /** How often the branch was rewritten since it was opened. */
@@ -153,6 +135,7 @@ export class Branch {
 
   async close(): Promise<void> {
     await this.tail;
+    await this.tidying;
     await this.commits.close();
     if (this.history.commit !== null && this.history.length !== this.savedLength) await this.save();
     await this.place.close();
@@ -179,7 +162,28 @@ export class Branch {
     if (!(await this.place.publish(view.commit, commit))) return undefined;
     this.advance(view, commit, changes, failures, watermark);
     for (const listener of this.listeners) listener();
+    if (++this.published % TIDY_EVERY === 0) this.tidy();
     return failures;
+  }
+
+  /** Lets git pack what has piled up, beside everything else. Git itself decides whether it is worth it. */
+  private tidy(): void {
+    const { report } = this.settings;
+    const run = async () => {
+      const { code, stderr } = await this.place.git.run([
+        "-c",
+        "gc.auto=2000",
+        "-c",
+        "gc.autoDetach=false",
+        "gc",
+        "--auto",
+        "--quiet",
+      ]);
+      if (code !== 0) report({ kind: "untidy", error: gitError("gc", stderr) });
+    };
+    this.tidying = this.tidying.then(run).catch((error: unknown) => {
+      report({ kind: "untidy", error: asSyncError(error, { store: "git" }) });
+    });
   }
 
   /** The view after our own commit: nothing has to be read for it. */
@@ -236,7 +240,15 @@ export class Branch {
     const before = this.current.pending;
     const met = new Set(candidates.map(({ name }) => name));
     const again = [...before].map(([key, { node }]) => candidateOf(key, node)).filter(({ name }) => !met.has(name));
-    const unadopted = await this.unadopted(next, side, [...candidates, ...again], before);
+    const unadopted = await findUnadopted({
+      naming: this.naming,
+      git: this.place.git,
+      commit,
+      history: this.history,
+      side,
+      candidates: [...candidates, ...again],
+      before,
+    });
     const floor = await this.watermarkFloor(scanned.watermarks, watermark);
     const view = this.show({ ...next, pending: unadopted.provisional, side, watermark: floor });
     const settled = unadopted.items.length === 0 && floor === watermark;
@@ -293,70 +305,6 @@ export class Branch {
     } catch (error) {
       report({ kind: "no-cache", error: asSyncError(error, { store: "git" }) });
     }
-  }
-
-  /** Which of the candidates have no version, and what they are shown as until they have one. */
-  private async unadopted(
-    view: Pick<View, "commit" | "history">,
-    side: boolean,
-    all: readonly Candidate[],
-    before: ReadonlyMap<string, Pending>,
-  ): Promise<{ items: Unadopted[]; provisional: Map<string, Pending> }> {
-    const { commit, history } = view;
-    const { prefix, objects } = this.naming;
-    const provisional = new Map<string, Pending>();
-    const items: Unadopted[] = [];
-    if (commit === null) return { items, provisional };
-    const recorded =
-      side && all.length > LISTING_FROM ? await recordNamesAt(this.place.git, commit, prefix) : undefined;
-    const worth = all.filter(({ name, records, wasForgotten, key }) => {
-      const known =
-        records.size > 0 || wasForgotten || history.forgotten.has(name) || (key !== undefined && before.has(key));
-      const literal = key !== undefined && history.touches.get(key)?.state === "deleted" && hasLiteralPlace(key);
-      return known || literal || (recorded === undefined ? side : recorded.has(name));
-    });
-    const paths = worth.flatMap(({ name }) => [recordPath(name, "value"), recordPath(name, "deleted")]);
-    const here = await filesAtPaths(this.naming, commit, paths);
-    const ids = worth.map(({ records }) => [...records]);
-    const past = await objects.contents(ids.flat());
-    let next = 0;
-    const parsed = worth.map((candidate, i) => {
-      const found = [here[2 * i], here[2 * i + 1]].filter((object) => object !== undefined);
-      const records = found.flatMap(({ bytes }) => parseRecord(bytes) ?? []);
-      const olds = (ids[i] ?? []).flatMap(() => {
-        const object = past[next++];
-        return object === undefined ? [] : (parseRecord(object.bytes) ?? []);
-      });
-      const key = candidate.key ?? records[0]?.key ?? olds[0]?.key;
-      return { candidate, key, records, damaged: records.length < found.length, olds };
-    });
-    const files = await locate(
-      this.naming,
-      view,
-      parsed.map(({ key }) => key ?? "\u0000"),
-    );
-    for (const [i, { candidate, key, records, damaged, olds }] of parsed.entries()) {
-      if (key === undefined) continue; // neither a file nor a record that can be read: there is nothing to be said of it
-      const file = files[i]?.id;
-      const versions = olds.map(({ version }) => version);
-      const earlier = before.get(key);
-      if (earlier !== undefined) versions.push(earlier.base);
-      const wasForgotten = candidate.wasForgotten || history.forgotten.has(candidate.name);
-      const verdict = judge({ key, file, records, versions, damaged, wasForgotten });
-      if (verdict === "settled") history.touches.delete(key);
-      if (verdict === "unrecorded") this.keepTouch(key, file !== undefined);
-      if (typeof verdict === "string") continue;
-      history.touches.delete(key);
-      items.push(verdict);
-      provisional.set(key, pendingOf(verdict, records[0]?.state, candidate.node));
-    }
-    return { items, provisional };
-  }
-
-  /** A deletion at one place leaves the key where another place has a file of it. */
-  private keepTouch(key: string, present: boolean): void {
-    const touch = this.history.touches.get(key);
-    if (touch?.state === "deleted" && present) this.history.touches.set(key, { ...touch, state: "present" });
   }
 
   private async watermarkFloor(ids: ReadonlySet<string>, current: Version): Promise<Version> {
@@ -443,10 +391,4 @@ function gone(branch: string): SyncError {
 
 function candidateOf(key: string, node: string): Candidate {
   return { name: recordName(key), key, records: new Set(), wasForgotten: false, node };
-}
-
-function pendingOf({ key, state, file, base, meta }: Unadopted, recorded: Known["recorded"], node: string): Pending {
-  const version = tick(base, node);
-  const head = { key, state, version, expires: null, meta };
-  return { head, blob: file ?? null, tag: `pending.${version}`, recorded, base, node };
 }

@@ -124,7 +124,7 @@ export function gitCommand({ runtime, gitDir, config = [] }: GitSettings): Git {
       if (timeoutMs !== undefined) {
         late = runtime.timer(timeoutMs, () => {
           timedOut = true;
-          child.kill("SIGKILL");
+          child.kill(); // politely: git ends what it has started itself
         });
       }
       child.on("error", (error) => {

@@ -28,6 +28,8 @@ export interface Importer {
 
 /** After so many commits the process is replaced: it remembers every object that it made. */
 const COMMITS_MAX = 1_000;
+/** Below git's limit (fastimport.unpackLimit, 100 objects), objects become files of their own. */
+const PACKED_FROM = 30;
 /** A name that is gone before any reference of it could be written. */
 const SCRATCH = "refs/microsync/scratch";
 
@@ -48,7 +50,10 @@ export function importer(git: Git): Importer {
       if (commits >= COMMITS_MAX) await end();
       session ??= new Session(git);
       commits++;
-      return session.commit(commit);
+      const id = await session.commit(commit);
+      // A large commit stays a pack, which the process marks as to be kept for as long as it lives.
+      if (commit.files.length > PACKED_FROM) await end();
+      return id;
     },
     close: end,
   };

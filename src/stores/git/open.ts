@@ -9,7 +9,7 @@ import { systemRuntime } from "../../system.ts";
 import { versionClock } from "../../version.ts";
 import type { VersionClock } from "../../version.ts";
 import { Branch } from "./branch.ts";
-import type { GitReport } from "./branch.ts";
+import type { GitReport } from "./report.ts";
 import { checkGit, gitCommand, gitError } from "./command.ts";
 import type { Git } from "./command.ts";
 import { direct } from "./direct.ts";

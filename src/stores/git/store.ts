@@ -114,20 +114,24 @@ class GitStore implements Store {
     const keys = [...new Set(writes.map(({ entry }) => entry.key))];
     const asked = runtime.now();
     return branch.exclusive(async () => {
-      const attempt = (since: number) =>
-        branch.commit(since, async (view, asOf) => {
+      // What is taken, the push decides. What is refused must be refused by the newest state, not by an old mirror's.
+      const attempt = (since: number, newest: boolean) =>
+        branch.commit(since, async (view) => {
           checkCall(runtime, options, NAME, "write");
           const { results, changes } = await this.outcome(view, keys, writes);
-          // What is refused is refused by the newest state, not by an old mirror's. What is taken, the push decides.
-          const sure = asOf > asked || !branch.place.remote || results.every((result) => result === STORED);
-          if (!sure || changes.length === 0)
-            return { draft: undefined, result: { results, sure: sure && asOf >= asked } };
-          return { draft: { changes, watermark: undefined, subject: subjectOf(changes) }, result: { results, sure } };
+          const sure = newest || results.every((result) => result === STORED);
+          if (!sure) return { draft: undefined, result: undefined };
+          const draft = { changes, watermark: undefined, subject: subjectOf(changes) };
+          // Nothing to change, but only as far as an old mirror knows.
+          if (changes.length === 0) return { draft: undefined, result: newest ? results : undefined };
+          return { draft, result: results };
         });
       try {
-        let { result, failures } = await attempt(-Infinity);
-        if (!result.sure && branch.place.remote) ({ result, failures } = await attempt(asked));
-        return result.results.map((each, i) => {
+        const remote = branch.place.remote;
+        const first = await attempt(-Infinity, !remote);
+        const { result, failures } = first.result === undefined ? await attempt(asked, true) : first;
+        if (result === undefined) throw new SyncError("INTERNAL", "a write was left undecided", { store: NAME });
+        return result.map((each, i) => {
           const error = failures.get(writes[i]?.entry.key ?? "");
           return error === undefined || each.status !== "stored" ? each : failed(error);
         });

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Store } from "../../../src/store.ts";
 import { formatVersion } from "../../../src/version.ts";
-import type { Version } from "../../../src/version.ts";
+import { systemRuntime } from "../../../src/system.ts";
 import { keysOf, one, put, textOf, told, value, versionOf, writes } from "./entries.ts";
 import { gitServer } from "./http.ts";
 import type { GitServer } from "./http.ts";
@@ -95,6 +95,20 @@ describe("a mirror", () => {
     expect(await textOf(other, "k")).toBe("3");
   });
 
+  // Mutation it catches: "the newest state" known by the time of the fetch, which a clock of milliseconds cannot tell.
+  it("stores what it says it stored, in a batch where others are refused, though the clock stands still", async () => {
+    const now = Date.now();
+    const store = await open("a", { runtime: { ...systemRuntime, now: () => now } });
+    const kept = value("k", "new");
+    await put(store, kept);
+    const results = await store.write(
+      writes([value("k", "old", formatVersion(1.6e12, 0, "0".repeat(16))), value("l", "1")]),
+    );
+    expect(results).toEqual([{ status: "superseded", by: kept.version }, { status: "stored" }]);
+    const other = await open("b");
+    expect(await keysOf(other)).toEqual(["k", "l"]);
+  });
+
   it("tells a watch what others pushed", async () => {
     const store = await open("a");
     const other = await open("b");
@@ -124,7 +138,7 @@ describe("a push whose answer is lost", () => {
     let down = false;
     server.cut = () => down;
     server.lose = ({ url: path = "", method }) => (down ||= method === "POST" && path.endsWith("git-receive-pack"));
-    const write = { entry: value("k", "2"), asOf: 0, if: before as Version };
+    const write = { entry: value("k", "2"), asOf: 0, if: before };
     await expect(store.write([write])).rejects.toMatchObject({ code: "INDETERMINATE" });
     server.cut = () => false;
     server.lose = () => false;
