@@ -29,23 +29,29 @@ afterEach(async () => {
 const open = (name: string, options = {}): Promise<Store> =>
   place.open(url, { cacheFolder: place.path(name), ...options });
 
-describe("two stores of one remote", () => {
-  // Mutations it catches: a push that forces; a rebuilt commit that keeps the decisions of the old base.
+// Mutations these catch: a push that forces, `update-ref` without the old value, a rebuilt commit that keeps the
+// decisions of the old base.
+describe.each(["over HTTP", "in one folder"])("two stores of one repository %s", (way) => {
+  const both = () => {
+    const shared = way === "over HTTP" ? url : "git:./truth.git#main";
+    return Promise.all(["a", "b"].map((name) => place.open(shared, { cacheFolder: place.path(name) })));
+  };
+
   it("lose nothing of each other when they race, and no commit is dropped", async () => {
-    const [a, b] = [await open("a"), await open("b")];
     const rounds = 6;
-    const writeAll = async (store: Store, name: string) => {
-      for (let i = 0; i < rounds; i++) await put(store, value(`${name}/${i}`, "x"));
-    };
-    await Promise.all([writeAll(a, "a"), writeAll(b, "b")]);
-    const all = [0, 1, 2, 3, 4, 5].flatMap((i) => [`a/${i}`, `b/${i}`]).sort();
-    expect(await keysOf(a)).toEqual(all);
-    expect(await keysOf(b)).toEqual(all);
+    const stores = await both();
+    await Promise.all(
+      stores.map(async (store, n) => {
+        for (let i = 0; i < rounds; i++) await put(store, value(`${n}/${i}`, "x"));
+      }),
+    );
+    const all = [0, 1].flatMap((n) => [0, 1, 2, 3, 4, 5].map((i) => `${n}/${i}`));
+    for (const store of stores) expect(await keysOf(store)).toEqual(all);
     expect(place.run("truth.git", ["rev-list", "--count", "main"])).toBe(String(2 * rounds));
   }, 60_000);
 
   it("raise one counter by conditional writes without losing a step", async () => {
-    const stores = [await open("a"), await open("b")];
+    const stores = await both();
     const raise = async (store: Store, node: string) => {
       for (let done = 0; done < 4;) {
         const { entry } = await one(store, "n");
