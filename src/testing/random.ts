@@ -51,7 +51,11 @@ export function randomFromState([s0, s1, s2, s3]: [number, number, number, numbe
       const order = items.map((item) => ({ item, rank: next() }));
       return order.sort((a, b) => a.rank - b.rank).map(({ item }) => item);
     },
-    bytes: (count) => Uint8Array.from({ length: count }, () => next() >>> 24),
+    bytes(count) {
+      const bytes = new Uint8Array(count);
+      for (let i = 0; i < count; i++) bytes[i] = next() >>> 24;
+      return bytes;
+    },
   };
 }
 
