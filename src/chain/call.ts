@@ -7,8 +7,11 @@ import type { LayerStatus, Report } from "./chain.ts";
 /** Calls to one layer: each with a deadline, counted, and not made while its circuit breaker is open. */
 export interface LayerCalls {
   readonly layer: Layer;
-  /** @throws SyncError what `fn` throws, TIMEOUT, or UNAVAILABLE when the breaker is open. */
-  readonly call: <T>(operation: string, fn: (options: CallOptions) => Promise<T>) => Promise<T>;
+  /**
+   * One call of the layer for so many entries (1 if not said), which may take the longer for it.
+   * @throws SyncError what `fn` throws, TIMEOUT, or UNAVAILABLE when the breaker is open.
+   */
+  readonly call: <T>(operation: string, fn: (options: CallOptions) => Promise<T>, entries?: number) => Promise<T>;
   /** The steps of an iteration, each with the layer's deadline. */
   readonly iterate: <T>(operation: string, fn: (options: CallOptions) => AsyncIterable<T>) => AsyncIterable<T>;
   readonly counts: Counts;
@@ -27,6 +30,10 @@ export interface Counts {
   calls: number;
 }
 
+/** A call for more entries than this gets the layer's deadline once for each so many. */
+const ENTRIES_PER_DEADLINE = 1_000;
+/** Longer timers fire at once on some platforms. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
 /** Failures that say the layer is in trouble. Others are about one call and leave the breaker alone. */
 const TROUBLE = new Set(["UNAVAILABLE", "TIMEOUT", "OVERLOADED", "INTERNAL"]);
 
@@ -80,9 +87,9 @@ export function layerCalls(layer: Layer, runtime: Runtime, report: (report: Repo
    * `fn`'s promise, or TIMEOUT once the layer's time is up; what comes after that is dropped. The layer is told by the
    * deadline alone: making an AbortController costs more than a whole read of a memory layer.
    */
-  const within = <T>(operation: string, fn: (options: CallOptions) => Promise<T>): Promise<T> => {
-    const { deadlineMs } = layer;
-    if (deadlineMs === Number.POSITIVE_INFINITY) return fn({});
+  const within = <T>(operation: string, fn: (options: CallOptions) => Promise<T>, entries: number): Promise<T> => {
+    const deadlineMs = Math.min(layer.deadlineMs * Math.max(1, entries / ENTRIES_PER_DEADLINE), TIMER_MS_MAX);
+    if (layer.deadlineMs === Number.POSITIVE_INFINITY) return fn({});
     return new Promise<T>((resolve, reject) => {
       const timer = runtime.timer(deadlineMs, () => {
         reject(new SyncError("TIMEOUT", `no answer within ${deadlineMs} ms`, { store: name, operation }));
@@ -102,12 +109,12 @@ export function layerCalls(layer: Layer, runtime: Runtime, report: (report: Repo
     });
   };
 
-  const counted = async <T>(operation: string, fn: (options: CallOptions) => Promise<T>): Promise<T> => {
+  const counted = async <T>(operation: string, fn: (options: CallOptions) => Promise<T>, entries = 1): Promise<T> => {
     admit(operation);
     const startedAt = runtime.monotonic();
     counts.calls++;
     try {
-      const result = await within(operation, fn);
+      const result = await within(operation, fn, entries);
       succeeded();
       return result;
     } catch (thrown) {

@@ -191,7 +191,7 @@ function storesAbove(state: ChainState, index: number): LayerCalls[] {
 function heldInMemory(state: ChainState, heads: readonly Head[]): string[] {
   const slots = state.slots.find((store) => store !== undefined);
   if (slots === undefined) return [];
-  const isHeld = ({ key, version }: Head) => (slots.look(key)?.entry.version ?? version) < version;
+  const isHeld = ({ key, version }: Head) => (slots.held(key)?.entry.version ?? version) < version;
   return heads.filter(isHeld).map((head) => head.key);
 }
 
@@ -204,17 +204,17 @@ async function feed(state: ChainState, from: LayerCalls, above: LayerCalls, head
     const batch = own.slice(at, at + batchMax);
     const asOf = state.runtime.now();
     const keys = batch.map((head) => head.key);
-    const has = await above.call("read", (call) => store.read(keys, call));
+    const has = await above.call("read", (call) => store.read(keys, call), keys.length);
     const lacking = batch.filter(({ version }, i) => (has[i]?.entry?.version ?? VERSION_ZERO) < version);
     if (lacking.length === 0) continue;
     const wanted = lacking.map((head) => head.key);
-    const answers = await from.call("read", (call) => from.layer.store.read(wanted, call));
+    const answers = await from.call("read", (call) => from.layer.store.read(wanted, call), wanted.length);
     const writes: Write[] = [];
     for (const { entry } of answers) {
       // What is too large there leaves a stub, so that the older, smaller value is not taken for the newest.
       if (entry !== undefined) writes.push({ entry: fits(entry.value, valueBytesMax) ? entry : stubOf(entry), asOf });
     }
-    const results = await above.call("write", (call) => store.write(writes, call));
+    const results = await above.call("write", (call) => store.write(writes, call), writes.length);
     const error = results.find((result) => result.status === "failed")?.error;
     if (error?.retryable === true) throw error;
     if (error !== undefined) state.report({ kind: "write-failed", layer: name, message: error.message });

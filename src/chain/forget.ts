@@ -34,6 +34,6 @@ async function forgetInLayer({ layer, call }: LayerCalls, items: readonly Forget
   const { batchMax } = layer.store.supports;
   for (let at = 0; at < asked.length; at += batchMax) {
     const batch = asked.slice(at, at + batchMax);
-    await call("forget", (options) => layer.store.forget(batch, options));
+    await call("forget", (options) => layer.store.forget(batch, options), batch.length);
   }
 }

@@ -23,15 +23,23 @@ export function invalidate(state: ChainState, below: number, heads: readonly Hea
       state.background.add(stubOlderCopies(state, calls, heads, now));
       continue;
     }
-    const stubs = heads.filter((head) => isOlder(slots.look(head.key)?.entry, head)).map((head) => stub(head, now));
+    const stubs = heads.filter((head) => isOlder(slots.held(head.key)?.entry, head)).map((head) => stub(head, now));
     if (stubs.length > 0) state.background.add(writeStubs(state, calls, stubs));
   }
+}
+
+/** A newer version is about to be told to a watcher: what he reads next is not older than that. */
+export function learn(state: ChainState, head: Head): void {
+  const now = state.runtime.now();
+  if (state.floors.raise(head, now)) state.flights.overtake(head.key);
+  state.negatives.delete(head.key);
+  stubMemory(state, head, now);
 }
 
 /** Puts a stub into every memory layer that has an older copy, at once. */
 export function stubMemory(state: ChainState, head: Head, now: number): void {
   for (const [index, calls] of state.calls.entries()) {
-    if (calls.layer.role !== "cache" || !isOlder(state.slots[index]?.look(head.key)?.entry, head)) continue;
+    if (calls.layer.role !== "cache" || !isOlder(state.slots[index]?.held(head.key)?.entry, head)) continue;
     state.background.add(writeStubs(state, calls, [stub(head, now)]));
   }
 }
@@ -43,7 +51,7 @@ async function stubOlderCopies(state: ChainState, calls: LayerCalls, heads: read
     const batch = heads.slice(at, at + batchMax);
     try {
       const keys = batch.map((head) => head.key);
-      const answers = await calls.call("read", (call) => store.read(keys, call));
+      const answers = await calls.call("read", (call) => store.read(keys, call), keys.length);
       const older = batch.filter((head, i) => isOlder(answers[i]?.entry, head));
       if (older.length === 0) continue;
       const stubs = older.map((head) => stub(head, asOf));
@@ -60,7 +68,7 @@ async function writeStubs(state: ChainState, calls: LayerCalls, stubs: readonly 
   try {
     for (let at = 0; at < stubs.length; at += batchMax) {
       const batch = stubs.slice(at, at + batchMax);
-      await calls.call("write", (call) => store.write(batch, call));
+      await calls.call("write", (call) => store.write(batch, call), batch.length);
     }
   } catch (error) {
     state.report({ kind: "write-failed", layer: name, message: messageOf(error) });

@@ -32,7 +32,10 @@ export interface LayerOptions {
   readonly watch?: boolean;
   /** How often a layer that has to be polled is looked at for changes, in milliseconds. Default 1,000. */
   readonly watchIntervalMs?: number;
-  /** How long one call of this layer may take, in milliseconds. Default 2,000 for caches, 10,000 for stores. */
+  /**
+   * How long one call of this layer may take, in milliseconds, for each 1,000 entries of it begun. Default 2,000 for
+   * caches, 10,000 for stores.
+   */
   readonly deadlineMs?: number;
   /** Failures in a row after which the layer is skipped for a while. Default 5. */
   readonly breakerFailures?: number;

@@ -134,9 +134,8 @@ async function askBatch(state: ChainState, layer: number, trips: readonly Trip[]
   if (calls === undefined || store === undefined) return;
   const keys = trips.map((trip) => trip.walk.key);
   try {
-    const answers = await calls.call("read", (call) =>
-      store.read(keys, { ...call, ...askFor(state, layer, trips, freshness) }),
-    );
+    const asked = askFor(state, layer, trips, freshness);
+    const answers = await calls.call("read", (call) => store.read(keys, { ...call, ...asked }), keys.length);
     const now = state.runtime.now();
     for (const [i, trip] of trips.entries()) {
       const answer = answers[i];
@@ -268,7 +267,7 @@ function fill(state: ChainState, index: number, items: readonly Fill[], now: num
   for (let at = 0; at < writes.length; at += batchMax) {
     const batch = writes.slice(at, at + batchMax);
     const filled = calls
-      .call("fill", (call) => layer.store.write(batch, call))
+      .call("fill", (call) => layer.store.write(batch, call), batch.length)
       .then((results) => {
         const error = results.find((result) => result.status === "failed")?.error;
         if (error !== undefined) throw error;

@@ -4,6 +4,7 @@ import { VERSION_ZERO } from "../version.ts";
 import type { Version } from "../version.ts";
 import type { LayerCalls } from "./call.ts";
 import { channel } from "./channel.ts";
+import { learn } from "./invalidate.ts";
 import { listMerged } from "./list.ts";
 import { holds } from "./state.ts";
 import type { ChainState } from "./state.ts";
@@ -86,7 +87,7 @@ async function* merged(
       if (isNews(change)) yield change;
     }
   }
-  for (const change of early) yield { ...change, cursor: here(null) };
+  for (const change of early) yield told(state, change, here(null));
   yield { kind: "current", cursor: here(null) };
   for (;;) {
     const event = await events.next();
@@ -94,8 +95,14 @@ async function* merged(
     const { name, change } = event;
     if (change.kind === "relist") return yield change;
     cursors[name] = change.cursor;
-    if (change.kind === "change" && isNews(change)) yield { ...change, cursor: here(null) };
+    if (change.kind === "change" && isNews(change)) yield told(state, change, here(null));
   }
+}
+
+/** A change as it is told, once this process can no longer answer with anything older. */
+function told(state: ChainState, change: Told, cursor: string): Told {
+  if (change.head !== null) learn(state, change.head);
+  return { ...change, cursor };
 }
 
 async function* named(name: string, changes: AsyncIterable<Change>, isOurs: (key: string) => boolean) {

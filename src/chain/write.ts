@@ -126,7 +126,7 @@ async function writeFirst(state: ChainState, layer: number, group: readonly Pass
 
 async function writeBatch(calls: LayerCalls, batch: readonly Passage[]): Promise<void> {
   const { layer } = calls;
-  const send = () => calls.call("write", (call) => layer.store.write(writesOf(batch), call));
+  const send = () => calls.call("write", (call) => layer.store.write(writesOf(batch), call), batch.length);
   const isConditional = batch.some(({ write }) => write.if !== undefined);
   const isLeftAlone = calls.status().breaker === "open"; // then nothing is sent at all
   let lostAnswer: SyncError | undefined;
@@ -299,7 +299,8 @@ async function writeInBatches(calls: LayerCalls, writes: readonly Write[]): Prom
   for (let at = 0; at < writes.length; at += batchMax) {
     const batch = writes.slice(at, at + batchMax);
     try {
-      results.push(...(await calls.call("write", (call: CallOptions) => layer.store.write(batch, call))));
+      const send = (call: CallOptions) => layer.store.write(batch, call);
+      results.push(...(await calls.call("write", send, batch.length)));
       counts.writes += batch.length;
     } catch (error) {
       const result = failed(asSyncError(error, { store: layer.name, operation: "write" }));
