@@ -73,12 +73,15 @@ async function prepareFolder(folder: string, create: boolean, store: string): Pr
   const found = await statOf(folder);
   if (found === undefined) {
     if (!create) {
-      throw new SyncError("NOT_FOUND", "there is no such folder", { store, cure: "create it, or correct the path" });
+      throw new SyncError("NOT_FOUND", `there is no folder ${folder}`, {
+        store,
+        cure: "create it, or correct the path",
+      });
     }
     const first = await mkdir(folder, { recursive: true });
     if (first !== undefined) await syncFolders(folder, dirname(first));
   } else if (!found.isDirectory()) {
-    throw new SyncError("INVALID", "a file is in the way", { store, cure: "name a folder" });
+    throw new SyncError("INVALID", `${folder} is not a folder`, { store, cure: "name a folder" });
   }
   await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
 }
@@ -101,7 +104,7 @@ async function syncFolders(folder: string, last: string): Promise<void> {
 async function checkDataFile(path: string, store: string): Promise<void> {
   const found = await statOf(path);
   if (found === undefined || (found.isFile() && found.size === 0)) return;
-  if (!found.isFile()) throw new SyncError("INVALID", "data.mdb is not a file", { store, cure: "name another folder" });
+  if (!found.isFile()) throw new SyncError("INVALID", `${path} is not a file`, { store, cure: "name another folder" });
   await access(path, constants.R_OK | constants.W_OK);
   const file = await openFile(path, "r");
   try {
@@ -110,11 +113,11 @@ async function checkDataFile(path: string, store: string): Promise<void> {
     const little = endianness() === "LE";
     const cure = "name another folder; a cache can be removed and fills again";
     if (bytesRead < META_BYTES || view.getUint32(MAGIC_AT, little) !== MAGIC) {
-      throw new SyncError("CORRUPT", "data.mdb is not an LMDB database", { store, cure });
+      throw new SyncError("CORRUPT", `${path} is not an LMDB database`, { store, cure });
     }
     const version = view.getUint32(VERSION_AT, little) & 0xffff;
     if (version !== DATA_VERSION) {
-      const what = `data.mdb is of LMDB's format ${version}, this program knows ${DATA_VERSION}`;
+      const what = `${path} is of LMDB's format ${version}, this program knows ${DATA_VERSION}`;
       throw new SyncError("CORRUPT", what, { store, cure });
     }
   } finally {
@@ -132,7 +135,7 @@ async function openTables(folder: string, store: string): Promise<Environment> {
     ...ENCODING,
   });
   try {
-    checkFormat(root, store);
+    checkFormat(root, folder, store);
     const tables = Object.fromEntries(
       TABLES.map((name) => [name, table(root.openDB<Uint8Array, Uint8Array>({ name, ...ENCODING }), store)]),
     );
@@ -144,11 +147,11 @@ async function openTables(folder: string, store: string): Promise<Environment> {
 }
 
 /** Before anything is created: an environment of another program, or of a later Sync, stays as it is. */
-function checkFormat(root: RootDatabase<Uint8Array, Uint8Array>, store: string): void {
+function checkFormat(root: RootDatabase<Uint8Array, Uint8Array>, folder: string, store: string): void {
   const names = [...root.getKeys()].map((key) => new TextDecoder().decode(key).replace(/\0$/, "")); // as C writes names
   if (names.length === 0) return;
   if (!names.includes("about") || !names.includes("entries")) {
-    throw new SyncError("INVALID", "the folder holds the database of another program", {
+    throw new SyncError("INVALID", `${folder} holds the database of another program`, {
       store,
       cure: "name another folder",
     });
@@ -156,7 +159,7 @@ function checkFormat(root: RootDatabase<Uint8Array, Uint8Array>, store: string):
   const row = root.openDB<Uint8Array, Uint8Array>({ name: "about", ...ENCODING }).getBinary(FORMAT_KEY);
   const format = row === undefined ? FORMAT : Number(new TextDecoder().decode(row));
   if (format !== FORMAT) {
-    const what = `the folder is of format ${format}, this version of Sync knows ${FORMAT}`;
+    const what = `${folder} is of format ${format}, this version of Sync knows ${FORMAT}`;
     throw new SyncError("CORRUPT", what, { store, cure: "use the version that wrote it; a cache can be removed" });
   }
 }
