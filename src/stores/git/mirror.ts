@@ -137,7 +137,7 @@ function refused(line: string, branch: string): SyncError {
   });
 }
 
-export function checkedOut(branch: string): SyncError {
+function checkedOut(branch: string): SyncError {
   return new SyncError("READONLY", `the branch ${branch} is checked out in that repository`, {
     cure: CHECKED_OUT_CURE,
   });

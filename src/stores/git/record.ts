@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { NO_META, canonicalMeta, checkKey, checkMeta } from "../../entry.ts";
-import type { Head, Meta } from "../../entry.ts";
+import type { Meta } from "../../entry.ts";
 import { isVersion } from "../../version.ts";
 import type { Version } from "../../version.ts";
 import { metaOfKey } from "./kind.ts";
@@ -86,17 +86,6 @@ export function parseRecord(bytes: Uint8Array): SideRecord | undefined {
   } catch {
     return undefined; // JSON and the checks say why; that it is no record is all that its reader needs
   }
-}
-
-/** @throws Error for a record that stands for nothing. */
-export function headOfRecord({
-  key,
-  state,
-  version,
-  expires,
-  meta,
-}: SideRecord & { state: "value" | "deleted" }): Head {
-  return { key, state, version, expires, meta };
 }
 
 /** The object id that git gives these bytes. */
