@@ -7,7 +7,7 @@ import { simulate } from "./simulation.ts";
  * Mutation: nearly each of those in the tests beside this one, found in some seeds.
  */
 const one = Number(process.env["CHAIN_SEED"] ?? 0);
-const seeds = Number(process.env["CHAIN_SEEDS"] ?? 40);
+const seeds = Number(process.env["CHAIN_SEEDS"] ?? 60);
 
 describe("several processes over shared stores on which everything goes wrong", () => {
   it("keep every promise, whatever the seed", { timeout: 600_000 }, async () => {

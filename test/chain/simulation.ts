@@ -3,6 +3,7 @@ import { layer } from "../../src/chain/layer.ts";
 import { isDead } from "../../src/entry.ts";
 import type { Head } from "../../src/entry.ts";
 import { SyncError } from "../../src/error.ts";
+import { sleep } from "../../src/runtime.ts";
 import type { Store } from "../../src/store.ts";
 import { chaos } from "../../src/testing/chaos.ts";
 import type { ChaosStore } from "../../src/testing/chaos.ts";
@@ -18,8 +19,8 @@ import { readOne, stampOf, world } from "./world.ts";
  * when. A seed is a run.
  */
 const PROCESSES = 3;
-const STEPS = 120;
-const KEYS = ["a", "b", "c", "d"];
+const STEPS = 150;
+const KEYS = ["a", "b"];
 const COUNTER = "counter";
 const TTL_MS = { memory: 800, region: 1_500 };
 const STORE_TTL_MS = 2_000;
@@ -59,11 +60,33 @@ export async function simulate(seed: number, trace?: (line: string) => void): Pr
   const authority = truths[0] ?? git;
   const history = recorded(authority.direct, authority.state, () => w.runtime.now(), log);
 
+  const watch = chance.chance(0.4);
+  // A cache of several machines is always a little slow, lossy and forgetful; the stores are a little slow.
+  const usual = (store: ChaosStore, n: number) =>
+    store.storm(n === 0 ? { delay: 0.5, before: 0.15, after: 0.1 } : { delay: 0.1, before: 0.02, after: 0.01 });
+
+  let healed = false;
+  /** Answers that come some time after the data was looked at: what they say may be old by then. */
+  const slowAnswers = (store: Store): Store => ({
+    name: store.name,
+    supports: store.supports,
+    async read(keys, options) {
+      const answers = await store.read(keys, options);
+      if (!healed && chance.chance(0.4)) await sleep(w.runtime, chance.below(DEADLINE_MS), options?.signal);
+      return answers;
+    },
+    write: store.write.bind(store),
+    forget: store.forget.bind(store),
+    list: store.list.bind(store),
+    watch: store.watch.bind(store),
+    close: store.close.bind(store),
+  });
+
   const processes: Process[] = [];
   for (let i = 0; i < PROCESSES; i++) {
     const name = "ABC"[i] ?? "?";
     const wrap = (store: Store, n: number) =>
-      chaos(store, { runtime: w.runtime, seed: seed * 100 + i * 10 + n, delayMsMax: 2 * DEADLINE_MS });
+      chaos(slowAnswers(store), { runtime: w.runtime, seed: seed * 100 + i * 10 + n, delayMsMax: DEADLINE_MS + 20 });
     const near = wrap(region.direct, 0);
     const stores = truths.map((truth, n) => wrap(truth.direct, n + 1));
     const times = { graceMs: 3_000, deadlineMs: DEADLINE_MS, breakerMs: 300, breakerFailures: 4 };
@@ -72,11 +95,12 @@ export async function simulate(seed: number, trace?: (line: string) => void): Pr
         layer(w.memory({ entriesMax: chance.pick([1, 2, 100]) }), { name: "memory", ttlMs: TTL_MS.memory, ...times }),
         layer(near, { name: "region", ttlMs: TTL_MS.region, ...times, staleWhileRefresh: chance.chance(0.3) }),
         ...stores.map((store, n) =>
-          layer(store, { ...times, name: n === 0 ? "first" : "git", role: "store", ttlMs: STORE_TTL_MS }),
+          layer(store, { ...times, watch, name: n === 0 ? "first" : "git", role: "store", ttlMs: STORE_TTL_MS }),
         ),
       ],
       { negativeTtlMs: NEGATIVE_MS, retentionMs: 3_600_000, name },
     );
+    for (const [n, store] of [near, ...stores].entries()) usual(store, n);
     processes.push({ name, chain, layers: [near, ...stores], known: new Map(), acked: new Map() });
   }
   await w.runtime.settle();
@@ -201,16 +225,15 @@ export async function simulate(seed: number, trace?: (line: string) => void): Pr
   const trouble = () => {
     const p = chance.pick(processes);
     const store = chance.pick(p.layers);
-    const what = chance.below(7);
+    const what = chance.below(6);
     log(`trouble ${what} for ${p.name} ${store.name}`);
     if (what === 0) store.down();
     else if (what === 1) store.hang({ late: chance.chance(0.5), verbs: ["read", "write", "list", "forget"] });
     else if (what === 2) store.storm({ before: 0.2, after: 0.2, delay: 0.4, midway: 0.1, relist: 0.1 });
-    else if (what === 3) region.state.copies.delete(chance.pick(KEYS));
     else {
       store.up();
       store.resume();
-      store.storm({});
+      usual(store, p.layers.indexOf(store));
     }
   };
 
@@ -224,9 +247,11 @@ export async function simulate(seed: number, trace?: (line: string) => void): Pr
     else if (roll < 85) spawn(operations.flush(p));
     else if (roll < 88) spawn(operations.list(p));
     else trouble();
-    await w.runtime.advance(chance.chance(0.5) ? 0 : chance.below(chance.chance(0.1) ? 3_000 : 120));
+    if (chance.chance(0.1)) region.state.copies.delete(chance.pick(KEYS));
+    await w.runtime.advance(chance.chance(0.3) ? 0 : chance.below(chance.chance(0.05) ? 3_000 : 60));
   }
 
+  healed = true;
   for (const { layers } of processes) {
     for (const store of layers) {
       store.up();
