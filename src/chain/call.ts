@@ -16,7 +16,7 @@ export interface LayerCalls {
   readonly iterate: <T>(operation: string, fn: (options: CallOptions) => AsyncIterable<T>) => AsyncIterable<T>;
   readonly counts: Counts;
   watch: LayerStatus["watch"];
-  status(): LayerStatus;
+  status(): Omit<LayerStatus, "complete">;
 }
 
 /** What the walk and the write add to a layer's statistics. */

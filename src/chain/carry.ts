@@ -73,8 +73,9 @@ async function carryUntilItEnds(
   signal.addEventListener("abort", stop, { once: true });
   // A change that could not be carried breaks the watch off, so that it is told again also if nothing else happens.
   const queue = changeQueue(state, index, calls, stop);
-  // After a gap the stores above are given everything there is: they may have missed any of it.
-  const initial = gap && storesAbove(state, index).length > 0;
+  // After a gap, and for a bootstrap, the stores above are given everything there is: they may have missed any of it.
+  const isWanted = gap || (cursor === undefined && state.bootstraps.wanted(index));
+  const initial = isWanted && storesAbove(state, index).length > 0;
   try {
     const options = { signal: attempt.signal, cursor, initial, intervalMs: watchIntervalMs };
     for await (const change of store.watch({ prefix: "" }, options)) {
@@ -98,6 +99,7 @@ async function carryUntilItEnds(
     }
   } finally {
     signal.removeEventListener("abort", stop);
+    state.bootstraps.told(index, false);
   }
   // What was told but not carried is told again.
   return queue.carried === undefined ? { cursor, gap } : { cursor: queue.carried, gap: false };
@@ -135,6 +137,7 @@ function changeQueue(state: ChainState, index: number, calls: LayerCalls, onFail
         waiting = waiting.slice(BATCH_MAX);
         await carry(state, index, calls, batch);
         carried = batch.at(-1)?.cursor;
+        if (batch.some((change) => change.kind === "current")) state.bootstraps.told(index, true);
       }
     } catch (error) {
       failure = { error };

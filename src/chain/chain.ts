@@ -99,6 +99,8 @@ export interface LayerStatus {
   readonly breaker: "closed" | "open" | "half-open";
   /** Whether changes that others make in this layer are being carried upwards. */
   readonly watch: "off" | "starting" | "live" | "failing";
+  /** The layer has got everything that the layers below hold: see the layer option `bootstrap`. */
+  readonly complete: boolean;
   /** Reads that this layer answered, asked in vain, and could not answer. */
   readonly hits: number;
   readonly misses: number;
@@ -185,7 +187,10 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
     status: () => ({
       name,
       authority: layers[authority]?.name,
-      layers: state.calls.map((calls) => calls.status()),
+      layers: state.calls.map((calls, index) => ({
+        ...calls.status(),
+        complete: state.bootstraps.isComplete(index),
+      })),
     }),
     ready: () => carried.begun,
     close() {

@@ -30,6 +30,11 @@ export interface LayerOptions {
   readonly readonly?: boolean;
   /** Carry changes that others make in this layer to the layers above it. Default: true for a shared `store`. */
   readonly watch?: boolean;
+  /**
+   * For a `store` above others: give it everything that the layers below hold, at opening and after each gap in their
+   * watches. Once it has all that, lists ask it and not the layers below. Default false.
+   */
+  readonly bootstrap?: boolean;
   /** How often a layer that has to be polled is looked at for changes, in milliseconds. Default 1,000. */
   readonly watchIntervalMs?: number;
   /**

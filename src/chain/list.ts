@@ -21,7 +21,8 @@ interface Cursor {
 
 /**
  * The keys of all `store` layers, merged: the newest entry of each key. Caches are never listed, since they hold only
- * what somebody read. A layer that fails is left out from there on, and an item says so.
+ * what somebody read, and layers below a complete one need not be. A layer that fails is left out from there on, and an
+ * item says so.
  */
 export async function* listMerged(state: ChainState, range: Range, options: ListOptions = {}): AsyncIterable<Listed> {
   const { detail = "keys", after, limit = Number.POSITIVE_INFINITY } = options;
@@ -34,6 +35,7 @@ export async function* listMerged(state: ChainState, range: Range, options: List
     );
     const isOurs = (key: string) => holds(state, index, key);
     cursors.push({ calls, isOurs, iterator: iterable[Symbol.asyncIterator](), item: undefined });
+    if (state.bootstraps.isComplete(index)) break;
   }
   try {
     for (const cursor of cursors) yield* step(cursor);

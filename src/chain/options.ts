@@ -43,6 +43,7 @@ function decide({ store, options }: LayerSpec, isLast: boolean, names: Set<strin
     onWrite: options.onWrite ?? "update",
     prefixes: options.prefixes ?? [],
     watch: options.watch ?? (role === "store" && supports.shared),
+    bootstrap: options.bootstrap ?? false,
     watchIntervalMs: options.watchIntervalMs ?? 1_000,
     deadlineMs: options.deadlineMs ?? (role === "cache" ? 2_000 : 10_000),
     breakerFailures: options.breakerFailures ?? 5,
@@ -71,6 +72,7 @@ function checkRoles(layers: readonly Layer[]): void {
     });
   }
   for (const [index, above] of layers.entries()) {
+    if (above.bootstrap) checkBootstrap(above, layers.slice(index + 1));
     if (above.role === "cache" && !above.store.supports.stubs) {
       throw new SyncError("INVALID", `layer ${above.name} takes no stubs and so cannot be a cache`, {
         cure: "give it the role store",
@@ -84,6 +86,20 @@ function checkRoles(layers: readonly Layer[]): void {
       });
     }
   }
+}
+
+function checkBootstrap({ name, role, readonly, prefixes }: Layer, below: readonly Layer[]): void {
+  const stores = below.filter((layer) => layer.role === "store");
+  if (role === "store" && !readonly && prefixes.length === 0 && stores.length > 0) {
+    const blind = stores.find((layer) => !layer.watch);
+    if (blind === undefined) return;
+    throw new SyncError("INVALID", `layer ${name} cannot be complete: ${blind.name} below it is not watched`, {
+      cure: `watch ${blind.name}, or leave bootstrap out`,
+    });
+  }
+  throw new SyncError("INVALID", `layer ${name} cannot be given everything that is below it`, {
+    cure: "bootstrap is for a store that takes writes of all keys and has stores below it",
+  });
 }
 
 /**

@@ -2,6 +2,8 @@ import type { Runtime } from "../runtime.ts";
 import type { SlotStore } from "../slot.ts";
 import { isSlotStore } from "../slot.ts";
 import type { VersionClock } from "../version.ts";
+import { bootstraps } from "./bootstrap.ts";
+import type { Bootstraps } from "./bootstrap.ts";
 import { layerCalls } from "./call.ts";
 import type { LayerCalls } from "./call.ts";
 import type { Report } from "./chain.ts";
@@ -36,6 +38,7 @@ export interface ChainState {
   readonly negatives: Negatives;
   readonly flights: Flights;
   readonly late: LateWrites;
+  readonly bootstraps: Bootstraps;
   readonly report: (report: Report) => void;
   /** Work that outlives the call that began it (fills, late layers of a write). `close` waits for it. */
   readonly background: Background;
@@ -87,6 +90,7 @@ export function chainState(options: StateOptions): ChainState {
     negatives: negatives(options.negativeTtlMs, NEGATIVES_MAX),
     flights: flights(),
     late: lateWrites(LATE_WRITES_MAX),
+    bootstraps: bootstraps(layers),
     background: background(),
   };
 }
