@@ -40,6 +40,7 @@ describe("MessagePack", () => {
     ["an unknown extension", [0xd4, 99, 0]],
     ["a timestamp of MessagePack itself", [0xd6, 0xff, 0, 0, 0, 0]],
     ["undefined, as the value itself", [0xc7, 0, 0]],
+    ["content of an extension that runs on into the next value", [0x92, 0xd4, 0, 7]],
     ["undefined with more content", [0xd5, 0, 0, 0]],
     ["a BigInt without a sign", [0xc7, 0, 1]],
     ["a BigInt of sign 2", [0xd5, 1, 2, 1]],
