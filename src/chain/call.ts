@@ -49,34 +49,34 @@ export function layerCalls(layer: Layer, runtime: Runtime, report: (report: Repo
     return runtime.monotonic() < openUntil ? "open" : "half-open";
   };
 
-  const admit = (operation: string) => {
+  /** Whether this call is the one that tries a layer that was left alone. @throws SyncError when it is left alone. */
+  const admit = (operation: string): boolean => {
     const state = breaker();
-    if (state === "closed") return;
+    if (state === "closed") return false;
     if (state === "open" || probing) {
       const cure = `it is tried again after ${layer.breakerMs} ms`;
       throw new SyncError("UNAVAILABLE", "the layer failed and is left alone", { store: name, operation, cure });
     }
     probing = true;
+    return true;
   };
 
-  const succeeded = () => {
+  const answered = (isProbe: boolean) => {
     failuresInRow = 0;
+    if (!isProbe) return;
     probing = false;
-    if (openUntil === 0) return;
     openUntil = 0;
     report({ kind: "breaker", layer: name, message: "the layer answers again" });
   };
 
-  const failedWith = (error: SyncError) => {
+  const failedWith = (error: SyncError, isProbe: boolean) => {
     counts.failures++;
-    if (!TROUBLE.has(error.code)) {
-      probing = false;
-      return;
-    }
+    // A layer that says what is wrong with one entry or call has answered.
+    if (!TROUBLE.has(error.code)) return answered(isProbe);
     failuresInRow++;
-    const wasProbe = probing;
-    probing = false;
-    if (!wasProbe && failuresInRow < layer.breakerFailures) return;
+    if (isProbe) probing = false;
+    // Calls that were under way before the breaker opened say nothing new.
+    else if (openUntil !== 0 || failuresInRow < layer.breakerFailures) return;
     if (openUntil === 0) {
       report({ kind: "breaker", layer: name, message: `${failuresInRow} failures in a row, last: ${error.message}` });
     }
@@ -110,16 +110,16 @@ export function layerCalls(layer: Layer, runtime: Runtime, report: (report: Repo
   };
 
   const counted = async <T>(operation: string, fn: (options: CallOptions) => Promise<T>, entries = 1): Promise<T> => {
-    admit(operation);
+    const isProbe = admit(operation);
     const startedAt = runtime.monotonic();
     counts.calls++;
     try {
       const result = await within(operation, fn, entries);
-      succeeded();
+      answered(isProbe);
       return result;
     } catch (thrown) {
       const error = asSyncError(thrown, { store: name, operation });
-      failedWith(error);
+      failedWith(error, isProbe);
       throw error;
     } finally {
       counts.callMs += runtime.monotonic() - startedAt;

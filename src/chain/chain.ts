@@ -40,7 +40,7 @@ export interface Chain extends Store {
   /** What each layer holds of a key, asked past all caches. Never throws for a layer that fails. */
   where(key: string, options?: CallOptions): Promise<readonly WhereAnswer[]>;
   status(): ChainStatus;
-  /** Resolves when the watch of every watched layer has begun, or failed for the first time. */
+  /** Resolves when the watch of every watched layer has begun, failed for the first time, or used up its deadline. */
   ready(): Promise<void>;
 }
 
@@ -115,6 +115,8 @@ export interface LayerStatus {
 
 /** How many keys or writes one call of a chain takes. Layers that take fewer get several calls. */
 const BATCH_MAX = 10_000;
+/** How long `ready` waits for a watch of a layer without a deadline, in milliseconds. */
+const READY_MS_MAX = 60_000;
 
 /**
  * Makes one store of several layers, nearest first; the last `store` layer is the source of truth.
@@ -205,10 +207,16 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
 function carryAll(state: ChainState, signal: AbortSignal) {
   const begun: Promise<void>[] = [];
   const ended: Promise<void>[] = [];
-  for (const [index, { watch }] of state.layers.entries()) {
+  for (const [index, { watch, deadlineMs }] of state.layers.entries()) {
     if (!watch) continue;
     begun.push(
-      new Promise<void>((onBegun) => {
+      new Promise<void>((resolve) => {
+        // A watch that hangs at its start has failed for whoever waits for it.
+        const timer = state.runtime.timer(Math.min(deadlineMs, READY_MS_MAX), resolve, true);
+        const onBegun = () => {
+          timer.cancel();
+          resolve();
+        };
         ended.push(carryUpwards(state, index, signal, onBegun));
       }),
     );
@@ -216,14 +224,20 @@ function carryAll(state: ChainState, signal: AbortSignal) {
   return { begun: Promise.all(begun).then(() => undefined), ended };
 }
 
-/** Ends the watches, waits for what is under way, and closes every layer. @throws the first layer's error, if any. */
+/**
+ * Ends the watches, waits for what is under way, tries once more what a layer did not take, and closes every layer.
+ * @throws SyncError naming the layers that still lack writes, or the error of a layer that did not close.
+ */
 async function shut(state: ChainState, closing: AbortController, watches: readonly Promise<void>[]): Promise<void> {
   closing.abort();
   await Promise.all(watches);
   await state.background.idle();
+  const left = flushLate(state);
+  await left.catch(() => undefined);
   const results = await Promise.allSettled(state.layers.map((layer) => layer.store.close()));
   const failure = results.find((result) => result.status === "rejected");
   if (failure !== undefined) throw failure.reason;
+  await left;
 }
 
 /** What a chain can do follows from its `store` layers: a cache takes part in no promise. */

@@ -32,7 +32,9 @@ export interface LayerOptions {
   readonly watch?: boolean;
   /**
    * For a `store` above others: give it everything that the layers below hold, at opening and after each gap in their
-   * watches. Once it has all that, lists ask it and not the layers below. Default false.
+   * watches, so that the authority knows of what others changed there meanwhile. Once it has all that, lists ask it and
+   * not the layers below. Costs one listing of them at opening, in the background. Default: true for a store that takes
+   * writes of all keys and has only watched stores below it.
    */
   readonly bootstrap?: boolean;
   /** How often a layer that has to be polled is looked at for changes, in milliseconds. Default 1,000. */

@@ -13,7 +13,11 @@ export function decideLayers(specs: readonly LayerSpec[], retentionMs: number): 
     throw new SyncError("INVALID", "a chain needs at least one layer", { cure: 'for example "memory:"' });
   }
   const names = new Set<string>();
-  const layers = specs.map((spec, index) => decide(spec, index === specs.length - 1, names));
+  const decided = specs.map((spec, index) => decide(spec, index === specs.length - 1, names));
+  const layers = decided.map((layer, index) => {
+    const bootstrap = specs[index]?.options.bootstrap ?? canBootstrap(layer, decided.slice(index + 1));
+    return { ...layer, bootstrap };
+  });
   checkRoles(layers);
   for (const { name, ttlMs, graceMs, role } of layers) {
     if (role === "cache" && ttlMs + graceMs >= retentionMs) {
@@ -72,7 +76,8 @@ function checkRoles(layers: readonly Layer[]): void {
     });
   }
   for (const [index, above] of layers.entries()) {
-    if (above.bootstrap) checkBootstrap(above, layers.slice(index + 1));
+    const stores = layers.slice(index + 1).filter((layer) => layer.role === "store");
+    if (above.bootstrap && !canBootstrap(above, stores)) throw notBootstrapped(above, stores);
     if (above.role === "cache" && !above.store.supports.stubs) {
       throw new SyncError("INVALID", `layer ${above.name} takes no stubs and so cannot be a cache`, {
         cure: "give it the role store",
@@ -88,16 +93,21 @@ function checkRoles(layers: readonly Layer[]): void {
   }
 }
 
-function checkBootstrap({ name, role, readonly, prefixes }: Layer, below: readonly Layer[]): void {
+/** Whether everything that the layers below hold can be carried into this one, and kept up. */
+function canBootstrap({ role, readonly, prefixes }: Layer, below: readonly Layer[]): boolean {
   const stores = below.filter((layer) => layer.role === "store");
-  if (role === "store" && !readonly && prefixes.length === 0 && stores.length > 0) {
-    const blind = stores.find((layer) => !layer.watch);
-    if (blind === undefined) return;
-    throw new SyncError("INVALID", `layer ${name} cannot be complete: ${blind.name} below it is not watched`, {
+  if (role === "cache" || readonly || prefixes.length > 0 || stores.length === 0) return false;
+  return stores.every((layer) => layer.watch);
+}
+
+function notBootstrapped({ name }: Layer, stores: readonly Layer[]): SyncError {
+  const blind = stores.find((layer) => !layer.watch);
+  if (blind !== undefined) {
+    return new SyncError("INVALID", `layer ${name} cannot be complete: ${blind.name} below it is not watched`, {
       cure: `watch ${blind.name}, or leave bootstrap out`,
     });
   }
-  throw new SyncError("INVALID", `layer ${name} cannot be given everything that is below it`, {
+  return new SyncError("INVALID", `layer ${name} cannot be given everything that is below it`, {
     cure: "bootstrap is for a store that takes writes of all keys and has stores below it",
   });
 }

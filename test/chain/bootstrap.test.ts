@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { layer } from "../../src/chain/layer.ts";
+import type { LayerOptions } from "../../src/chain/layer.ts";
 import { listed, world } from "./world.ts";
 
 /** Memory, a database that is given everything below it, and a source of truth that others write to. */
@@ -9,8 +10,9 @@ async function bootstrapped(options: { readonly keys?: number } = {}) {
   const truth = w.store("truth", { durable: true, shared: true });
   const keys = Array.from({ length: options.keys ?? 3 }, (_, i) => `k${String(i).padStart(4, "0")}`);
   await truth.direct.write(keys.map((key) => w.write(w.value(key, "before"))));
-  const layers = [layer(w.memory()), layer(sql, { role: "store", bootstrap: true }), layer(truth)];
-  return { ...w, sql, truth, keys, open: () => w.open(layers) };
+  const open = (sqlOptions: LayerOptions = {}) =>
+    w.open([layer(w.memory()), layer(sql, { role: "store", ...sqlOptions }), layer(truth)]);
+  return { ...w, sql, truth, keys, open, openOver: w.open };
 }
 
 function isComplete(chain: { status(): { layers: readonly { name: string; complete: boolean }[] } }): boolean {
@@ -62,6 +64,34 @@ describe("a layer that is given everything below it", () => {
     await w.runtime.advance(10);
     expect(isComplete(chain)).toBe(false);
     expect((await listed(chain)).keys).toContain("unheard");
+    await chain.close();
+  });
+
+  // Mutation: `bootstrap` false by default leaves the authority with what it had (rule 8).
+  test("knows of what a person changed while no process was running", async () => {
+    const w = await bootstrapped();
+    const before = w.open();
+    await before.ready();
+    await w.runtime.advance(10);
+    await before.close();
+    const edit = w.value("k0001", "by a person");
+    const sql = w.store("sql", { durable: true }, w.sql.state);
+    const truth = w.store("truth", { durable: true, shared: true }, w.truth.state);
+    await truth.direct.write([w.write(edit)]);
+    const chain = w.openOver([layer(sql, { role: "store" }), layer(truth)]);
+    await chain.ready();
+    await w.runtime.advance(10);
+    expect(w.sql.state.copies.get("k0001")?.entry.version).toBe(edit.version);
+    await chain.close();
+  });
+
+  test("is not, when that was not wanted, and lists go on asking all", async () => {
+    const w = await bootstrapped();
+    const chain = w.open({ bootstrap: false });
+    await chain.ready();
+    await w.runtime.advance(10);
+    expect([isComplete(chain), w.sql.state.copies.size]).toEqual([false, 0]);
+    expect((await listed(chain)).keys).toEqual(w.keys);
     await chain.close();
   });
 

@@ -35,3 +35,29 @@ test("a large batch has the layer's deadline once for each 1,000 entries", async
   expect(large.done).toBe(true);
   expect((large.value as { status: string }[] | undefined)?.[0]?.status).toBe("failed");
 });
+
+// Mutation: clearing `probing` in call.ts for any failure lets a second call through to a layer that is being tried.
+test("an old call that fails late does not let a second one through to a layer that is being tried", async () => {
+  const w = await world();
+  const disk = w.store("disk");
+  const chain = w.open([
+    layer(disk, { breakerFailures: 1, breakerMs: 1_000, deadlineMs: 3_000 }),
+    layer(w.store("truth", { durable: true })),
+  ]);
+  disk.hang({ verbs: ["read"] });
+  const old = chain.read(["old"]);
+  await w.runtime.advance(2_500);
+  disk.resume();
+  disk.failNth(1);
+  await chain.read(["opens the breaker"]);
+  await w.runtime.advance(1_100);
+  disk.hang({ verbs: ["read"] });
+  const before = disk.calls("read");
+  void chain.read(["probe"]);
+  await old;
+  await w.runtime.settle();
+  await chain.read(["meanwhile"]);
+  expect(disk.calls("read") - before).toBe(1);
+  await w.runtime.advance(10_000);
+  await chain.close();
+});

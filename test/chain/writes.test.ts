@@ -130,7 +130,20 @@ describe("the acknowledgement", () => {
     const [result] = await w.db.write([w.write(w.value("k", "v1"))]);
     expect(result).toMatchObject({ status: "failed", error: { code: "UNAVAILABLE", retryable: true } });
     if (result?.status === "failed") expect(result.error.message).toContain("stored in sql, but not in git");
+    // Mutation: closing without a last flush drops it silently.
+    await expect(w.db.close()).rejects.toMatchObject({
+      code: "UNAVAILABLE",
+      message: expect.stringContaining("git (1)"),
+    });
+  });
+
+  it("is made up for by closing, when the store is back by then", async () => {
+    const w = await full();
+    w.git.down(["write"]);
+    await w.db.write([w.write(w.value("k", "v1"))]);
+    w.git.up();
     await w.db.close();
+    expect(w.git.state.copies.get("k")?.entry.state).toBe("value");
   });
 
   // Mutation: writeNext fails writes for a cache whatever was asked, or never.

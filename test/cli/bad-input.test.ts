@@ -95,7 +95,7 @@ const CASES: readonly Case[] = [
     args: ["get", "k"],
     chain: "lmdb:./none?create=false",
     status: 6,
-    says: ["no such folder", "create it"],
+    says: ["there is no folder", "create it"],
   },
   { what: "a damaged database", args: ["get", "k"], chain: "lmdb:./damaged", status: 17, says: ["lmdb:./damaged"] },
   {
