@@ -120,6 +120,27 @@ describe("get and peek", () => {
     expect(truth.reads).toBe(1);
   });
 
+  // Mutation: asking the chain for every key in getMany walks for what memory has fresh.
+  it("takes many from memory without a walk, and asks for the others at once, in the order asked", async () => {
+    const { db, chain, truth, memory } = await world();
+    for (const key of ["a", "b", "c", "d"]) await db.set(key, key);
+    await db.delete("d");
+    const { version } = (await db.read("b"))!;
+    await memory.forget([{ key: "b", version, reason: "ghost" }]);
+    truth.reads = 0;
+    const { calls } = chain.status().layers[0]!;
+    expect([...(await db.getMany(["c", "b", "d", "a"]))]).toEqual([
+      ["c", "c"],
+      ["b", "b"],
+      ["a", "a"],
+    ]);
+    expect(truth.reads).toBe(1);
+    truth.reads = 0;
+    await db.getMany(["c", "a", "d"]);
+    expect(truth.reads).toBe(0);
+    expect(chain.status().layers[0]!.calls - calls).toBe(1); // the fill of "b"
+  });
+
   it("refuses what is no key, no freshness and no time", async () => {
     const { db } = await world();
     const wrong = [

@@ -76,17 +76,20 @@ export class View {
   }
 
   async getMany(keys: Iterable<string>, options?: GetOptions): Promise<Map<string, unknown>> {
-    const wanted = [...new Set(keys)];
-    const answers = await askMany(
-      this.engine,
-      wanted.map((key) => this.fullKey(key)),
-      options,
-    );
     const values = new Map<string, unknown>();
-    for (const [index, key] of wanted.entries()) {
-      const live = answers[index];
-      if (live !== undefined) values.set(key, await this.valueOf(live));
+    const unknown: string[] = [];
+    for (const key of new Set(keys)) {
+      const slot = options === undefined ? this.engine.chain.look(this.fullKey(key)) : undefined;
+      if (slot === undefined) unknown.push(key);
+      // Set now, though there may be none: the map is in the order asked.
+      values.set(key, slot === undefined ? undefined : await this.firstHit(slot));
     }
+    const fullKeys = unknown.map((key) => this.fullKey(key));
+    for (const [index, live] of (await askMany(this.engine, fullKeys, options)).entries()) {
+      const key = unknown[index];
+      if (live !== undefined && key !== undefined) values.set(key, await this.valueOf(live));
+    }
+    for (const [key, value] of values) if (value === undefined) values.delete(key);
     return values;
   }
 
