@@ -86,9 +86,14 @@ export class Branch {
 
   /** The branch as of an asking that began after `notBefore`, and when that began. */
   async view(notBefore: number): Promise<{ view: View; asOf: number }> {
+    const { published } = this;
     const seen = await this.place.head(notBefore);
     if (seen.commit === this.current.commit && this.current !== NO_VIEW) return { view: this.current, asOf: seen.asOf };
-    return this.exclusive(async () => ({ view: await this.follow(seen), asOf: seen.asOf }));
+    return this.exclusive(async () => {
+      // What was seen before a commit of our own would take the view back to the state before it.
+      const { commit, asOf } = published === this.published ? seen : await this.place.head(notBefore);
+      return { view: await this.follow({ commit, asOf }), asOf };
+    });
   }
 
   /** Runs one task at a time: whatever moves the view. */

@@ -22,6 +22,8 @@ export const REMOTE_REFS = "refs/microsync/heads";
 /** What git says of a push when the branch is not where it was expected, or is being moved by somebody at this moment. */
 const LOST =
   /stale info|fetch first|non-fast-forward|failed to update ref|cannot lock ref|incorrect old value|already exists|failed to lock|needs force/;
+/** How often a fetch that a push of our own overtook is made again, before what was pushed is the answer. */
+const FETCHES_MAX = 8;
 const NEVER_SENT = new Set(["UNAUTHORISED", "NOT_FOUND", "READONLY"]);
 
 /** Any remote, through a bare mirror of our own: reads are answered from it, writes are made in it and pushed. */
@@ -34,7 +36,11 @@ export function mirror(settings: MirrorSettings): Place {
   let running: { readonly asOf: number; readonly done: Promise<Seen> } | undefined;
   let queued: Promise<Seen> | undefined;
 
-  const fetch = async (asOf: number): Promise<Seen> => {
+  /** Counts the pushes that arrived. */
+  let pushes = 0;
+
+  const fetch = async (asOf: number, triesLeft = FETCHES_MAX): Promise<Seen> => {
+    const before = pushes;
     const args = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", REMOTE, `+${ref}:${tracked}`];
     let output = await git.run(args, { timeoutMs });
     // Another process that shares the mirror may be at the same reference; its fetch is over in a moment.
@@ -47,6 +53,8 @@ export function mirror(settings: MirrorSettings): Place {
     } else if (!/couldn't find remote ref/.test(output.stderr)) {
       throw gitError("fetch", output.stderr);
     }
+    // A push of our own arrived meanwhile: what was fetched may be from before it.
+    if (pushes !== before) return triesLeft > 1 || seen === undefined ? fetch(asOf, triesLeft - 1) : seen;
     seen = { commit, asOf };
     return seen;
   };
@@ -98,6 +106,7 @@ export function mirror(settings: MirrorSettings): Place {
         .catch((error: unknown) => ({ code: -1, stdout: undefined, error }));
       if (outcome.code === 0) {
         seen = { commit, asOf };
+        pushes++;
         return true;
       }
       const line = /^!\t[^\t]*\t(.*)$/m.exec(outcome.stdout?.toString("utf8") ?? "")?.[1];
