@@ -1,7 +1,7 @@
 /** What `microsync` exports: people's surface, and the vocabulary that stores are written in. */
 export { open, openChain, DEFAULT_CHAIN } from "./config/open.ts";
 export type { ChainSpec, OpenOptions } from "./config/open.ts";
-export { memory, sync } from "./config/doors.ts";
+export { memory, retry, sync } from "./config/doors.ts";
 export { schemesWith } from "./config/schemes.ts";
 export type { OpenContext, Opened, Scheme, Schemes } from "./config/schemes.ts";
 export type { StoreUrl } from "./config/url.ts";
@@ -25,6 +25,7 @@ export type {
 } from "./chain/chain.ts";
 export { layer } from "./chain/layer.ts";
 export type { Layer, LayerOptions, LayerSpec, Role } from "./chain/layer.ts";
+export type { RetryOptions } from "./wrappers/retry.ts";
 export type { MemoryOptions, MemoryStats, MemoryStore } from "./stores/memory.ts";
 
 export { cloneValue, defaultCodec, jsonCodec, valueCodec } from "./codec.ts";

@@ -8,12 +8,19 @@ import type { MemoryOptions, MemoryStore } from "../stores/memory.ts";
 import { syncOver } from "../sync.ts";
 import type { Sync, SyncOptions } from "../sync.ts";
 import { systemRuntime } from "../system.ts";
+import { retry as retryStore } from "../wrappers/retry.ts";
+import type { RetryOptions } from "../wrappers/retry.ts";
 import { versionClock } from "../version.ts";
 import type { VersionClock } from "../version.ts";
 
 /** A store in this process. */
 export function memory(options: Partial<MemoryOptions> = {}): MemoryStore {
   return memoryStore({ runtime: systemRuntime, ...options });
+}
+
+/** The store, tried again where that may help. */
+export function retry(store: Store, options: Partial<RetryOptions> = {}): Store {
+  return retryStore(store, { runtime: systemRuntime, ...options });
 }
 
 export interface SyncStoreOptions extends SyncOptions {
