@@ -71,6 +71,8 @@ export class Branch {
   rewrites = 0;
   /** Counts what changes the history; a view carries the count at which it was shown. */
   private stamp = 0;
+  /** Above 0 while what is shown is about to get its versions: readers wait for them. */
+  private adopting = 0;
 
   /** @param history what is known from before; its commit need not be on the branch any more. */
   constructor(settings: BranchSettings, history: History | undefined) {
@@ -88,7 +90,8 @@ export class Branch {
   async view(notBefore: number): Promise<{ view: View; asOf: number }> {
     const { published } = this;
     const seen = await this.place.head(notBefore);
-    if (seen.commit === this.current.commit && this.current !== NO_VIEW) return { view: this.current, asOf: seen.asOf };
+    const isShown = seen.commit === this.current.commit && this.current !== NO_VIEW && this.adopting === 0;
+    if (isShown) return { view: this.current, asOf: seen.asOf };
     return this.exclusive(async () => {
       // What was seen before a commit of our own would take the view back to the state before it.
       const { commit, asOf } = published === this.published ? seen : await this.place.head(notBefore);
@@ -257,7 +260,9 @@ export class Branch {
     const floor = await this.watermarkFloor(scanned.watermarks, watermark);
     const view = this.show({ ...next, pending: unadopted.provisional, side, watermark: floor });
     const settled = unadopted.items.length === 0 && floor === watermark;
-    const shown = settled ? view : await this.adopt(view, unadopted.items, floor === watermark ? undefined : floor);
+    if (!settled) this.adopting++;
+    const adopted = () => this.adopt(view, unadopted.items, floor === watermark ? undefined : floor);
+    const shown = settled ? view : await adopted().finally(() => this.adopting--);
     if (this.history.length - this.savedLength >= SAVE_EVERY) await this.save();
     return shown;
   }
