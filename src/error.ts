@@ -33,6 +33,8 @@ export interface ErrorDetails {
   readonly cause?: unknown;
   /** Overrides what the code says by default. */
   readonly retryable?: boolean;
+  /** The server asked not to be tried again for so many milliseconds. */
+  readonly retryAfterMs?: number;
 }
 
 /** Every error that Sync throws or returns. It never holds a value or a credential. */
@@ -43,6 +45,8 @@ export class SyncError extends Error {
   readonly what: string;
   /** Whether the same call may succeed later without a change. */
   readonly retryable: boolean;
+  /** How long not to try again, in milliseconds, where a server said so. */
+  readonly retryAfterMs: number | undefined;
   readonly store: string | undefined;
   readonly operation: string | undefined;
   readonly key: string | undefined;
@@ -53,6 +57,7 @@ export class SyncError extends Error {
     this.code = code;
     this.what = what;
     this.retryable = details.retryable ?? RETRYABLE.has(code);
+    this.retryAfterMs = details.retryAfterMs;
     this.store = details.store;
     this.operation = details.operation;
     this.key = details.key;
