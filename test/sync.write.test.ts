@@ -49,7 +49,7 @@ describe("set and delete", () => {
     const { db } = await world();
     await db.set("k", 1, { ack: "all" });
     await db.set("k", 1, { ack: "truth" });
-    await expect(db.set("k", 1, { ack: "disk" })).rejects.toThrow('ack takes "all" or a layer\'s name: memory, truth');
+    await expect(db.set("k", 1, { ack: "disk" })).rejects.toThrow('use one of "all", "memory", "truth"');
     await expect(db.set("k", 1, { ack: "journal" })).rejects.toMatchObject({ code: "UNSUPPORTED" });
     await expect(db.set("k", 1, { ack: "journal" })).rejects.toThrow("leave ack out");
   });

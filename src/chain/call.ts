@@ -1,6 +1,7 @@
 import { SyncError, asSyncError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import type { CallOptions } from "../store.ts";
+import type { LaneStatus } from "./lane.ts";
 import type { Layer } from "./layer.ts";
 import type { LayerStatus, Report } from "./chain.ts";
 
@@ -16,7 +17,7 @@ export interface LayerCalls {
   readonly iterate: <T>(operation: string, fn: (options: CallOptions) => AsyncIterable<T>) => AsyncIterable<T>;
   readonly counts: Counts;
   watch: LayerStatus["watch"];
-  status(): Omit<LayerStatus, "complete">;
+  status(): Omit<LayerStatus, "complete" | keyof LaneStatus>;
 }
 
 /** What the walk and the write add to a layer's statistics. */

@@ -81,6 +81,7 @@ async function carryUntilItEnds(
     for await (const change of store.watch({ prefix: "" }, options)) {
       if (change.kind === "relist") {
         missed(state, name, change.reason);
+        await state.behind?.resend(index);
         return { cursor: undefined, gap: true };
       }
       onTold();

@@ -1,12 +1,17 @@
-import type { SyncError } from "../error.ts";
+import { SyncError } from "../error.ts";
 import { KEY_BYTES_MAX } from "../entry.ts";
 import type { Head } from "../entry.ts";
+import { LANES_MAX } from "../journal/journal.ts";
+import type { Journal, JournalStatus } from "../journal/journal.ts";
 import type { Slot } from "../slot.ts";
 import { checkCall, checkForget, checkRead, checkWrite, closedError } from "../store.ts";
 import type { Answer, CallOptions, Forget, ReadOptions, Store, Supports, Write, WriteResult } from "../store.ts";
 import type { Runtime } from "../runtime.ts";
 import { SKEW_MAX_MS } from "../version.ts";
 import type { Version, VersionClock } from "../version.ts";
+import { ackOf } from "./ack.ts";
+import { behind } from "./behind.ts";
+import type { Behind } from "./behind.ts";
 import { forCaller, itemsForCaller } from "./caller.ts";
 import { carryUpwards } from "./carry.ts";
 import { forgetEverywhere } from "./forget.ts";
@@ -28,6 +33,8 @@ export interface Chain extends Store {
   readonly runtime: Runtime;
   /** What stamps its writes. */
   readonly clock: VersionClock;
+  /** Undefined without one. The chain closes it. */
+  readonly journal: Journal | undefined;
   /**
    * The synchronous look: the slot of a memory first layer that may answer a `cached` read of the key now (fresh, not
    * expired, a value or a tombstone); undefined when the key has to be asked for.
@@ -46,8 +53,8 @@ export interface Chain extends Store {
 
 export interface ChainWriteOptions extends CallOptions {
   /**
-   * Which layer must have the writes before they are acknowledged: a layer's name, or "all" (default). The authority
-   * always has them first.
+   * What must have the writes before they are acknowledged: a layer's name, or "all"; with a journal also "journal",
+   * the default there, and "memory". Without one the default is "all".
    */
   readonly ack?: string | undefined;
 }
@@ -63,6 +70,19 @@ export interface ChainOptions {
   readonly retentionMs?: number;
   /** How far ahead of this machine's clock a version may lie before it is refused, in milliseconds. Default 60,000. */
   readonly skewMaxMs?: number;
+  /** Where writes are durable before any layer has them. Default: none, every write goes through to the layers. */
+  readonly journal?: Journal | undefined;
+  /** The acknowledgement level when a write names none. Default "journal" where there is one, else "all". */
+  readonly ack?: string | undefined;
+  /**
+   * With a journal: how long writes pause before they are sent to the first layer that other machines share, in
+   * milliseconds. Each store after that one waits `syncMultiplier` times as long. Default 200.
+   */
+  readonly syncIntervalMs?: number | undefined;
+  /** Default 5. */
+  readonly syncMultiplier?: number | undefined;
+  /** With a journal: for how long closing goes on sending what layers lack, in milliseconds. Default 10,000. */
+  readonly drainMs?: number | undefined;
   /** Told what an operator should know and no call can return: a future stamp, a collision, a failed fill. */
   readonly onReport?: (report: Report) => void;
 }
@@ -70,7 +90,19 @@ export interface ChainOptions {
 export interface Report {
   /** "store": what a store says of itself, such as files that have no key, or changes by people that it took up. */
   readonly kind:
-    "future-version" | "collision" | "fill-failed" | "watch-failed" | "relist" | "write-failed" | "breaker" | "store";
+    | "future-version"
+    | "collision"
+    | "fill-failed"
+    | "watch-failed"
+    | "relist"
+    | "write-failed"
+    | "breaker"
+    | "store"
+    /** A layer refused an entry for good; the journal keeps it. */
+    | "refused"
+    /** A layer takes no writes until somebody acts. */
+    | "paused"
+    | "journal";
   readonly layer: string;
   readonly key?: string;
   readonly message: string;
@@ -86,6 +118,8 @@ export type WhereAnswer = { readonly layer: string; readonly role: Role } & (
 );
 
 export interface ChainStatus {
+  /** Undefined without one. */
+  readonly journal: JournalStatus | undefined;
   readonly name: string;
   /** The layer that decides conditional writes; undefined when none can. */
   readonly authority: string | undefined;
@@ -108,6 +142,12 @@ export interface LayerStatus {
   readonly writes: number;
   /** Entries written to this layer because a read passed it. */
   readonly fills: number;
+  /** Entries of the journal that this layer lacks, and how long the oldest has waited, in milliseconds. */
+  readonly pending: number;
+  readonly oldestMs: number;
+  /** Why the layer takes no writes until somebody acts, or why the last attempt to write to it failed. */
+  readonly paused: string | undefined;
+  readonly failing: string | undefined;
   /** Sum of the durations of the calls to this layer, in milliseconds, and their number. */
   readonly callMs: number;
   readonly calls: number;
@@ -115,6 +155,12 @@ export interface LayerStatus {
 
 /** How many keys or writes one call of a chain takes. Layers that take fewer get several calls. */
 const BATCH_MAX = 10_000;
+const SYNC_INTERVAL_MS = 200;
+const SYNC_MULTIPLIER = 5;
+const DRAIN_MS = 10_000;
+/** An entry that waited as long as it may is still far from what collection has removed. */
+const RETENTION_AGES = 4;
+const NO_LANE = { pending: 0, oldestMs: 0, paused: undefined, failing: undefined };
 /** How long `ready` waits for a watch of a layer without a deadline, in milliseconds. */
 const READY_MS_MAX = 60_000;
 
@@ -131,6 +177,7 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
   const first = firstOf(layers);
   const report = options.onReport ?? (() => undefined);
   const state = chainState({ name, runtime, clock, skewMaxMs, negativeTtlMs, layers, authority, first, report });
+  if (options.journal !== undefined) state.behind = behindOf(state, options.journal, options, retentionMs);
   const closing = new AbortController();
   const carried = carryAll(state, closing.signal);
   let closed: Promise<void> | undefined;
@@ -147,6 +194,7 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
     layers,
     runtime,
     clock,
+    journal: options.journal,
     look: looker(state),
     async read(keys, call) {
       check("read", call);
@@ -156,12 +204,17 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
     async write(writes, call) {
       check("write", call);
       checkWrite(self, writes);
-      return writeThrough(state, self, writes, call);
+      return state.behind?.write(self, writes, call) ?? writeThrough(state, self, writes, call);
     },
     async forget(items: readonly Forget[], call) {
       check("forget", call);
       checkForget(self, items);
-      return forCaller(forgetEverywhere(state, items), call, runtime, name, "forget");
+      const work = (async () => {
+        // What is still on its way would bring back what is forgotten.
+        await state.behind?.sendKeys(items.map(({ key }) => key));
+        await forgetEverywhere(state, items);
+      })();
+      return forCaller(work, call, runtime, name, "forget");
     },
     async *list(range, call) {
       check("list", call);
@@ -176,6 +229,7 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
     },
     async flush(call) {
       check("flush", call);
+      if (state.behind !== undefined) return forCaller(state.behind.flush(call), call, runtime, name, "flush");
       // One at a time: what one flush is sending again is not in the list that the next one looks at.
       const work = flushes.then(() => flushLate(state));
       flushes = work.catch(() => undefined);
@@ -188,15 +242,17 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
     },
     status: () => ({
       name,
+      journal: state.behind?.status(),
       authority: layers[authority]?.name,
       layers: state.calls.map((calls, index) => ({
         ...calls.status(),
+        ...(state.behind?.laneStatus(index) ?? NO_LANE),
         complete: state.bootstraps.isComplete(index),
       })),
     }),
     ready: () => carried.begun,
     close() {
-      closed ??= shut(state, closing, carried.ended);
+      closed ??= shut(state, closing, carried.ended, options.drainMs ?? DRAIN_MS);
       return closed;
     },
   };
@@ -228,16 +284,48 @@ function carryAll(state: ChainState, signal: AbortSignal) {
  * Ends the watches, waits for what is under way, tries once more what a layer did not take, and closes every layer.
  * @throws SyncError naming the layers that still lack writes, or the error of a layer that did not close.
  */
-async function shut(state: ChainState, closing: AbortController, watches: readonly Promise<void>[]): Promise<void> {
+async function shut(
+  state: ChainState,
+  closing: AbortController,
+  watches: readonly Promise<void>[],
+  drainMs: number,
+): Promise<void> {
   closing.abort();
   await Promise.all(watches);
+  const kept = state.behind?.close(drainMs);
+  await kept?.catch(() => undefined);
   await state.background.idle();
   const left = flushLate(state);
   await left.catch(() => undefined);
   const results = await Promise.allSettled(state.layers.map((layer) => layer.store.close()));
   const failure = results.find((result) => result.status === "rejected");
   if (failure !== undefined) throw failure.reason;
+  await kept;
   await left;
+}
+
+/** @throws SyncError INVALID for what cannot work with a journal. */
+function behindOf(state: ChainState, journal: Journal, options: ChainOptions, retentionMs: number): Behind {
+  const { syncIntervalMs = SYNC_INTERVAL_MS, syncMultiplier = SYNC_MULTIPLIER, ack, drainMs } = options;
+  checkNumbers("chain", { syncIntervalMs, syncMultiplier, drainMs });
+  if (state.layers.length > LANES_MAX) {
+    throw new SyncError("INVALID", `a chain with a journal has at most ${LANES_MAX} layers`, { store: state.name });
+  }
+  if (state.first === -1) {
+    throw new SyncError("INVALID", "no layer of the chain takes writes: a journal has nothing to do", {
+      store: state.name,
+      cure: "leave the journal out",
+    });
+  }
+  if (journal.ageMsMax * RETENTION_AGES >= retentionMs) {
+    const what = `entries may wait in the journal for ${journal.ageMsMax} ms, too long for a retention of ${retentionMs} ms`;
+    throw new SyncError("INVALID", what, {
+      store: state.name,
+      cure: `lower the journal's ageMsMax: the retention is more than ${RETENTION_AGES} times as long`,
+    });
+  }
+  ackOf(state, ack, true);
+  return behind(state, { journal, ack, syncIntervalMs, syncMultiplier, copyLifeMs: state.copyLifeMs });
 }
 
 /** What a chain can do follows from its `store` layers: a cache takes part in no promise. */

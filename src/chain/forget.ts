@@ -1,3 +1,4 @@
+import type { Head } from "../entry.ts";
 import type { Forget } from "../store.ts";
 import { messageOf } from "./call.ts";
 import type { LayerCalls } from "./call.ts";
@@ -24,6 +25,18 @@ export async function forgetEverywhere(state: ChainState, items: readonly Forget
     state.floors.drop(key, version);
     state.flights.overtake(key);
     state.negatives.delete(key);
+  }
+}
+
+/** This version is nobody's value: it leaves the caches that this process has given it to. Failing is reported. */
+export async function forgetCopies(state: ChainState, { key, version }: Head): Promise<void> {
+  for (const calls of state.calls) {
+    if (calls.layer.role === "store") continue;
+    try {
+      await forgetInLayer(calls, [{ key, version, reason: "ghost" }]);
+    } catch (error) {
+      state.report({ kind: "write-failed", layer: calls.layer.name, key, message: messageOf(error) });
+    }
   }
 }
 

@@ -1,3 +1,4 @@
+import type { Budget } from "../budget.ts";
 import { SyncError } from "../error.ts";
 import type { Store } from "../store.ts";
 
@@ -46,14 +47,30 @@ export interface LayerOptions {
   readonly deadlineMs?: number;
   /** Failures in a row after which the layer is skipped for a while. Default 5. */
   readonly breakerFailures?: number;
+  /**
+   * Of a layer that is written behind: how long writes have to pause before they are sent, in milliseconds, so that a
+   * burst becomes one batch. Default: by the layer's place, see the chain's `syncIntervalMs`.
+   */
+  readonly flushIntervalMs?: number;
+  /** How long an entry waits at most before it is sent, though writes go on, in milliseconds. Default 5 intervals. */
+  readonly flushDelayMsMax?: number;
+  /** How many entries are sent in one batch at most. Default 10,000, or what the store takes. */
+  readonly flushEntriesMax?: number;
+  /** How many bytes of values are sent in one batch at most; a larger value goes alone. Default 16 MiB. */
+  readonly flushBytesMax?: number;
+  /** What each batch is paid from, one push and one write. Default: no budget. */
+  readonly budget?: Budget | undefined;
   /** How long an open circuit breaker skips the layer before it lets one call try, in milliseconds. Default 5,000. */
   readonly breakerMs?: number;
 }
 
 /** A store in its place in a chain: every option decided. */
-export interface Layer extends Required<LayerOptions> {
+export interface Layer extends Required<Omit<LayerOptions, Undecided>>, Pick<LayerOptions, Undecided> {
   readonly store: Store;
 }
+
+/** Intervals go by what else is in the chain; a budget is there or not. */
+type Undecided = "budget" | "flushIntervalMs" | "flushDelayMsMax";
 
 /** A store with its options, before its place in the chain is known. */
 export interface LayerSpec {
@@ -80,11 +97,12 @@ export function checkNumbers(
 /** @throws SyncError INVALID for an option out of range. */
 export function layer(store: Store, options: LayerOptions = {}): LayerSpec {
   const { ttlMs, jitter, graceMs, valueBytesMax, deadlineMs, breakerFailures, breakerMs, prefixes } = options;
-  const { watchIntervalMs, role, onWrite } = options;
-  checkNumbers(store.name, { ttlMs, graceMs, valueBytesMax, breakerFailures, breakerMs });
+  const { watchIntervalMs, role, onWrite, flushIntervalMs, flushDelayMsMax, flushEntriesMax, flushBytesMax } = options;
+  checkNumbers(store.name, { ttlMs, graceMs, valueBytesMax, breakerFailures, breakerMs, flushEntriesMax, flushBytesMax });
+  const timers = { watchIntervalMs, flushIntervalMs, flushDelayMsMax };
   checkNumbers(
     store.name,
-    { deadlineMs: deadlineMs === Infinity ? undefined : deadlineMs, watchIntervalMs },
+    { deadlineMs: deadlineMs === Infinity ? undefined : deadlineMs, ...timers },
     TIMER_MS_MAX,
   );
   if (role !== undefined && role !== "cache" && role !== "store") {

@@ -2,7 +2,7 @@ import { SyncError, asSyncError } from "../error.ts";
 import { compareKeys, isExpired } from "../entry.ts";
 import type { Head } from "../entry.ts";
 import type { ListOptions, Listed, Range } from "../store.ts";
-import type { LayerCalls } from "./call.ts";
+import type { Behind } from "./behind.ts";
 import { readKeys } from "./read.ts";
 import { holds } from "./state.ts";
 import type { ChainState } from "./state.ts";
@@ -10,9 +10,9 @@ import type { ChainState } from "./state.ts";
 type ListedEntry = Extract<Listed, { kind: "entry" }>;
 type Partial = Extract<Listed, { kind: "partial" }>;
 
-/** One layer's listing, with its next item in hand. */
+/** One layer's listing, or the journal's, with its next item in hand. */
 interface Cursor {
-  readonly calls: LayerCalls;
+  readonly name: string;
   /** Whether the layer is for a key. */
   readonly isOurs: (key: string) => boolean;
   readonly iterator: AsyncIterator<Listed>;
@@ -20,13 +20,17 @@ interface Cursor {
 }
 
 /**
- * The keys of all `store` layers, merged: the newest entry of each key. Caches are never listed, since they hold only
+ * The keys of all `store` layers and of the journal, merged: the newest entry of each key. Caches are never listed, since they hold only
  * what somebody read, and layers below a complete one need not be. A layer that fails is left out from there on, and an
  * item says so.
  */
 export async function* listMerged(state: ChainState, range: Range, options: ListOptions = {}): AsyncIterable<Listed> {
   const { detail = "keys", after, limit = Number.POSITIVE_INFINITY } = options;
   const cursors: Cursor[] = [];
+  if (state.behind !== undefined) {
+    const iterator = pendingItems(state, state.behind, range, after, detail)[Symbol.asyncIterator]();
+    cursors.push({ name: "journal", isOurs: () => true, iterator, item: undefined });
+  }
   for (const [index, calls] of state.calls.entries()) {
     if (calls.layer.role !== "store" || !overlaps(calls.layer.prefixes, range.prefix)) continue;
     const iterable = calls.iterate("list", (call) =>
@@ -34,7 +38,7 @@ export async function* listMerged(state: ChainState, range: Range, options: List
       calls.layer.store.list(range, { ...call, after, detail: detail === "values" ? "values" : "entries" }),
     );
     const isOurs = (key: string) => holds(state, index, key);
-    cursors.push({ calls, isOurs, iterator: iterable[Symbol.asyncIterator](), item: undefined });
+    cursors.push({ name: calls.layer.name, isOurs, iterator: iterable[Symbol.asyncIterator](), item: undefined });
     if (state.bootstraps.isComplete(index)) break;
   }
   try {
@@ -56,10 +60,28 @@ export async function* listMerged(state: ChainState, range: Range, options: List
   }
 }
 
+/** What this node wrote and some layer lacks. */
+async function* pendingItems(
+  { runtime, name }: ChainState,
+  { journal, under }: Behind,
+  { prefix }: Range,
+  after: string | undefined,
+  detail: NonNullable<ListOptions["detail"]>,
+): AsyncIterable<Listed> {
+  for (const pending of under(prefix)) {
+    const { key, state, version, expires, meta } = pending.head;
+    if (after !== undefined && compareKeys(key, after) <= 0) continue;
+    const isWanted = detail === "values" && state === "value" && !isExpired(pending.head, runtime.now());
+    const value = isWanted ? (await journal.body(pending)).value : null;
+    const head: Head = { key, state, version, expires, meta };
+    yield { kind: "entry", key, tag: `${name} ${version}`, head, value };
+  }
+}
+
 /** Takes the layer's next item. A failure ends the layer's part of the list. */
 async function* step(cursor: Cursor): AsyncIterable<Partial> {
   cursor.item = undefined;
-  const { name } = cursor.calls.layer;
+  const { name } = cursor;
   try {
     for (;;) {
       const next = await cursor.iterator.next();

@@ -10,7 +10,7 @@ import type { Flight } from "./flight.ts";
 import { stubMemory } from "./invalidate.ts";
 import type { ChainState } from "./state.ts";
 import { routeOf } from "./state.ts";
-import { advance, begin, conclude, nextLayer } from "./walk.ts";
+import { JOURNAL, advance, begin, conclude, nextLayer } from "./walk.ts";
 import type { Freshness, Ghost, Outcome, Reply, Walk } from "./walk.ts";
 
 /** A walk with the flight it answers and, per layer, the name of the leaf that replied. */
@@ -86,12 +86,15 @@ async function walkTogether(
   atLeast: ReadonlyMap<string, Version> | undefined,
 ): Promise<void> {
   const startedAt = state.runtime.now();
-  const { plan, floors } = state;
+  const { plan, floors, behind } = state;
+  const own = behind?.copies(begun, freshness.kind === "authority");
+  const pending = own instanceof Promise ? await own : own;
   let trips: Trip[] = begun.map((flight) => {
     const { key } = flight;
     const floor = floors.get(key, startedAt);
     const { suspectUntil } = floors;
-    const start = { plan, key, freshness, startedAt, floor, suspectUntil, atLeast: atLeast?.get(key) };
+    const seen = { floor, suspectUntil, atLeast: atLeast?.get(key), pending: pending?.get(key) };
+    const start = { plan, key, freshness, startedAt, ...seen };
     return { flight, walk: begin({ ...start, route: routeOf(state, key) }), from: [] };
   });
   for (;;) {
@@ -211,10 +214,11 @@ function settle(state: ChainState, { flight, walk, from }: Trip, outcome: Outcom
       const { copy, layer, stale, complete } = outcome;
       const counts = state.calls[layer]?.counts;
       if (counts !== undefined) counts.hits++;
+      if (layer === JOURNAL && !stale) state.behind?.renew(copy);
       if (!stale) answered(state, flight, copy.entry, now);
       if (!flight.overtaken) dropGhosts(state, walk.key, outcome.ghosts);
       if (outcome.refresh) refresh(state, walk.key, layer);
-      const name = from[layer] ?? state.layers[layer]?.name ?? state.name;
+      const name = layer === JOURNAL ? "journal" : (from[layer] ?? state.layers[layer]?.name ?? state.name);
       return flight.resolve({ entry: copy.entry, asOf: copy.asOf, complete, stale, from: name });
     }
     case "none": {

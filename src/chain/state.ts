@@ -2,6 +2,7 @@ import type { Runtime } from "../runtime.ts";
 import type { SlotStore } from "../slot.ts";
 import { isSlotStore } from "../slot.ts";
 import type { VersionClock } from "../version.ts";
+import type { Behind } from "./behind.ts";
 import { bootstraps } from "./bootstrap.ts";
 import type { Bootstraps } from "./bootstrap.ts";
 import { layerCalls } from "./call.ts";
@@ -39,6 +40,10 @@ export interface ChainState {
   readonly flights: Flights;
   readonly late: LateWrites;
   readonly bootstraps: Bootstraps;
+  /** The writes of a chain with a journal; undefined in one without, and while it is being made. */
+  behind: Behind | undefined;
+  /** For how long an older copy can be answered somewhere, in milliseconds: ttl, grace and skew. */
+  readonly copyLifeMs: number;
   readonly report: (report: Report) => void;
   /** Work that outlives the call that began it (fills, late layers of a write). `close` waits for it. */
   readonly background: Background;
@@ -73,10 +78,9 @@ export function chainState(options: StateOptions): ChainState {
   const { layers, runtime, report, authority } = options;
   const last = layers.length - 1;
   // An older copy is answered within its ttl, and marked stale within its grace; behind own writes it never is.
-  const copyLifeMs = Math.max(
-    ...layers.slice(0, last).map((layer) => layer.ttlMs + layer.graceMs),
-    options.negativeTtlMs,
-  );
+  const copyLifeMs =
+    Math.max(...layers.slice(0, last).map((layer) => layer.ttlMs + layer.graceMs), options.negativeTtlMs) +
+    options.skewMaxMs;
   return {
     ...options,
     calls: layers.map((layer) => layerCalls(layer, runtime, report)),
@@ -86,11 +90,13 @@ export function chainState(options: StateOptions): ChainState {
       forgetful: layers[last]?.store.supports.durable === false,
     },
     slots: layers.map(({ store }) => (isSlotStore(store) ? store : undefined)),
-    floors: floors(copyLifeMs + options.skewMaxMs, FLOORS_MAX),
+    copyLifeMs,
+    floors: floors(copyLifeMs, FLOORS_MAX),
     negatives: negatives(options.negativeTtlMs, NEGATIVES_MAX),
     flights: flights(),
     late: lateWrites(LATE_WRITES_MAX),
     bootstraps: bootstraps(layers),
+    behind: undefined,
     background: background(),
   };
 }

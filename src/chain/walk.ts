@@ -22,6 +22,16 @@ export interface WalkLayer {
   readonly staleWhileRefresh: boolean;
 }
 
+const JOURNAL_LAYER: WalkLayer = {
+  name: "journal",
+  role: "store",
+  ttlMs: 0,
+  graceMs: 0,
+  jitter: 0,
+  asOf: "stored",
+  staleWhileRefresh: false,
+};
+
 /** What all walks of a chain have in common. */
 export interface WalkPlan {
   readonly layers: readonly WalkLayer[];
@@ -55,6 +65,12 @@ export type Reply =
 interface Seen extends Copy {
   readonly layer: number;
 }
+
+/**
+ * The journal, as a place that a copy comes from: what this node wrote and some layer lacks. It stands above every
+ * layer and speaks like a `store`, since what it says is acknowledged.
+ */
+export const JOURNAL = -1;
 
 /** A walk under way. Never changed in place. */
 export interface Walk {
@@ -124,9 +140,22 @@ export interface WalkStart {
   readonly suspectUntil?: number;
   readonly floor?: Floor | undefined;
   readonly atLeast?: Version | undefined;
+  /** What the journal has of the key, dated by its write: a copy like another while it is fresh, and a floor always. */
+  readonly pending?: Copy | undefined;
 }
 
 export function begin(start: WalkStart): Walk {
+  const walk = beginAtLayers(start);
+  const { pending } = start;
+  if (pending === undefined) return walk;
+  const copy: Seen = { ...pending, layer: JOURNAL, asOf: knownAsOf(walk, pending.asOf, start.startedAt) };
+  const top = copy.entry.version > walk.top ? copy.entry.version : walk.top;
+  const went: Walk = { ...walk, top, seen: [copy] };
+  const isAnswer = !isLiveStub(copy.entry, start.startedAt) && copy.entry.version === top && isFresh(went, copy);
+  return isAnswer ? { ...went, stopped: { layer: JOURNAL, refresh: false } } : went;
+}
+
+function beginAtLayers(start: WalkStart): Walk {
   const { plan, key, freshness, startedAt, suspectUntil = 0, floor, atLeast = VERSION_ZERO, route } = start;
   const top = floor !== undefined && floor.version > atLeast ? floor.version : atLeast;
   // An authority read asks nobody in front of the authority; what this process knows of them is in the floor.
@@ -329,7 +358,9 @@ function layersToFill(walk: Walk, copy: Copy, source: number): number[] {
 }
 
 function isFresh(walk: Walk, copy: Seen): boolean {
-  const layer = layerAt(walk, copy.layer);
+  // What is pending is as fresh as the copy of it in the nearest layer.
+  const layer = layerAt(walk, copy.layer === JOURNAL ? (walk.route[0] ?? JOURNAL) : copy.layer);
+  if (copy.layer === JOURNAL && walk.freshness.kind === "authority") return false;
   if (walk.freshness.kind === "authority") {
     return layer.role === "store" && !walk.silent && copy.layer >= walk.authority && isCurrent(walk, copy);
   }
@@ -391,7 +422,7 @@ function bestOf(copies: readonly Seen[], now: number): Seen | undefined {
 }
 
 function layerAt(walk: Walk, index: number): WalkLayer {
-  const layer = walk.plan.layers[index];
+  const layer = index === JOURNAL ? JOURNAL_LAYER : walk.plan.layers[index];
   if (layer === undefined) throw new RangeError(`no layer ${index}`);
   return layer;
 }

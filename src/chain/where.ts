@@ -14,8 +14,19 @@ export async function whereIs(
   options: CallOptions | undefined,
 ): Promise<readonly WhereAnswer[]> {
   checkCall(state.runtime, options, state.name, "where");
-  const all = Promise.all(state.calls.map((calls) => whereInLayer(state, calls, key)));
+  const layers = state.calls.map((calls) => whereInLayer(state, calls, key));
+  const all = Promise.all([...whereInJournal(state, key), ...layers]);
   return forCaller(all, options, state.runtime, state.name, "where");
+}
+
+/** The journal is told only while it has something that a layer lacks. */
+function whereInJournal({ behind, runtime }: ChainState, key: string): readonly WhereAnswer[] {
+  const pending = behind?.journal.newest(key);
+  if (pending === undefined) return [];
+  const { state, version, expires, meta } = pending.head;
+  const head = { key, state, version, expires, meta };
+  const ageMs = Math.max(0, runtime.now() - pending.knownAt);
+  return [{ layer: "journal", role: "store", state: "has", head, version, ageMs }];
 }
 
 async function whereInLayer(state: ChainState, { layer, call }: LayerCalls, key: string): Promise<WhereAnswer> {

@@ -4,6 +4,7 @@ import type { Entry, Head } from "../entry.ts";
 import { failed, refusal } from "../store.ts";
 import type { CallOptions, Store, Write, WriteResult } from "../store.ts";
 import { versionMs } from "../version.ts";
+import { ackOf } from "./ack.ts";
 import type { LayerCalls } from "./call.ts";
 import { forCaller } from "./caller.ts";
 import type { ChainWriteOptions } from "./chain.ts";
@@ -31,7 +32,8 @@ export function writeThrough(
   writes: readonly Write[],
   options: ChainWriteOptions | undefined,
 ): Promise<WriteResult[]> {
-  const waitFor = ackedLayers(state, options?.ack);
+  const ack = ackOf(state, options?.ack, false);
+  const waitFor = ack.kind === "layers" ? ack.indexes : "all";
   // Layers that are not waited for are written when the caller may already use its bytes again.
   const own = waitFor === "all" ? writes : writes.map(copied);
   const passages = own.map((write) => plan(state, self, write));
@@ -42,27 +44,12 @@ export function writeThrough(
   return forCaller(work, options, state.runtime, state.name, "write");
 }
 
-function copied(write: Write): Write {
+export function copied(write: Write): Write {
   const { value } = write.entry;
   return value === null ? write : { ...write, entry: { ...write.entry, value: value.slice() } };
 }
 
-/** The layers that an acknowledgement level waits for. @throws SyncError INVALID, or UNSUPPORTED for the journal. */
-function ackedLayers(state: ChainState, ack: string | undefined): ReadonlySet<number> | "all" {
-  if (ack === undefined || ack === "all") return "all";
-  const index = state.layers.findIndex((layer) => layer.name === ack);
-  if (index !== -1) return new Set([index]);
-  if (ack === "journal") {
-    throw new SyncError("UNSUPPORTED", 'this chain has no journal to acknowledge "journal"', {
-      cure: "leave ack out: a write is then acknowledged when every layer has it, or name one of the layers",
-    });
-  }
-  throw new SyncError("INVALID", `no acknowledgement level ${JSON.stringify(ack)} in this chain`, {
-    cure: `use "all" or one of ${state.layers.map((layer) => JSON.stringify(layer.name)).join(", ")}`,
-  });
-}
-
-function plan(state: ChainState, self: Store, write: Write): Passage {
+export function plan(state: ChainState, self: Store, write: Write): Passage {
   const { key, version } = write.entry;
   const writable = routeOf(state, key).filter((index) => state.layers[index]?.readonly === false);
   const first = writable.includes(state.first)
@@ -114,7 +101,7 @@ async function writeFirst(state: ChainState, layer: number, group: readonly Pass
   if (calls === undefined) return;
   const conditional = group.filter(({ write }) => write.if !== undefined);
   try {
-    if (conditional.length > 0) await fillFromBelow(state, layer, calls, conditional);
+    if (conditional.length > 0) await fillFromBelow(state, layer, calls, writesOf(conditional));
   } catch (error) {
     const reason = asSyncError(error, { store: state.name, operation: "write" });
     for (const passage of conditional) passage.result = failed(reason);
@@ -156,7 +143,7 @@ async function writeBatch(calls: LayerCalls, batch: readonly Passage[]): Promise
  * there may stand upon it. An older version that is there shows that it did not happen; so does nothing, unless it
  * expired.
  */
-function isUndecided({ entry, if: condition }: Write, result: WriteResult): boolean {
+export function isUndecided({ entry, if: condition }: Write, result: WriteResult): boolean {
   if (condition === undefined) return false;
   if (result.status === "conflict") {
     const { current } = result;
@@ -166,7 +153,7 @@ function isUndecided({ entry, if: condition }: Write, result: WriteResult): bool
 }
 
 /** A conditional write whose answer is lost may have happened, and says so. */
-function undecided(error: SyncError, write: Write, layer: Layer): SyncError {
+export function undecided(error: SyncError, write: Write, layer: Layer): SyncError {
   if (write.if === undefined || !error.retryable) return error;
   const details = { store: layer.name, operation: "write", key: write.entry.key, cause: error };
   const cure = "read the key to see whether it happened";
@@ -174,14 +161,14 @@ function undecided(error: SyncError, write: Write, layer: Layer): SyncError {
 }
 
 /** A key that the authority lacks is brought up from the layers below, so that a condition is judged on what is true. */
-async function fillFromBelow(
+export async function fillFromBelow(
   state: ChainState,
   authority: number,
   calls: LayerCalls,
-  passages: readonly Passage[],
+  writes: readonly Write[],
 ): Promise<void> {
   if (!state.layers.slice(authority + 1).some((layer) => layer.role === "store")) return;
-  const keys = passages.map(({ write }) => write.entry.key);
+  const keys = writes.map(({ entry }) => entry.key);
   const answers = await readKeys(state, keys, { authority: true });
   const { name, valueBytesMax } = calls.layer;
   const others = state.layers.filter((layer) => layer !== calls.layer);
@@ -224,7 +211,7 @@ function learn(state: ChainState, { write, first, result }: Passage): void {
   }
 }
 
-function newer({ key, meta }: Entry, version: Head["version"]): Head {
+export function newer({ key, meta }: Head, version: Head["version"]): Head {
   return { key, state: "value", version, expires: null, meta };
 }
 
@@ -286,7 +273,7 @@ function incomplete(state: ChainState, { write, first }: Passage, layer: Layer, 
 }
 
 /** What a layer is given of a write: the entry, or its stub where the layer only invalidates or the value is too big. */
-function forLayer(layer: Layer, { entry, asOf }: Write): Write {
+export function forLayer(layer: Layer, { entry, asOf }: Write): Write {
   const asStub = layer.role === "cache" && (layer.onWrite === "invalidate" || !fits(entry.value, layer.valueBytesMax));
   return { entry: asStub && entry.state === "value" ? stubOf(entry) : entry, asOf };
 }

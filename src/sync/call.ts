@@ -1,3 +1,4 @@
+import { ackOf } from "../chain/ack.ts";
 import type { Chain } from "../chain/chain.ts";
 import { META_BYTES_MAX, NO_META, checkMeta } from "../entry.ts";
 import type { Entry, Meta } from "../entry.ts";
@@ -33,19 +34,7 @@ export function ackOptions(chain: Chain, runtime: Runtime, options: AckOptions |
   const { ack } = options;
   const call = callOptions(runtime, options);
   if (ack === undefined) return call;
-  if (ack === "journal") {
-    throw new SyncError("UNSUPPORTED", "the journal is not part of this version", {
-      operation: "set",
-      cure: "leave ack out: a write is then acknowledged when every layer has it",
-    });
-  }
-  const names = chain.layers.map(({ name }) => name);
-  if (ack !== "all" && !names.includes(ack)) {
-    throw new SyncError("INVALID", `there is no layer ${JSON.stringify(ack)} to wait for`, {
-      operation: "set",
-      cure: `ack takes "all" or a layer's name: ${names.join(", ")}`,
-    });
-  }
+  ackOf(chain, ack, chain.journal !== undefined);
   return { ...call, ack };
 }
 

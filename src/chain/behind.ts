@@ -1,0 +1,484 @@
+import { SyncError, asSyncError } from "../error.ts";
+import { compareKeys, stubOf } from "../entry.ts";
+import type { Copy, Entry, Head } from "../entry.ts";
+import type { Journal, JournalStatus, Pending, Route } from "../journal/journal.ts";
+import type { Item, LaneSpec } from "../journal/queues.ts";
+import { STORED, TOO_OLD, failed } from "../store.ts";
+import type { CallOptions, Store, Write, WriteResult } from "../store.ts";
+import type { Version } from "../version.ts";
+import { ackOf } from "./ack.ts";
+import type { Ack } from "./ack.ts";
+import { forCaller } from "./caller.ts";
+import type { ChainWriteOptions } from "./chain.ts";
+import { conditional } from "./conditional.ts";
+import type { Conditional } from "./conditional.ts";
+import { forgetCopies } from "./forget.ts";
+import { Stuck, goals } from "./goals.ts";
+import type { Goals } from "./goals.ts";
+import { isFor } from "./layer.ts";
+import { laneShell } from "./lane.ts";
+import type { LaneShell, LaneStatus } from "./lane.ts";
+import { fits } from "./read.ts";
+import { routeOf } from "./state.ts";
+import type { ChainState } from "./state.ts";
+import { copied, forLayer, plan } from "./write.ts";
+
+export interface BehindOptions {
+  readonly journal: Journal;
+  readonly ack: string | undefined;
+  /** The interval of the layer that takes writes first, in milliseconds, and how much longer each store below waits. */
+  readonly syncIntervalMs: number;
+  readonly syncMultiplier: number;
+  /** How long a version is kept as a floor after every layer has it, in milliseconds. */
+  readonly copyLifeMs: number;
+}
+
+/** The writes of a chain with a journal: on disk at once, in the layers behind that. */
+export interface Behind {
+  readonly journal: Journal;
+  write(self: Store, writes: readonly Write[], options: ChainWriteOptions | undefined): Promise<WriteResult[]>;
+  /**
+   * What the journal has of these keys, to be merged with what the layers say. With `authority`, the layer that
+   * decides is given this node's own entries first.
+   */
+  copies(keys: readonly { readonly key: string }[], authority: boolean): PendingCopies | Promise<PendingCopies>;
+  /** Every store was asked, and none has a newer one. */
+  renew(copy: Copy): void;
+  /** What the journal has under a prefix, in the order of the keys. */
+  under(prefix: string): readonly Pending[];
+  flush(call: CallOptions | undefined): Promise<void>;
+  /** Sends what every layer lacks of these keys, now. @throws SyncError */
+  sendKeys(keys: readonly string[]): Promise<void>;
+  /** A layer may have lost what it had: everything that the journal still has is sent to it once more. Never rejects. */
+  resend(index: number): Promise<void>;
+  laneStatus(index: number): LaneStatus | undefined;
+  status(): JournalStatus;
+  /** Sends what can be sent within `drainMs`, stops, and gives the journal back. */
+  close(drainMs: number): Promise<void>;
+}
+
+export type PendingCopies = ReadonlyMap<string, Copy> | undefined;
+
+/** A layer's longest delay when it is not said, in intervals. */
+const DELAY_INTERVALS = 5;
+
+export function behind(state: ChainState, options: BehindOptions): Behind {
+  const { journal } = options;
+  const { runtime } = state;
+  const waiting = new Set<Goals>();
+  const lanesOf = lanePlan(state);
+  const specs: readonly LaneSpec[] = lanesOf.map(({ index }) => {
+    const { name, role, store } = state.layers[index] as ChainState["layers"][number];
+    return { name, role, shared: store.supports.shared };
+  });
+  const slots = [...state.layers.keys()].filter((index) => isMemory(state, index));
+  let shells: readonly LaneShell[] = [];
+  let deciding: Conditional | undefined;
+
+  const look = () => {
+    for (const shell of shells) shell.poke();
+    for (const goal of waiting) goal.look();
+  };
+
+  /** What this process knows from the moment that a write is acknowledged. */
+  const learn = (items: readonly Item[]): void => {
+    const now = runtime.now();
+    for (const { head } of items) {
+      state.floors.raise(head, now);
+      state.flights.overtake(head.key);
+      state.negatives.delete(head.key);
+    }
+    for (const index of slots) giveMemory(state, index, items);
+  };
+
+  const landed = (items: readonly Item[]): void => {
+    learn(items);
+    look();
+  };
+
+  const route = router(state, lanesOf);
+  const queues = journal.attach(specs, {
+    route,
+    landed,
+    floor: (head, since) => void state.floors.raise(head, since),
+    unfloor: ({ key, version }) => state.floors.drop(key, version),
+    suspect: (until) => state.floors.suspect(until),
+    floorMs: options.copyLifeMs,
+    report: (message, key) => state.report({ kind: "journal", layer: "journal", message, ...(key === undefined ? {} : { key }) }),
+  });
+  shells = lanesOf.map(({ index, depth }, i) => {
+    const { flushIntervalMs, flushDelayMsMax, store } = state.layers[index] as ChainState["layers"][number];
+    const own = store.supports.shared ? options.syncIntervalMs * options.syncMultiplier ** depth : 0;
+    const intervalMs = flushIntervalMs ?? own;
+    const delayMsMax = flushDelayMsMax ?? intervalMs * DELAY_INTERVALS;
+    const { copyLifeMs } = options;
+    const lane = queues.lanes[i] as LaneShell["lane"];
+    return laneShell({ state, journal, lane, index, intervalMs, delayMsMax, copyLifeMs, onAttempt: look });
+  });
+  const decider = shells.find((shell) => shell.index === state.authority);
+  if (decider !== undefined) {
+    const happened = (item: Item) => landed([item]);
+    deciding = conditional({ state, journal, deciding: decider, happened, onAttempt: look });
+    deciding.hurry();
+  }
+  look();
+
+  const waitFor = async (items: Iterable<Item>, mask: number): Promise<Goals> => {
+    const goal = goals(shells, items, mask, () => deciding);
+    waiting.add(goal);
+    for (const shell of shells) shell.hurry(journal.last);
+    deciding?.hurry();
+    try {
+      await goal.met;
+    } finally {
+      waiting.delete(goal);
+    }
+    return goal;
+  };
+
+  const writePlain = async (writes: readonly Write[], ack: Ack, call: CallOptions | undefined): Promise<WriteResult[]> => {
+    const bytes = writes.reduce((sum, { entry }) => sum + (entry.value?.length ?? 0), 0);
+    const entered = journal.enter(writes.length, bytes, call);
+    if (entered !== undefined) await entered;
+    const { items, durable } = journal.append(writes.map(copied));
+    if (ack.kind === "memory") {
+      answerAtOnce(items, durable);
+      return writes.map(() => STORED);
+    }
+    try {
+      await durable;
+    } catch (error) {
+      return writes.map(() => failed(asSyncError(error, { store: state.name, operation: "write" })));
+    }
+    return ack.kind === "journal" ? writes.map(() => STORED) : acked(items, maskOf(lanesOf, ack));
+  };
+
+  const answerAtOnce = (items: readonly Item[], durable: Promise<void>): void => {
+    const takeBack = journal.answerEarly(items);
+    learn(items);
+    const written = durable.catch(async (error: unknown) => {
+      takeBack();
+      const { message } = asSyncError(error);
+      for (const { head } of items) {
+        state.floors.drop(head.key, head.version);
+        await forgetCopies(state, head);
+        const what = `acknowledged by memory alone and not written: ${message}`;
+        state.report({ kind: "write-failed", layer: "journal", key: head.key, message: what });
+      }
+    });
+    state.background.add(written);
+  };
+
+  /** Waits for layers, and says what they did with each write. */
+  const acked = async (items: readonly Item[], mask: number): Promise<WriteResult[]> => {
+    let stuck: Stuck | undefined;
+    const goal = goals(shells, items, mask, () => deciding);
+    waiting.add(goal);
+    for (const shell of shells) shell.hurry(items.at(-1)?.seq ?? 0);
+    try {
+      await goal.met;
+    } catch (error) {
+      if (!(error instanceof Stuck)) throw error;
+      stuck = error;
+    } finally {
+      waiting.delete(goal);
+    }
+    return items.map((item) => resultOf(item, goal, mask, stuck));
+  };
+
+  const resultOf = (item: Item, { outcomes }: Goals, mask: number, stuck: Stuck | undefined): WriteResult => {
+    const { key } = item.head;
+    for (const outcome of outcomes.get(item) ?? []) {
+      if (outcome.status === "too-old") return TOO_OLD;
+      if (outcome.status === "refused") return failed(asSyncError(outcome.error, { store: state.name, key }));
+    }
+    if (stuck !== undefined && (item.waits & mask) !== 0) return failed(notYet(stuck, state.name, key));
+    const by = outcomes.get(item)?.reduce<Version | undefined>((newest, outcome) => {
+      if (outcome.status !== "superseded") return newest;
+      return newest === undefined || outcome.by > newest ? outcome.by : newest;
+    }, undefined);
+    return by === undefined ? STORED : { status: "superseded", by };
+  };
+
+  const writeConditional = async (write: Write, ack: Ack, call: CallOptions | undefined): Promise<WriteResult> => {
+    if (deciding === undefined) {
+      return failed(new SyncError("UNSUPPORTED", "no layer of the chain can compare-and-set", { store: state.name }));
+    }
+    const entered = journal.enter(1, write.entry.value?.length ?? 0, call);
+    if (entered !== undefined) await entered;
+    const { result, item } = await deciding.write(copied(write));
+    if (result.status !== "stored" || item === undefined) {
+      learnRefusal(state, write, result);
+      return result;
+    }
+    if (ack.kind !== "layers" && ack.kind !== "all") return result;
+    const [waited = STORED] = await acked([item], maskOf(lanesOf, ack));
+    // It has happened: made anew it would be judged against itself.
+    return waited.status === "failed" ? failed(notRetryable(waited.error)) : result;
+  };
+
+  const writeAll = async (
+    self: Store,
+    writes: readonly Write[],
+    call: ChainWriteOptions | undefined,
+  ): Promise<WriteResult[]> => {
+    const ack = ackOf(state, call?.ack ?? options.ack, true);
+    const results = writes.map((write) => plan(state, self, write).result);
+    // Writes of one call take effect in their order, the conditional ones among them.
+    for (let at = 0; at < writes.length; ) {
+      const write = writes[at] as Write;
+      if (results[at] !== undefined) {
+        at++;
+        continue;
+      }
+      if (write.if !== undefined) {
+        results[at] = await writeConditional(write, ack, call);
+        at++;
+        continue;
+      }
+      const run: number[] = [];
+      for (; at < writes.length && writes[at]?.if === undefined; at++) if (results[at] === undefined) run.push(at);
+      const done = await writePlain(
+        run.map((i) => writes[i] as Write),
+        ack,
+        call,
+      );
+      for (const [i, place] of run.entries()) results[place] = done[i];
+    }
+    return results.map((result, i) => result ?? failed(noResult(state, writes[i])));
+  };
+
+  const load = async (pendings: readonly Pending[], authority: boolean): Promise<PendingCopies> => {
+    let found = pendings;
+    if (authority && decider !== undefined) {
+      // What the layer that decides says afterwards has this node's own writes in it.
+      await Promise.allSettled(pendings.map(({ head }) => decider.sendKey(head.key)));
+      found = pendings.flatMap(({ head }) => journal.newest(head.key) ?? []);
+    }
+    const copies = new Map<string, Copy>();
+    for (const pending of found) copies.set(pending.head.key, await copyOf(pending));
+    return copies;
+  };
+
+  const copyOf = async (pending: Pending): Promise<Copy> => {
+    try {
+      return { entry: await journal.body(pending), asOf: pending.knownAt };
+    } catch (error) {
+      // Its version is known, so that nothing older is answered.
+      const { head } = pending;
+      state.report({ kind: "journal", layer: "journal", key: head.key, message: asSyncError(error).message });
+      return { entry: stubOf(head), asOf: pending.knownAt };
+    }
+  };
+
+  return {
+    journal,
+    write: (self, writes, call) =>
+      forCaller(writeAll(self, writes, call), call, runtime, state.name, "write"),
+    copies(keys, authority) {
+      const found: Pending[] = [];
+      for (const { key } of keys) {
+        const pending = journal.newest(key);
+        if (pending !== undefined) found.push(pending);
+      }
+      if (found.length === 0) return undefined;
+      if (authority || found.some(({ entry }) => entry === undefined)) return load(found, authority);
+      return new Map(found.map(({ entry, head, knownAt }) => [head.key, { entry: entry as Entry, asOf: knownAt }]));
+    },
+    renew({ entry, asOf }) {
+      const pending = journal.newest(entry.key);
+      if (pending?.head.version === entry.version) pending.knownAt = Math.max(pending.knownAt, asOf);
+    },
+    under(prefix) {
+      const found: Pending[] = [];
+      for (const key of journal.keys()) {
+        const pending = key.startsWith(prefix) ? journal.newest(key) : undefined;
+        if (pending !== undefined) found.push(pending);
+      }
+      return found.sort((a, b) => compareKeys(a.head.key, b.head.key));
+    },
+    async flush(call) {
+      const last = await journal.quiet();
+      queues.seal(last);
+      const items = [...queues.live.values()].filter(({ seq }) => seq <= last);
+      try {
+        await waitFor(items, -1);
+      } catch (error) {
+        throw error instanceof Stuck ? stuckError(error, state.name) : error;
+      }
+      const letters = journal.letters.filter(({ seq }) => seq <= last);
+      if (letters.length > 0) throw undelivered(letters, state.name);
+      await flushBelow(state, call);
+    },
+    async sendKeys(keys) {
+      const ordered = [...shells].sort((a, b) => Number(b === decider) - Number(a === decider));
+      for (const shell of ordered) for (const key of keys) await shell.sendKey(key);
+    },
+    async resend(index) {
+      const shell = shells.find((each) => each.index === index);
+      if (shell === undefined) return;
+      try {
+        await journal.resend(shell.lane);
+        shell.poke();
+      } catch (error) {
+        const message = `what the journal keeps could not be sent again: ${asSyncError(error).message}`;
+        state.report({ kind: "journal", layer: shell.calls.layer.name, message });
+      }
+    },
+    laneStatus: (index) => shells.find((shell) => shell.index === index)?.status(),
+    status: () => journal.status(),
+    async close(drainMs) {
+      const last = await journal.quiet();
+      const items = [...queues.live.values()].filter(({ seq }) => seq <= last);
+      const time = new Promise<void>((resolve) => {
+        const timer = runtime.timer(drainMs, resolve);
+        const stop = () => {
+          timer.cancel();
+          resolve();
+        };
+        waitFor(items, -1).then(stop, stop);
+      });
+      await time;
+      await Promise.all([...shells.map((shell) => shell.stop()), deciding?.stop()]);
+      sayWhatIsLeft(state, journal, shells);
+      await journal.close();
+    },
+  };
+}
+
+/** The layers that are written behind, each a lane, and how many stores that take writes stand before it. */
+function lanePlan(state: ChainState): readonly { readonly index: number; readonly depth: number }[] {
+  const lanes: { index: number; depth: number }[] = [];
+  let below = 0;
+  for (const [index, layer] of state.layers.entries()) {
+    if (layer.readonly || isMemory(state, index)) continue;
+    const isStore = layer.role === "store" && layer.store.supports.shared && index !== state.first;
+    if (isStore) below++;
+    lanes.push({ index, depth: isStore ? below : 0 });
+  }
+  return lanes;
+}
+
+/** Memory of this process is written at once, and keeps nothing that anybody has to wait for. */
+function isMemory(state: ChainState, index: number): boolean {
+  return state.slots[index] !== undefined && state.layers[index]?.role === "cache" && !state.layers[index].readonly;
+}
+
+function router(state: ChainState, lanes: readonly { readonly index: number }[]): (key: string) => Route {
+  const bitOf = new Map(lanes.map(({ index }, i) => [index, 1 << i]));
+  const of = (key: string): Route => {
+    let mask = 0;
+    let lastStore = 0;
+    let first = 0;
+    for (const index of routeOf(state, key)) {
+      const bit = bitOf.get(index) ?? 0;
+      mask |= bit;
+      if (index === state.first) first = bit;
+      if (bit !== 0 && state.layers[index]?.role === "store") lastStore = bit;
+    }
+    return { mask, first: first === 0 ? lastStore : first };
+  };
+  // Without prefixes every key goes the same way.
+  const same = state.layers.every(({ prefixes }) => prefixes.length === 0) ? of("a") : undefined;
+  return same === undefined ? of : () => same;
+}
+
+function giveMemory(state: ChainState, index: number, items: readonly Item[]): void {
+  const calls = state.calls[index];
+  if (calls === undefined) return;
+  const { layer } = calls;
+  const writes: Write[] = [];
+  for (const { entry, asOf } of items) {
+    if (entry !== undefined && isFor(layer.prefixes, entry.key)) writes.push(forLayer(layer, { entry, asOf }));
+  }
+  if (writes.length === 0) return;
+  calls.counts.writes += writes.length;
+  const given = layer.store.write(writes).catch((error: unknown) => {
+    state.report({ kind: "write-failed", layer: layer.name, message: asSyncError(error).message });
+  });
+  state.background.add(given);
+}
+
+function maskOf(lanes: readonly { readonly index: number }[], ack: Ack): number {
+  if (ack.kind !== "layers") return -1;
+  return lanes.reduce((mask, { index }, i) => (ack.indexes.has(index) ? mask | (1 << i) : mask), 0);
+}
+
+/** What a refused condition tells this process. */
+function learnRefusal(state: ChainState, { entry }: Write, result: WriteResult): void {
+  state.flights.overtake(entry.key);
+  const current: Head | undefined = result.status === "conflict" ? result.current : undefined;
+  if (current !== undefined) state.floors.raise(current, state.runtime.now());
+}
+
+/** A chain that is a layer of this one has its own layers below. */
+async function flushBelow(state: ChainState, call: CallOptions | undefined): Promise<void> {
+  for (const { store } of state.layers) {
+    if ("flush" in store && typeof store.flush === "function") {
+      await (store as Store & { flush(call: CallOptions | undefined): Promise<void> }).flush(call);
+    }
+  }
+}
+
+function describe(lanes: Stuck["lanes"]): string {
+  return lanes.map(({ name, left, error }) => `${name} (${left}${error === undefined ? "" : `: ${error.what}`})`).join(", ");
+}
+
+function stuckError({ lanes }: Stuck, store: string): SyncError {
+  return new SyncError("UNAVAILABLE", `writes have not reached ${describe(lanes)}`, {
+    store,
+    operation: "flush",
+    cure: "they are in the journal and are sent once the layer takes them: bring it back and flush again",
+    cause: lanes.find(({ error }) => error !== undefined)?.error,
+  });
+}
+
+function notYet({ lanes }: Stuck, store: string, key: string): SyncError {
+  return new SyncError("UNAVAILABLE", `in the journal, but not yet in ${describe(lanes)}`, {
+    store,
+    operation: "write",
+    key,
+    retryable: false,
+    cure: "it is sent once the layer takes it; flush waits for that",
+    cause: lanes.find(({ error }) => error !== undefined)?.error,
+  });
+}
+
+function notRetryable(error: SyncError): SyncError {
+  const { code, what, store, operation, key, cure, cause } = error;
+  const place = {
+    ...(store === undefined ? {} : { store }),
+    ...(operation === undefined ? {} : { operation }),
+    ...(key === undefined ? {} : { key }),
+    ...(cure === undefined ? {} : { cure }),
+  };
+  return new SyncError(code, what, { ...place, cause, retryable: false });
+}
+
+function undelivered(letters: Journal["letters"], store: string): SyncError {
+  const named = letters.slice(0, 5).map(({ head, layer, list, message }) => {
+    return `${JSON.stringify(head.key)} ${list === "dead" ? "refused" : "too old"} by ${layer}: ${message}`;
+  });
+  const more = letters.length > named.length ? `; and ${letters.length - named.length} more` : "";
+  return new SyncError("UNAVAILABLE", `${letters.length} entries were not taken: ${named.join("; ")}${more}`, {
+    store,
+    operation: "flush",
+    retryable: false,
+    cure: "microsync journal ls shows them; retry or drop them",
+  });
+}
+
+function sayWhatIsLeft(state: ChainState, journal: Journal, shells: readonly LaneShell[]): void {
+  const { entries } = journal.status();
+  if (entries === 0) return;
+  const lanes = shells.filter(({ lane }) => lane.queue.size > 0).map(({ lane, trouble }) => {
+    return `${lane.name} (${lane.queue.size}${trouble === undefined ? "" : `: ${trouble.what}`})`;
+  });
+  const message = `${entries} entries are left in the journal, for ${lanes.join(", ")}; they are sent when it is opened again`;
+  state.report({ kind: "journal", layer: "journal", message });
+}
+
+function noResult(state: ChainState, write: Write | undefined): SyncError {
+  const key = write === undefined ? {} : { key: write.entry.key };
+  return new SyncError("INTERNAL", "the write got no result", { store: state.name, ...key });
+}

@@ -1,0 +1,590 @@
+import { SyncError, asSyncError } from "../error.ts";
+import type { Entry, Head } from "../entry.ts";
+import type { Runtime, Timer } from "../runtime.ts";
+import type { CallOptions, Write } from "../store.ts";
+import type { Version } from "../version.ts";
+import { loadCursors, saveCursors } from "./cursors.ts";
+import type { Cursors } from "./cursors.ts";
+import type { Files } from "./files.ts";
+import { letterBody, letterId, readLetters, removeLetter, writeLetter } from "./letters.ts";
+import type { Letter, LetterList } from "./letters.ts";
+import { openLog } from "./log.ts";
+import type { Draft, Indexed, Log } from "./log.ts";
+import { decisionNote, intentNote, readCondition, readDecision } from "./notes.ts";
+import { Queues, weightOf } from "./queues.ts";
+import type { Item, Lane, LaneSpec, Settled } from "./queues.ts";
+import { room } from "./room.ts";
+import type { Room } from "./room.ts";
+import { segmentKeeper } from "./keeper.ts";
+import type { SegmentKeeper } from "./keeper.ts";
+
+export interface JournalOptions {
+  readonly files: Files;
+  readonly runtime: Runtime;
+  /** A segment that is larger is closed and a new one begun. Default 16 MiB. */
+  readonly segmentBytes?: number | undefined;
+  /** How many entries may wait for layers; more wait, then end with OVERLOADED. Default 250,000. */
+  readonly entriesMax?: number | undefined;
+  /** How many bytes may wait for layers, on disk. Default 1 GiB. */
+  readonly bytesMax?: number | undefined;
+  /** How long the oldest entry may wait before new ones are refused, in milliseconds. Default 7 days. */
+  readonly ageMsMax?: number | undefined;
+  /** How long a writer waits for room before it is refused, in milliseconds. Default 10,000. */
+  readonly waitMs?: number | undefined;
+  /** How many bytes of bodies that wait are kept in memory; the others are read from disk again. Default 64 MiB. */
+  readonly memoryBytesMax?: number | undefined;
+  /** How many bytes of segments that every layer has passed are kept for their versions. Default 64 MiB. */
+  readonly keptBytesMax?: number | undefined;
+}
+
+/** Where the entries of a key go: the layers as bits, and the one that takes them first. */
+export interface Route {
+  readonly mask: number;
+  readonly first: number;
+}
+
+/** What the chain does for its journal. */
+export interface JournalHooks {
+  readonly route: (key: string) => Route;
+  /** Records are on disk, in order: the layers may have them. Must not throw. */
+  readonly landed: (items: readonly Item[]) => void;
+  /** This node wrote, or knows that every layer has, this version: it must not go back behind it. */
+  readonly floor: (head: Head, since: number) => void;
+  /** This version is nobody's value after all. */
+  readonly unfloor: (head: Head) => void;
+  readonly suspect: (until: number) => void;
+  /** For how long after every layer has a record its version is kept, in milliseconds. */
+  readonly floorMs: number;
+  readonly report: (message: string, key?: string) => void;
+}
+
+/** An entry that some layer lacks, as a reader of this node sees it. */
+export interface Pending {
+  readonly head: Head;
+  /** Unix ms: when it was written, or last found to be the newest by a complete walk. */
+  knownAt: number;
+  readonly entry: Entry | undefined;
+}
+
+/** What was appended. */
+export interface Appended {
+  readonly items: readonly Item[];
+  /** @throws SyncError UNAVAILABLE when the disk did not take them: they are not written. */
+  readonly durable: Promise<void>;
+}
+
+export interface JournalStatus {
+  /** What some layer lacks. */
+  readonly entries: number;
+  readonly bytes: number;
+  readonly diskBytes: number;
+  /** How long the oldest of them has waited, in milliseconds; 0 when none waits. */
+  readonly oldestMs: number;
+  readonly deadLetters: number;
+  readonly conflicts: number;
+  /** Conditional writes that are not decided. */
+  readonly undecided: number;
+}
+
+const ENTRIES_MAX = 250_000;
+const BYTES_MAX = 2 ** 30;
+const AGE_MS_MAX = 7 * 24 * 3_600_000;
+const WAIT_MS = 10_000;
+const WAITING_MAX = 10_000;
+const MEMORY_BYTES_MAX = 64 * 2 ** 20;
+const KEPT_BYTES_MAX = 64 * 2 ** 20;
+/** Cursors are saved at most so often; an older cursor costs sending again what the layers have. */
+const SAVE_MS = 1_000;
+/** Bits of a number that stay positive. */
+export const LANES_MAX = 30;
+
+/**
+ * One log, many cursors: every write is appended and on disk before it is acknowledged, and stays until each layer has
+ * it. What is in memory is an index; the log is the truth.
+ * @throws SyncError UNAVAILABLE when another process owns the folder; CORRUPT naming file and offset.
+ */
+export async function openJournal(options: JournalOptions): Promise<Journal> {
+  const { files, runtime, segmentBytes } = options;
+  const log = await openLog({ files, runtime, segmentBytes });
+  try {
+    return new Journal(options, await loadCursors(files), await readLetters(files), log);
+  } catch (error) {
+    await log.close();
+    throw error;
+  }
+}
+
+interface Unsynced {
+  readonly first: number;
+  readonly items: readonly Item[];
+  readonly places: () => readonly NonNullable<Item["place"]>[];
+}
+
+export class Journal {
+  readonly name: string;
+  readonly ageMsMax: number;
+  /** Conditional writes that were sent, or may have been, and are not decided; by key. */
+  readonly undecided = new Map<string, Item>();
+  private readonly runtime: Runtime;
+  private readonly files: Files;
+  private readonly log: Log;
+  private readonly loaded: Cursors;
+  private readonly memoryBytesMax: number;
+  private readonly room: Room;
+  private readonly segments: SegmentKeeper;
+  private readonly letterById = new Map<string, Letter>();
+  /** Dead letters that are still the newest this node has of their key. */
+  private readonly dead = new Map<string, Pending & { readonly letter: Letter }>();
+  /** Acknowledged before they are on disk. */
+  private readonly early = new Map<string, Item>();
+  private unsynced: Unsynced[] = [];
+  private attached: { readonly queues: Queues; readonly hooks: JournalHooks } | undefined;
+  private memoryBytes = 0;
+  private letterBytes = 0;
+  private suspectUntil: number;
+  private saving: Promise<void> | undefined;
+  private saveTimer: Timer | undefined;
+  private appended: Promise<unknown> = Promise.resolve();
+
+  constructor(options: JournalOptions, cursors: Cursors, letters: readonly Letter[], log: Log) {
+    const { runtime, files } = options;
+    this.name = files.name;
+    this.runtime = runtime;
+    this.files = files;
+    this.log = log;
+    this.loaded = cursors;
+    this.suspectUntil = cursors.suspectUntil;
+    this.ageMsMax = options.ageMsMax ?? AGE_MS_MAX;
+    this.memoryBytesMax = options.memoryBytesMax ?? MEMORY_BYTES_MAX;
+    const limits = {
+      entriesMax: options.entriesMax ?? ENTRIES_MAX,
+      bytesMax: options.bytesMax ?? BYTES_MAX,
+      ageMsMax: this.ageMsMax,
+      waitMs: options.waitMs ?? WAIT_MS,
+      waitingMax: WAITING_MAX,
+    };
+    this.room = room(`journal ${this.name}`, limits, runtime, () => this.load());
+    this.segments = segmentKeeper(log, runtime, {
+      keptBytesMax: options.keptBytesMax ?? KEPT_BYTES_MAX,
+      saved: () => this.save(),
+      droppedEarly: (asOf) => {
+        this.suspectUntil = Math.max(this.suspectUntil, asOf);
+        this.attached?.hooks.suspect(this.suspectUntil);
+      },
+      report: (message) => this.attached?.hooks.report(message),
+    });
+    for (const letter of letters) this.addLetter(letter);
+    log.onDurable = (first, last) => this.onDurable(first, last);
+  }
+
+  get queues(): Queues {
+    return this.parts.queues;
+  }
+
+  /** The sequence number of the last record given out. */
+  get last(): number {
+    return this.log.last;
+  }
+
+  get letters(): readonly Letter[] {
+    return [...this.letterById.values()].sort((a, b) => a.seq - b.seq);
+  }
+
+  /**
+   * Says which layers there are, once, and puts into their queues what they lack.
+   * @throws SyncError INVALID when entries wait for a store that is not one of the layers.
+   */
+  attach(lanes: readonly LaneSpec[], hooks: JournalHooks): Queues {
+    if (this.attached !== undefined) throw new SyncError("INVALID", `the journal ${this.name} belongs to another chain`);
+    this.checkLanes(lanes);
+    const queues = new Queues(lanes, () => this.runtime.monotonic(), (item) => this.done(item));
+    this.attached = { queues, hooks };
+    this.segments.floorMs = hooks.floorMs;
+    this.recover(queues, hooks);
+    if (this.suspectUntil > 0) hooks.suspect(this.suspectUntil);
+    return queues;
+  }
+
+  /** Undefined when there is room for so much; else a promise of it. */
+  enter(entries: number, bytes: number, call: CallOptions | undefined): Promise<void> | undefined {
+    return this.room.enter(entries, bytes, call);
+  }
+
+  /** Appends writes, in order. Their bytes are kept: they must not change afterwards. */
+  append(writes: readonly Write[]): Appended {
+    const drafts: Draft[] = writes.map(({ entry, asOf }) => ({ kind: "write", key: entry.key, asOf, entry }));
+    return this.appendDrafts(drafts, writes);
+  }
+
+  /** Appends a conditional write before it is sent. @throws SyncError UNAVAILABLE: then it must not be sent. */
+  async intend(write: Write): Promise<Item> {
+    const { entry, asOf, if: condition } = write;
+    if (condition === undefined) throw new SyncError("INTERNAL", "an intent has a condition", { key: entry.key });
+    const draft: Draft = { kind: "intent", key: entry.key, asOf, note: intentNote(condition), entry };
+    const { items, durable } = this.appendDrafts([draft], [write]);
+    await durable;
+    const [item] = items;
+    if (item === undefined) throw new SyncError("INTERNAL", "an intent got no record", { key: entry.key });
+    return item;
+  }
+
+  /**
+   * A conditional write was decided. That it did not happen is on disk when this resolves: else it could be sent again
+   * after a crash, and happen then.
+   */
+  async decide(item: Item, happened: boolean): Promise<void> {
+    const { key } = item.head;
+    const note = decisionNote(item.seq, happened);
+    const draft: Draft = { kind: "decision", key, asOf: this.runtime.now(), note, entry: null };
+    const { durable } = this.log.append([draft]);
+    // That it happened, the layer itself knows when it is asked again.
+    if (happened) durable.catch((error: unknown) => this.parts.hooks.report(asSyncError(error).message, key));
+    else await durable;
+    this.undecided.delete(key);
+    this.queues.decided(item, happened);
+    this.wanted();
+  }
+
+  /** The newest entry of a key that some layer lacks, or that one refused. */
+  newest(key: string): Pending | undefined {
+    let newest: Pending | undefined = this.queues.newest(key);
+    for (const other of [this.dead.get(key), this.early.get(key)]) {
+      if (other !== undefined && (newest === undefined || newest.head.version < other.head.version)) newest = other;
+    }
+    return newest;
+  }
+
+  /** These are answered from now on, on disk or not; given back when the disk does not take them. */
+  answerEarly(items: readonly Item[]): () => void {
+    for (const item of items) this.early.set(item.head.key, item);
+    return () => {
+      for (const item of items) if (this.early.get(item.head.key) === item) this.early.delete(item.head.key);
+    };
+  }
+
+  /** The keys of all such entries. */
+  *keys(): IterableIterator<string> {
+    yield* this.queues.keys();
+    for (const key of this.dead.keys()) if (this.queues.newest(key) === undefined) yield key;
+    for (const key of this.early.keys()) if (this.queues.newest(key) === undefined && !this.dead.has(key)) yield key;
+  }
+
+  /** @throws SyncError CORRUPT or UNAVAILABLE when it cannot be read from disk. */
+  async body(pending: Pending): Promise<Entry> {
+    if (pending.entry !== undefined) return pending.entry;
+    if ("letter" in pending) return letterBody(this.files, pending.letter as Letter);
+    const { place, head } = pending as Item;
+    if (place === undefined) throw new SyncError("INTERNAL", "a record has no place", { key: head.key });
+    return this.log.read(place, head.key);
+  }
+
+  /** A layer has got an item, or needs it no more. */
+  settle(lane: Lane, item: Item, outcome: Settled): void {
+    this.queues.settle(lane, item, outcome);
+    this.wanted();
+  }
+
+  /** A layer will never take an item: it is kept with its body until somebody decides. */
+  async refuse(lane: Lane, item: Item, list: LetterList, error: SyncError): Promise<void> {
+    const entry = await this.body(item);
+    const { head, seq, valueBytes, asOf } = item;
+    const id = letterId(seq, lane.name);
+    const at = this.runtime.now();
+    const message = error.what;
+    const letter: Letter = { id, list, seq, layer: lane.name, head, valueBytes, asOf, code: error.code, message, at };
+    await writeLetter(this.files, letter, entry);
+    this.addLetter(letter);
+    this.settle(lane, item, list === "dead" ? { status: "refused", error } : { status: "too-old" });
+  }
+
+  /** Sends a letter's entry once more. @throws SyncError NOT_FOUND; UNAVAILABLE when the disk does not take it. */
+  async retry(id: string): Promise<void> {
+    const letter = this.letterOf(id);
+    const entry = await letterBody(this.files, letter);
+    await this.append([{ entry, asOf: letter.asOf }]).durable;
+    if (this.letterById.has(id)) await this.drop(id);
+  }
+
+  /** Gives up a letter and its body. @throws SyncError NOT_FOUND. */
+  async drop(id: string): Promise<void> {
+    const { head, valueBytes } = this.letterOf(id);
+    await removeLetter(this.files, id);
+    if (this.letterById.delete(id)) this.letterBytes -= valueBytes;
+    if (this.dead.get(head.key)?.letter.id === id) this.dead.delete(head.key);
+    this.room.freed();
+  }
+
+  letterOf(id: string): Letter {
+    const letter = this.letterById.get(id);
+    if (letter !== undefined) return letter;
+    const cure = "microsync journal ls names them";
+    throw new SyncError("NOT_FOUND", `the journal has no letter ${JSON.stringify(id.slice(0, 100))}`, { cure });
+  }
+
+  /** Resolves when everything appended so far is on disk or was refused. @returns the last sequence number. */
+  async quiet(): Promise<number> {
+    const { last } = this.log;
+    await this.appended;
+    return last;
+  }
+
+  /** Everything that the log still has is sent to a layer once more: it lost what it had. */
+  async resend(lane: Lane): Promise<void> {
+    const { queues, hooks } = this.parts;
+    for (const record of this.log.recovered) {
+      const { mask, first } = hooks.route(record.key);
+      if ((mask & lane.bit) === 0 || record.head === null || queues.live.has(record.seq)) continue;
+      const waits = { waits: lane.bit, first: lane.bit === first ? first : 0 };
+      const item = { ...itemOf(record, this.runtime.monotonic()), ...waits };
+      this.segments.count(item, 1);
+      queues.add(item);
+    }
+  }
+
+  status(): JournalStatus {
+    const { attached } = this;
+    const letters = [...this.letterById.values()];
+    return {
+      entries: attached?.queues.live.size ?? 0,
+      bytes: attached?.queues.bytes ?? 0,
+      diskBytes: this.log.bytes,
+      oldestMs: this.oldestMs(),
+      deadLetters: letters.filter(({ list }) => list === "dead").length,
+      conflicts: letters.filter(({ list }) => list === "conflict").length,
+      undecided: this.undecided.size,
+    };
+  }
+
+  /** Writes the cursors down. */
+  save(): Promise<void> {
+    this.saving ??= this.saveNow().finally(() => {
+      this.saving = undefined;
+    });
+    return this.saving;
+  }
+
+  /** Waits for what is under way and gives the folder back; what layers lack stays in it. */
+  async close(): Promise<void> {
+    this.saveTimer?.cancel();
+    this.segments.stop();
+    try {
+      await this.quiet();
+      await this.saving?.catch(() => undefined);
+      if (this.attached !== undefined) await this.save();
+    } finally {
+      await this.log.close();
+    }
+  }
+
+  private get parts() {
+    if (this.attached === undefined) throw new SyncError("INTERNAL", "the journal has no layers yet");
+    return this.attached;
+  }
+
+  private checkLanes(lanes: readonly LaneSpec[]): void {
+    const names = new Set(lanes.map(({ name }) => name));
+    const last = this.log.recovered.at(-1)?.seq ?? 0;
+    for (const [name, { role, seq }] of Object.entries(this.loaded.lanes)) {
+      if (names.has(name) || role === "cache" || seq >= last) continue;
+      throw new SyncError("INVALID", `the journal ${this.name} keeps entries for a layer ${JSON.stringify(name)}`, {
+        cure: "name a layer of the chain so (the layer option name), or drop them with microsync journal drop --layer",
+      });
+    }
+  }
+
+  private recover(queues: Queues, hooks: JournalHooks): void {
+    const { recovered } = this.log;
+    const decisions = new Map<number, boolean>();
+    for (const { kind, note } of recovered) {
+      if (kind !== "decision") continue;
+      const { intent, happened } = readDecision(note);
+      decisions.set(intent, happened);
+    }
+    const cursors = queues.lanes.map(({ name }) => this.loaded.lanes[name]?.seq ?? 0);
+    const passed = cursors.length === 0 ? Infinity : Math.min(...cursors);
+    const queuedAt = this.runtime.monotonic();
+    for (const record of recovered) {
+      const { head, seq, key, kind, asOf } = record;
+      if (head === null) continue;
+      const { mask, first } = hooks.route(key);
+      let waits = mask;
+      if (seq <= passed) waits = 0;
+      else for (const [i, cursor] of cursors.entries()) if (seq <= cursor) waits &= ~(1 << i);
+      const happened = decisions.get(seq);
+      if (kind === "intent") {
+        if (happened === false) continue;
+        const item = { ...itemOf(record, queuedAt), waits, first };
+        // Without a decision on disk, that the deciding layer was passed says that it happened.
+        if (happened === undefined && (waits & first) !== 0) {
+          this.segments.count(item, 1);
+          this.undecided.set(key, item);
+          queues.hold(item);
+          continue;
+        }
+        waits &= ~first;
+      }
+      if (waits === 0) {
+        hooks.floor(head, Math.max(asOf, this.loaded.savedAt));
+        continue;
+      }
+      const item = { ...itemOf(record, queuedAt), waits, first, sealed: kind === "intent" };
+      this.segments.count(item, 1);
+      queues.add(item);
+      hooks.floor(head, Math.max(asOf, this.loaded.savedAt));
+    }
+  }
+
+  private appendDrafts(drafts: readonly Draft[], writes: readonly Write[]): Appended {
+    const { hooks } = this.parts;
+    const { first, places, durable } = this.log.append(drafts);
+    const queuedAt = this.runtime.monotonic();
+    const items = writes.map(({ entry, asOf, if: condition }, i): Item => {
+      const { mask, first: firstLane } = hooks.route(entry.key);
+      const kept = this.memoryBytes < this.memoryBytesMax;
+      const valueBytes = entry.value?.length ?? 0;
+      if (kept) this.memoryBytes += valueBytes;
+      return {
+        seq: first + i,
+        head: entry,
+        valueBytes,
+        condition,
+        asOf,
+        knownAt: asOf,
+        entry,
+        place: undefined,
+        queuedAt,
+        waits: mask,
+        flying: 0,
+        first: firstLane,
+        sealed: condition !== undefined,
+        older: undefined,
+        waiters: undefined,
+        kept,
+        void: false,
+      };
+    });
+    this.unsynced.push({ first, items, places });
+    this.appended = durable.catch(() => undefined);
+    return { items, durable };
+  }
+
+  private onDurable(first: number, last: number): void {
+    const { queues, hooks } = this.parts;
+    const landed: Item[] = [];
+    let taken = 0;
+    for (const { first: own, items, places } of this.unsynced) {
+      if (own > last) break;
+      taken++;
+      if (own < first) {
+        // The disk did not take it.
+        for (const { kept, valueBytes } of items) if (kept) this.memoryBytes -= valueBytes;
+        continue;
+      }
+      const at = places();
+      for (const [i, item] of items.entries()) {
+        item.place = at[i];
+        this.segments.count(item, 1);
+        if (item.condition !== undefined) {
+          this.undecided.set(item.head.key, item);
+          queues.hold(item);
+          continue;
+        }
+        queues.add(item);
+        landed.push(item);
+        this.supersedeLetters(item);
+      }
+    }
+    this.unsynced.splice(0, taken);
+    if (landed.length > 0) hooks.landed(landed);
+    for (const item of landed) {
+      if (this.early.get(item.head.key) === item) this.early.delete(item.head.key);
+      if (!item.kept) item.entry = undefined;
+    }
+  }
+
+  /** A newer write of a key ends its dead letters. What waits for a decision about a conflict stays. */
+  private supersedeLetters({ head }: Item): void {
+    if (this.letterById.size === 0) return;
+    for (const { id, list, head: old } of this.letterById.values()) {
+      if (list !== "dead" || old.key !== head.key || old.version >= head.version) continue;
+      this.drop(id).catch((error: unknown) => this.parts.hooks.report(asSyncError(error).message, head.key));
+    }
+  }
+
+  private addLetter(letter: Letter): void {
+    this.letterById.set(letter.id, letter);
+    this.letterBytes += letter.valueBytes;
+    const { head, asOf, list } = letter;
+    if (list !== "dead") return;
+    const before = this.dead.get(head.key);
+    if (before !== undefined && before.head.version > head.version) return;
+    this.dead.set(head.key, { head, knownAt: asOf, entry: undefined, letter });
+  }
+
+  private done(item: Item): void {
+    this.segments.count(item, -1);
+    if (item.kept) this.memoryBytes -= item.valueBytes;
+    this.room.freed();
+    if (item.void) this.attached?.hooks.unfloor(item.head);
+    else this.attached?.hooks.floor(item.head, this.runtime.now());
+  }
+
+  private load() {
+    const { attached, letterById, letterBytes } = this;
+    const bytes = Math.max(attached?.queues.bytes ?? 0, this.segments.neededBytes) + letterBytes;
+    return { entries: (attached?.queues.live.size ?? 0) + letterById.size, bytes, ageMs: this.oldestMs() };
+  }
+
+  private oldestMs(): number {
+    for (const { asOf } of this.attached?.queues.live.values() ?? []) return Math.max(0, this.runtime.now() - asOf);
+    return 0;
+  }
+
+  /** The cursors moved: they are written down soon. */
+  private wanted(): void {
+    if (this.saveTimer !== undefined) return;
+    const save = () => {
+      this.saveTimer = undefined;
+      this.save()
+        .then(() => this.segments.tidy())
+        .catch((error: unknown) => this.parts.hooks.report(asSyncError(error).message));
+    };
+    this.saveTimer = this.runtime.timer(SAVE_MS, save, true);
+  }
+
+  private async saveNow(): Promise<void> {
+    const { queues } = this.parts;
+    const { durable } = this.log;
+    const lanes = queues.lanes.map((lane) => {
+      const seq = Math.min(durable, (queues.firstOf(lane) ?? Infinity) - 1);
+      return [lane.name, { role: lane.role, seq }] as const;
+    });
+    const savedAt = this.runtime.now();
+    await saveCursors(this.files, { lanes: Object.fromEntries(lanes), savedAt, suspectUntil: this.suspectUntil });
+  }
+}
+
+function itemOf(record: Indexed, queuedAt: number): Item {
+  const { seq, head, valueBytes, asOf, place, kind, note } = record;
+  if (head === null) throw new SyncError("INTERNAL", "a decision is no entry", { key: record.key });
+  const condition: "absent" | Version | undefined = kind === "intent" ? readCondition(note) : undefined;
+  return {
+    seq,
+    head,
+    valueBytes,
+    condition,
+    asOf,
+    knownAt: asOf,
+    entry: undefined,
+    place,
+    queuedAt,
+    waits: 0,
+    flying: 0,
+    first: 0,
+    sealed: false,
+    older: undefined,
+    waiters: undefined,
+    kept: false,
+    void: false,
+  };
+}
