@@ -21,28 +21,33 @@ export interface Checksum {
   crc: number;
 }
 
-/** CRC-32C of `bytes[0..length)`, as a signed 32 bit integer. */
-export function crc32c(bytes: Uint8Array, length = bytes.length): number {
-  let crc = -1;
-  for (let i = 0; i < length; i++) crc = step(crc, bytes[i] ?? 0);
+/**
+ * CRC-32C of `bytes[from..to)`, as a signed 32 bit integer.
+ *
+ * @param before CRC-32C of what logically stands before the bytes.
+ */
+export function crc32c(bytes: Uint8Array, to = bytes.length, from = 0, before = 0): number {
+  let crc = ~before;
+  for (let i = from; i < to; i++) crc = step(crc, bytes[i] ?? 0);
   return ~crc;
 }
 
 /**
- * The checksum of `view[0..length)`.
+ * The checksum of `view[from..end)`.
  *
  * @param before CRC-32C of what logically stands before the bytes. It is also the seed of the hash.
  */
-export function checksum(view: DataView, length: number, before: number): Checksum {
+export function checksum(view: DataView, end: number, before: number, from = 0): Checksum {
+  const length = end - from;
   let crc = ~before;
-  let i = 0;
+  let i = from;
   let hash: number;
   if (length >= 16) {
     let v1 = (before + P1 + P2) | 0;
     let v2 = (before + P2) | 0;
     let v3 = before;
     let v4 = (before - P1) | 0;
-    for (; i + 16 <= length; i += 16) {
+    for (; i + 16 <= end; i += 16) {
       const a = view.getInt32(i, true);
       const b = view.getInt32(i + 4, true);
       const c = view.getInt32(i + 8, true);
@@ -58,12 +63,12 @@ export function checksum(view: DataView, length: number, before: number): Checks
     hash = (before + P5) | 0;
   }
   hash = (hash + length) | 0;
-  for (; i + 4 <= length; i += 4) {
+  for (; i + 4 <= end; i += 4) {
     const a = view.getInt32(i, true);
     crc = step(step(step(step(crc, a & 255), (a >>> 8) & 255), (a >>> 16) & 255), a >>> 24);
     hash = Math.imul(rotate((hash + Math.imul(a, P3)) | 0, 17), P4);
   }
-  for (; i < length; i++) {
+  for (; i < end; i++) {
     const byte = view.getUint8(i);
     crc = step(crc, byte);
     hash = Math.imul(rotate((hash + Math.imul(byte, P5)) | 0, 11), P1);

@@ -6,7 +6,7 @@
  * the checksum covers it, so that bytes in the wrong place are found.
  */
 import { checksum, crc32c } from "./checksum.ts";
-import { KEY_BYTES_MAX, NO_META } from "./entry.ts";
+import { KEY_BYTES_MAX, META_BYTES_MAX, NO_META } from "./entry.ts";
 import type { Entry, EntryState, Head, Meta } from "./entry.ts";
 import { metaBlock, readMeta } from "./envelope-meta.ts";
 import { SyncError } from "./error.ts";
@@ -56,6 +56,8 @@ const HEAD_BYTES = FLAGS_AT + 1;
 const CHECKSUM_BYTES = 8;
 /** The shortest envelope: a tombstone or an empty value, without anything optional. */
 export const ENVELOPE_BYTES_MIN = HEAD_BYTES + CHECKSUM_BYTES;
+/** What an envelope has at most beside its value: times, lengths and the largest metadata. */
+export const ENVELOPE_ROOM = ENVELOPE_BYTES_MIN + 32 + 8 * META_BYTES_MAX;
 
 const STATES: readonly EntryState[] = ["value", "deleted", "stub"];
 const STATE_BITS = 0b11;
@@ -87,9 +89,42 @@ export function encodeEnvelope(entry: Entry, options: EncodeEnvelopeOptions = {}
   if (asOf !== undefined && !Number.isSafeInteger(asOf)) {
     throw new SyncError("INVALID", "asOf is a whole number of Unix milliseconds", { key: entry.key });
   }
-  const { expires, value } = entry;
   const meta = metaBlock(entry.meta);
-  const deflated = value === null || compression === undefined ? undefined : deflateIfWorth(value, compression);
+  const deflated =
+    entry.value === null || compression === undefined ? undefined : deflateIfWorth(entry.value, compression);
+  const bytes = new Uint8Array(envelopeLength(entry, asOf, meta, deflated));
+  const view = new DataView(bytes.buffer);
+  put(entry, asOf, meta, deflated, bytes, view, 0, bytes.length, keyChecksum(entry.key));
+  return bytes;
+}
+
+/**
+ * Writes what {@link encodeEnvelope} gives without options into `bytes` from `at` on, where `ENVELOPE_ROOM` and the
+ * length of the value have room. For whoever writes many: nothing is allocated.
+ *
+ * @param view of the same bytes, at the same offset.
+ * @param keyCrc CRC-32C of the key's UTF-8 bytes.
+ * @returns where the envelope ends.
+ */
+export function encodeEnvelopeInto(
+  entry: Entry,
+  bytes: Uint8Array,
+  view: DataView,
+  at: number,
+  keyCrc: number,
+): number {
+  const meta = metaBlock(entry.meta);
+  const end = at + envelopeLength(entry, undefined, meta, undefined);
+  put(entry, undefined, meta, undefined, bytes, view, at, end, keyCrc);
+  return end;
+}
+
+function envelopeLength(
+  { expires, value }: Entry,
+  asOf: number | undefined,
+  meta: Uint8Array,
+  deflated: Uint8Array | undefined,
+): number {
   // A stream that expands more than EXPANSION_MAX times is padded with zeros, so that no decoder need trust a claim.
   const payloadBytes =
     value === null
@@ -97,24 +132,37 @@ export function encodeEnvelope(entry: Entry, options: EncodeEnvelopeOptions = {}
       : deflated === undefined
         ? value.length
         : Math.max(deflated.length, Math.ceil(value.length / EXPANSION_MAX));
-  const length =
+  return (
     ENVELOPE_BYTES_MIN +
     (expires === null ? 0 : 8) +
     (asOf === undefined ? 0 : 8) +
     (meta.length === 0 ? 0 : 2 + meta.length) +
     (deflated === undefined ? 0 : 8) +
-    payloadBytes;
-  const bytes = new Uint8Array(length);
-  const view = new DataView(bytes.buffer);
-  view.setUint32(0, MAGIC);
-  versionToBytes(entry.version, bytes, VERSION_AT);
-  bytes[FLAGS_AT] =
-    STATES.indexOf(entry.state) |
+    payloadBytes
+  );
+}
+
+/** Fills `bytes[from..to)`. What is padding must be zero already. */
+function put(
+  { state, version, expires, value }: Entry,
+  asOf: number | undefined,
+  meta: Uint8Array,
+  deflated: Uint8Array | undefined,
+  bytes: Uint8Array,
+  view: DataView,
+  from: number,
+  to: number,
+  keyCrc: number,
+): void {
+  view.setUint32(from, MAGIC);
+  versionToBytes(version, bytes, from + VERSION_AT);
+  bytes[from + FLAGS_AT] =
+    STATES.indexOf(state) |
     (expires === null ? 0 : HAS_EXPIRES) |
     (asOf === undefined ? 0 : HAS_AS_OF) |
     (meta.length === 0 ? 0 : HAS_META) |
     (deflated === undefined ? 0 : COMPRESSED);
-  let at = HEAD_BYTES;
+  let at = from + HEAD_BYTES;
   if (expires !== null) {
     setInteger(view, at, expires);
     at += 8;
@@ -135,11 +183,10 @@ export function encodeEnvelope(entry: Entry, options: EncodeEnvelopeOptions = {}
   } else if (value !== null) {
     bytes.set(value, at);
   }
-  const end = length - CHECKSUM_BYTES;
-  const { hash, crc } = checksum(view, end, keyChecksum(entry.key));
+  const end = to - CHECKSUM_BYTES;
+  const { hash, crc } = checksum(view, end, keyCrc, from);
   view.setInt32(end, hash, true);
   view.setInt32(end + 4, crc, true);
-  return bytes;
 }
 
 /**
@@ -151,7 +198,7 @@ export function encodeEnvelope(entry: Entry, options: EncodeEnvelopeOptions = {}
  */
 export function decodeEnvelope(bytes: Uint8Array, options: DecodeEnvelopeOptions): Envelope {
   const { key, compression } = options;
-  const parts = parse(bytes, key);
+  const parts = parse(bytes, viewOf(bytes), 0, bytes.length, key, keyChecksum(key));
   const { valueAt, valueBytes, deflatedBytes, asOf, state, version, expires, meta } = parts;
   let value: Uint8Array | null = null;
   if (deflatedBytes !== null && valueBytes !== null) {
@@ -159,7 +206,7 @@ export function decodeEnvelope(bytes: Uint8Array, options: DecodeEnvelopeOptions
   } else if (valueBytes !== null) {
     const own = bytes.byteLength === bytes.buffer.byteLength;
     value = own
-      ? new Uint8Array(bytes.buffer, valueAt, valueBytes)
+      ? bytes.subarray(valueAt, valueAt + valueBytes)
       : new Uint8Array(bytes.subarray(valueAt, valueAt + valueBytes));
   }
   return { entry: { key, state, value, version, expires, meta }, asOf };
@@ -167,8 +214,21 @@ export function decodeEnvelope(bytes: Uint8Array, options: DecodeEnvelopeOptions
 
 /** What {@link decodeEnvelope} gives, checked as fully, without copying or inflating the value. @throws as it does. */
 export function envelopeHead(bytes: Uint8Array, key: string): EnvelopeHead {
-  const { state, version, expires, meta, asOf, valueBytes } = parse(bytes, key);
+  const parts = parse(bytes, viewOf(bytes), 0, bytes.length, key, keyChecksum(key));
+  const { state, version, expires, meta, asOf, valueBytes } = parts;
   return { head: { key, state, version, expires, meta }, asOf, valueBytes };
+}
+
+/** The parts of an envelope that lies among other bytes: `bytes[from..to)`, checked as fully. @throws as the others. */
+export function envelopeParts(
+  bytes: Uint8Array,
+  view: DataView,
+  from: number,
+  to: number,
+  key: string | undefined,
+  keyCrc: number,
+): EnvelopeParts {
+  return parse(bytes, view, from, to, key, keyCrc);
 }
 
 /**
@@ -177,36 +237,43 @@ export function envelopeHead(bytes: Uint8Array, key: string): EnvelopeHead {
  * @throws SyncError CORRUPT when the bytes are not an envelope of this format.
  */
 export function envelopeVersion(bytes: Uint8Array): Version {
-  checkMagic(bytes, undefined);
+  checkMagic(bytes, 0, bytes.length, undefined);
   return versionFromBytes(bytes, VERSION_AT);
 }
 
-interface Parts {
+export interface EnvelopeParts {
   readonly state: EntryState;
   readonly version: Version;
   readonly expires: number | null;
   readonly asOf: number | null;
   readonly meta: Meta;
+  /** Where the value's bytes, compressed or not, begin. */
   readonly valueAt: number;
   readonly valueBytes: number | null;
   /** Null when the value is not compressed. */
   readonly deflatedBytes: number | null;
 }
 
-function parse(bytes: Uint8Array, key: string): Parts {
-  checkMagic(bytes, key);
-  const flags = bytes[FLAGS_AT] ?? 0;
+function parse(
+  bytes: Uint8Array,
+  view: DataView,
+  from: number,
+  to: number,
+  key: string | undefined,
+  keyCrc: number,
+): EnvelopeParts {
+  checkMagic(bytes, from, to, key);
+  const flags = bytes[from + FLAGS_AT] ?? 0;
   const state = STATES[flags & STATE_BITS];
   if (state === undefined || (flags & RESERVED_BITS) !== 0) throw corrupt(key, "has unknown flags");
   if ((flags & COMPRESSED) !== 0 && state !== "value") throw corrupt(key, "compresses no value");
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const end = bytes.length - CHECKSUM_BYTES;
-  const { hash, crc } = checksum(view, end, keyChecksum(key));
+  const end = to - CHECKSUM_BYTES;
+  const { hash, crc } = checksum(view, end, keyCrc, from);
   if (view.getInt32(end, true) !== hash || view.getInt32(end + 4, true) !== crc) {
     throw corrupt(key, "does not match its checksum: damaged, or kept under another key");
   }
   // From here on the bytes are as some encoder wrote them; whether it was a friendly one is still open.
-  let at = HEAD_BYTES;
+  let at = from + HEAD_BYTES;
   let expires: number | null = null;
   let asOf: number | null = null;
   if ((flags & HAS_EXPIRES) !== 0) {
@@ -245,7 +312,7 @@ function parse(bytes: Uint8Array, key: string): Parts {
   }
   return {
     state,
-    version: versionFromBytes(bytes, VERSION_AT),
+    version: versionFromBytes(bytes, from + VERSION_AT),
     expires,
     asOf,
     meta,
@@ -255,13 +322,17 @@ function parse(bytes: Uint8Array, key: string): Parts {
   };
 }
 
-function checkMagic(bytes: Uint8Array, key: string | undefined): void {
-  const [a = 0, b = 0, c = 0, d = 0] = [bytes[0], bytes[1], bytes[2], bytes[3]];
-  if (bytes.length < ENVELOPE_BYTES_MIN) throw corrupt(key, `has ${bytes.length} bytes, fewer than any envelope`);
+function checkMagic(bytes: Uint8Array, from: number, to: number, key: string | undefined): void {
+  const [a = 0, b = 0, c = 0, d = 0] = [bytes[from], bytes[from + 1], bytes[from + 2], bytes[from + 3]];
+  if (to - from < ENVELOPE_BYTES_MIN) throw corrupt(key, `has ${to - from} bytes, fewer than any envelope`);
   const magic = ((a << 24) | (b << 16) | (c << 8) | d) >>> 0;
   if (magic === MAGIC) return;
   if (magic >>> 8 === MAGIC >>> 8) throw corrupt(key, `is of format ${d}, which this version does not know`);
   throw corrupt(key, "is not an envelope");
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function keyChecksum(key: string): number {
@@ -276,7 +347,7 @@ function setInteger(view: DataView, at: number, value: number): void {
   view.setUint32(at + 4, value - high * 2 ** 32);
 }
 
-function integerAt(view: DataView, at: number, end: number, key: string): number {
+function integerAt(view: DataView, at: number, end: number, key: string | undefined): number {
   if (at + 8 > end) throw corrupt(key, "ends too early");
   const value = view.getInt32(at) * 2 ** 32 + view.getUint32(at + 4);
   if (!Number.isSafeInteger(value)) throw corrupt(key, "has a time out of range");

@@ -51,7 +51,7 @@ function versionCounter(version: Version): number {
   return Number.parseInt(version.slice(13, 17), 16);
 }
 
-export function versionToBytes(version: Version, into = new Uint8Array(VERSION_BYTES), at = 0): Uint8Array {
+export function versionToBytes(version: Version, into: Uint8Array = new Uint8Array(VERSION_BYTES), at = 0): Uint8Array {
   let digit = 0;
   for (let i = 0; i < VERSION_BYTES; i++) {
     if (digit === 12 || digit === 17) digit++; // the hyphens
@@ -67,10 +67,58 @@ function hexDigit(unit: number): number {
 
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
+/** The two digits of each byte, as character codes. */
+const HIGH = Uint8Array.from(HEX, (digits) => digits.charCodeAt(0));
+const LOW = Uint8Array.from(HEX, (digits) => digits.charCodeAt(1));
+
+const HYPHEN = 0x2d;
+
+/** In one call for all 34 characters: built up piece by piece it costs thirty times as much. */
 export function versionFromBytes(bytes: Uint8Array, at = 0): Version {
-  let hex = "";
-  for (let i = 0; i < VERSION_BYTES; i++) hex += HEX[bytes[at + i] ?? 0];
-  return `${hex.slice(0, 12)}-${hex.slice(12, 16)}-${hex.slice(16)}` as Version;
+  return String.fromCharCode(
+    high(bytes, at),
+    low(bytes, at),
+    high(bytes, at + 1),
+    low(bytes, at + 1),
+    high(bytes, at + 2),
+    low(bytes, at + 2),
+    high(bytes, at + 3),
+    low(bytes, at + 3),
+    high(bytes, at + 4),
+    low(bytes, at + 4),
+    high(bytes, at + 5),
+    low(bytes, at + 5),
+    HYPHEN,
+    high(bytes, at + 6),
+    low(bytes, at + 6),
+    high(bytes, at + 7),
+    low(bytes, at + 7),
+    HYPHEN,
+    high(bytes, at + 8),
+    low(bytes, at + 8),
+    high(bytes, at + 9),
+    low(bytes, at + 9),
+    high(bytes, at + 10),
+    low(bytes, at + 10),
+    high(bytes, at + 11),
+    low(bytes, at + 11),
+    high(bytes, at + 12),
+    low(bytes, at + 12),
+    high(bytes, at + 13),
+    low(bytes, at + 13),
+    high(bytes, at + 14),
+    low(bytes, at + 14),
+    high(bytes, at + 15),
+    low(bytes, at + 15),
+  ) as Version;
+}
+
+function high(bytes: Uint8Array, at: number): number {
+  return HIGH[bytes[at] ?? 0] ?? 0;
+}
+
+function low(bytes: Uint8Array, at: number): number {
+  return LOW[bytes[at] ?? 0] ?? 0;
 }
 
 /** The version of a fact that stands at a place in a history instead of a time (see {@link STAMP_MS_MIN}). */

@@ -1,0 +1,84 @@
+import { crc32c } from "../checksum.ts";
+import { CHECKSUM_AT, putRecord, recordRoom, sealRecord } from "./record.ts";
+import type { Draft, Place } from "./record.ts";
+import { MARK_BYTES, putMark } from "./segment.ts";
+
+const START_BYTES = 64 * 1024;
+
+/** Space to encode into, used again and again, so that a record costs no allocation of its own. */
+export class Space {
+  bytes = new Uint8Array(START_BYTES);
+  view = new DataView(this.bytes.buffer);
+
+  /** Makes room for so many bytes; the first `used` of those there stay. */
+  reserve(byteCount: number, used: number): void {
+    if (byteCount <= this.bytes.length) return;
+    const larger = new Uint8Array(Math.max(byteCount, 2 * this.bytes.length));
+    larger.set(this.bytes.subarray(0, used));
+    this.bytes = larger;
+    this.view = new DataView(larger.buffer);
+  }
+}
+
+/** Records that go to disk together: one append, one sync, one commit mark. */
+export class Group {
+  readonly firstSeq: number;
+  readonly space: Space;
+  /** Settled when the group is on disk, or failed. */
+  readonly durable: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+  count = 0;
+  /** Of the records; the mark comes behind them. */
+  length = 0;
+  private segment = 0;
+  private start = 0;
+
+  constructor(firstSeq: number, space: Space) {
+    this.firstSeq = firstSeq;
+    this.space = space;
+    let settle: [() => void, (error: unknown) => void] = [() => undefined, () => undefined];
+    this.durable = new Promise<void>((resolve, reject) => {
+      settle = [resolve, reject];
+    });
+    [this.resolve, this.reject] = settle;
+  }
+
+  get lastSeq(): number {
+    return this.firstSeq + this.count - 1;
+  }
+
+  /** Length with the mark. */
+  get bytesOnDisk(): number {
+    return this.length + MARK_BYTES;
+  }
+
+  /** Encodes a record. @returns where it begins. */
+  add(draft: Draft): number {
+    const { space, length } = this;
+    space.reserve(length + recordRoom(draft) + MARK_BYTES, length);
+    this.length = putRecord(draft, this.firstSeq + this.count, space.bytes, space.view, length);
+    this.count++;
+    return length;
+  }
+
+  /** The group's bytes for this place: checksums and mark are of the segment, which is known only now. */
+  seal(segment: number, start: number, saltCrc: number): Uint8Array {
+    const { bytes, view } = this.space;
+    this.segment = segment;
+    this.start = start;
+    let records = 0;
+    for (let at = 0; at < this.length; at += view.getUint32(at)) {
+      sealRecord(bytes, view, at, saltCrc);
+      records = crc32c(bytes, at + CHECKSUM_AT + 4, at + CHECKSUM_AT, records);
+    }
+    const { count, firstSeq } = this;
+    putMark(bytes, view, this.length, { count, firstSeq, start, records }, saltCrc);
+    return bytes.subarray(0, this.bytesOnDisk);
+  }
+
+  /** Where `bytes[from..to)` of the group lie, once it is sealed. */
+  place(from: number, to: number): Place {
+    return { segment: this.segment, at: this.start + from, length: to - from };
+  }
+}
