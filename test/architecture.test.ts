@@ -13,18 +13,20 @@ const PARTS = [...VOCABULARY_UP, "journal", "wrappers", "chain"];
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   vocabulary: [],
   journal: VOCABULARY_UP,
+  "journal/node-files": [...VOCABULARY_UP, "journal", "journal/node-claim"],
+  "journal/node-claim": [...VOCABULARY_UP, "journal"],
   wrappers: VOCABULARY_UP,
   zlib: VOCABULARY_UP,
   stores: [...VOCABULARY_UP, ...SHARED_BY_STORES],
   "stores/lmdb": [...VOCABULARY_UP, ...SHARED_BY_STORES, "zlib"],
-  testing: VOCABULARY_UP,
+  testing: [...VOCABULARY_UP, "journal"],
   chain: [...VOCABULARY_UP, "journal", "wrappers"],
   session: PARTS,
   sync: PARTS,
   node: [...PARTS, "sync", "session"],
-  config: [...PARTS, "zlib", "stores/*", "sync", "session", "node"],
+  config: [...PARTS, "journal/node-files", "zlib", "stores/*", "sync", "session", "node"],
   index: [...PARTS, "stores/memory", "sync", "config"],
-  cli: [...PARTS, "zlib", "stores/*", "sync", "session", "node", "config", "index"],
+  cli: [...PARTS, "journal/node-files", "zlib", "stores/*", "sync", "session", "node", "config", "index"],
 };
 
 /** Which packages a zone may import at all. A client is imported by its own store and by nobody else. */
@@ -36,7 +38,7 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Zones that run on Node alone; everything else is the core and stays clear of it. */
-const NODE_SIDE = ["zlib", "config", "cli", "stores/lmdb", "stores/git"];
+const NODE_SIDE = ["zlib", "journal/node-files", "journal/node-claim", "config", "cli", "stores/lmdb", "stores/git"];
 const SYSTEM = "src/system.ts"; // the platform's clock, for every platform: outside the core's compiler settings
 
 const sources = filesIn("src", /\.ts$/);
@@ -44,6 +46,7 @@ const sources = filesIn("src", /\.ts$/);
 function zoneOf(path: string): string {
   const [, first = "", second] = path.split("/");
   const name = first.replace(/\.ts$/, "");
+  if (first === "journal" && second?.startsWith("node-") === true) return `journal/${second.replace(/\.ts$/, "")}`;
   if (first === "stores" && second !== undefined) return `stores/${second.replace(/\.ts$/, "")}`;
   return name in MAY_IMPORT ? name : "vocabulary";
 }
@@ -83,6 +86,7 @@ describe("import directions", () => {
     ["src/sync.ts", "./config/open.ts"],
     ["src/config/open.ts", "../cli/main.ts"],
     ["src/chain/read.ts", "node:fs"],
+    ["src/journal/log.ts", "./node-files.ts"],
     ["src/chain/read.ts", "lmdb"],
     ["src/config/open.ts", "commander"],
     ["src/stores/memory.ts", "../testing/index.ts"],
@@ -113,7 +117,7 @@ describe("the core", () => {
   it("is everything but the clock and what runs on Node alone", () => {
     const config = JSON.parse(read("tsconfig.core.json").replace(/^\s*\/\/.*$/gm, "")) as Record<string, unknown>;
     const outside = [SYSTEM, ...NODE_SIDE.map((zone) => `src/${zone}`), "src/index.ts"];
-    const withoutEnding = (path: string) => path.replace(/(?<=lmdb|zlib)\.ts$/, "");
+    const withoutEnding = (path: string) => path.replace(/(?<=lmdb|zlib|journal\/node-\w+)\.ts$/, "");
     expect(config["include"]).toEqual(["types/core", "src"]);
     expect(new Set((config["exclude"] as string[]).map(withoutEnding))).toEqual(new Set(outside));
   });

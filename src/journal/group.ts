@@ -64,21 +64,31 @@ export class Group {
 
   /** The group's bytes for this place: checksums and mark are of the segment, which is known only now. */
   seal(segment: number, start: number, saltCrc: number): Uint8Array {
-    const { bytes, view } = this.space;
+    const { space, length, count, firstSeq } = this;
     this.segment = segment;
     this.start = start;
-    let records = 0;
-    for (let at = 0; at < this.length; at += view.getUint32(at)) {
-      sealRecord(bytes, view, at, saltCrc);
-      records = crc32c(bytes, at + CHECKSUM_AT + 4, at + CHECKSUM_AT, records);
-    }
-    const { count, firstSeq } = this;
-    putMark(bytes, view, this.length, { count, firstSeq, start, records }, saltCrc);
-    return bytes.subarray(0, this.bytesOnDisk);
+    sealGroup(space.bytes, space.view, length, { count, firstSeq, start }, saltCrc);
+    return space.bytes.subarray(0, this.bytesOnDisk);
   }
 
   /** Where `bytes[from..to)` of the group lie, once it is sealed. */
   place(from: number, to: number): Place {
     return { segment: this.segment, at: this.start + from, length: to - from };
   }
+}
+
+/** Gives the records in `bytes[0..length)` the checksums of a segment, and puts the commit mark behind them. */
+export function sealGroup(
+  bytes: Uint8Array,
+  view: DataView,
+  length: number,
+  mark: { readonly count: number; readonly firstSeq: number; readonly start: number },
+  saltCrc: number,
+): void {
+  let records = 0;
+  for (let at = 0; at < length; at += view.getUint32(at)) {
+    sealRecord(bytes, view, at, saltCrc);
+    records = crc32c(bytes, at + CHECKSUM_AT + 4, at + CHECKSUM_AT, records);
+  }
+  putMark(bytes, view, length, { ...mark, records }, saltCrc);
 }

@@ -105,7 +105,11 @@ export async function openLog(options: LogOptions): Promise<Log> {
     const recovered = await recover(files);
     const segments = new Segments(files, options.runtime, options.segmentBytes ?? SEGMENT_BYTES, recovered);
     await segments.resume();
-    return new SegmentedLog(options, claim, segments, recovered.records, recovered.last);
+    const { records, unsure, last } = recovered;
+    const at = unsure?.firstSeq ?? Infinity; // the group that was written anew
+    const placed = () =>
+      records.map((record) => (record.seq < at ? record : { ...record, place: segments.locate(record.place) }));
+    return new SegmentedLog(options, claim, segments, unsure === undefined ? records : placed(), last);
   } catch (error) {
     await claim.release();
     throw error;
@@ -170,19 +174,18 @@ class SegmentedLog implements Log {
   async read(place: Place, key: string): Promise<Entry> {
     if (this.closing !== undefined) throw this.closed("read");
     const details = { store: this.files.name, operation: "read", key };
-    const segment = this.store.find(place.segment);
-    if (segment === undefined) throw new SyncError("INTERNAL", `segment ${place.segment} was removed`, details);
-    const file = segmentFile(place.segment);
-    const bytes = await this.files.read(file, place.at, place.length);
+    const { segment: number, at, length } = this.store.locate(place);
+    const segment = this.store.find(number);
+    if (segment === undefined) throw new SyncError("INTERNAL", `segment ${number} was removed`, details);
+    const file = segmentFile(number);
+    const bytes = await this.files.read(file, at, length);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const record =
-      bytes.length === place.length
-        ? readRecord(bytes, view, 0, segment.saltCrc, place)
-        : new Malformed("ends too early");
+      bytes.length === length ? readRecord(bytes, view, 0, segment.saltCrc, place) : new Malformed("ends too early");
     const entry = record instanceof Malformed || record.key !== key ? null : entryOf(bytes, record);
     if (entry !== null) return entry;
     const reason = record instanceof Malformed ? record.reason : "is another one";
-    throw new SyncError("CORRUPT", `the record in ${file} at offset ${place.at} ${reason}`, {
+    throw new SyncError("CORRUPT", `the record in ${file} at offset ${at} ${reason}`, {
       ...details,
       cure: "a layer may have a good copy; take out what is whole with `microsync journal rescue`",
     });

@@ -6,7 +6,7 @@ import type { Indexed } from "./record.ts";
 import { HEADER_BYTES, decodeHeader, saltChecksum, segmentFile, segmentNumber } from "./segment.ts";
 import type { SegmentHeader } from "./segment.ts";
 import { findLaterMark, walkGroups } from "./walk.ts";
-import type { WalkFailure } from "./walk.ts";
+import type { GroupPlace, Walk, WalkFailure } from "./walk.ts";
 
 /** A segment of the log as its owner knows it. */
 export interface Segment {
@@ -28,6 +28,11 @@ export interface Recovered {
   readonly next: number;
   /** The highest number that was given out, as far as the files say. */
   readonly last: number;
+  /**
+   * The last group, when nobody is known to have seen it synced: a process that was killed after a failed sync leaves a
+   * group that can be read and is not on the disk, nor will be by any later sync.
+   */
+  readonly unsure: GroupPlace | undefined;
 }
 
 /**
@@ -47,16 +52,20 @@ export async function recover(files: Files): Promise<Recovered> {
   const segments: Segment[] = [];
   const records: Indexed[] = [];
   let last = 0;
+  let unsure: GroupPlace | undefined;
   for (const [index, line] of lines.entries()) {
     if (!names.includes(segmentFile(line.number))) throw lost(files, line.number);
     const segment = await openHeader(files, line, lines[index - 1]);
     last = Math.max(last, segment.first - 1);
-    if (index < lines.length - 1) last = await readClosed(files, segment, line.end, last, records);
-    else last = await readLast(files, segment, line.end, last, records);
+    const read = index < lines.length - 1 ? readClosed : readLast;
+    const walk = await read(files, segment, line.end, last, records);
+    last = walk.last;
     segment.last = last;
+    segment.end = walk.end;
+    unsure = walk.end > line.end ? walk.group : undefined;
     segments.push(segment);
   }
-  return { segments, records, next: Math.max(next, highest + 1), last };
+  return { segments, records, next: Math.max(next, highest + 1), last, unsure };
 }
 
 /**
@@ -102,21 +111,14 @@ function contradicts(header: SegmentHeader, before: ManifestLine | undefined): b
 }
 
 /** All of it up to its durable end; what lies beyond was never acknowledged and does not exist. */
-async function readClosed(files: Files, segment: Segment, end: number, last: number, out: Indexed[]): Promise<number> {
+async function readClosed(files: Files, segment: Segment, end: number, last: number, out: Indexed[]): Promise<Walk> {
   const walk = await walkGroups(files, segment, HEADER_BYTES, end, last, out);
   if (walk.failure !== undefined) throw damaged(files, segment, walk.failure);
-  segment.end = walk.end;
-  return walk.last;
+  return walk;
 }
 
 /** Up to the last whole group; the torn tail behind it is cut. */
-async function readLast(
-  files: Files,
-  segment: Segment,
-  durable: number,
-  last: number,
-  out: Indexed[],
-): Promise<number> {
+async function readLast(files: Files, segment: Segment, durable: number, last: number, out: Indexed[]): Promise<Walk> {
   const name = segmentFile(segment.number);
   const size = await files.size(name);
   const walk = await walkGroups(files, segment, HEADER_BYTES, size, last, out);
@@ -136,8 +138,7 @@ async function readLast(
   } finally {
     await file.close();
   }
-  segment.end = end;
-  return walk.last;
+  return walk;
 }
 
 function damaged(files: Files, { number }: Segment, { at, reason, unknown }: WalkFailure): SyncError {

@@ -1,10 +1,13 @@
 import { SyncError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Files, OpenFile } from "./files.ts";
+import { sealGroup } from "./group.ts";
 import type { Group } from "./group.ts";
 import { storeManifest } from "./manifest.ts";
+import type { Place } from "./record.ts";
 import type { Recovered, Segment } from "./recover.ts";
-import { HEADER_BYTES, SALT_BYTES, encodeHeader, saltChecksum, segmentFile } from "./segment.ts";
+import { HEADER_BYTES, MARK_BYTES, SALT_BYTES, encodeHeader, saltChecksum, segmentFile } from "./segment.ts";
+import type { GroupPlace } from "./walk.ts";
 
 /** A segment to write to. */
 interface Current {
@@ -30,6 +33,10 @@ export class Segments {
   private prepared: Current | undefined;
   /** Files that no manifest lists and that are still there. */
   private readonly unlisted = new Set<string>();
+  /** Records that moved from the end of one segment to the beginning of the next, which keeps their order and lengths. */
+  private moved: { readonly from: number; readonly start: number; readonly to: number } | undefined;
+  /** A group at the end of the last segment that goes into the next one before anything else does. */
+  private unsure: GroupPlace | undefined;
   private next: number;
   /** The end of the last segment, as far as the manifest states it. */
   private statedEnd: number | undefined;
@@ -41,6 +48,7 @@ export class Segments {
     this.segmentBytes = segmentBytes;
     this.list = [...recovered.segments];
     this.next = recovered.next;
+    this.unsure = recovered.unsure;
   }
 
   /** Oldest first. The last is the one that is written to. */
@@ -52,10 +60,26 @@ export class Segments {
     return this.list.find((segment) => segment.number === number);
   }
 
-  /** Goes on writing where an earlier process ended. */
+  /** Where a record lies now. */
+  locate(place: Place): Place {
+    const { moved } = this;
+    if (moved?.from !== place.segment || place.at < moved.start) return place;
+    return { segment: moved.to, at: place.at - moved.start + HEADER_BYTES, length: place.length };
+  }
+
+  /**
+   * Goes on writing where an earlier process ended. A last group that is not surely on disk is written anew, into a new
+   * segment; where that cannot be done now, the next append does it first.
+   */
   async resume(): Promise<void> {
     const segment = this.list.at(-1);
-    if (segment !== undefined) this.current = { segment, file: await this.files.open(segmentFile(segment.number)) };
+    if (segment === undefined) return;
+    if (this.unsure === undefined) {
+      this.current = { segment, file: await this.files.open(segmentFile(segment.number)) };
+    } else {
+      const { firstSeq } = this.unsure;
+      await this.inTurn(() => this.begin(firstSeq)).catch(ignore);
+    }
   }
 
   /** Resolves when the group is on disk. After a failure it is not part of the log, and the next call may succeed. */
@@ -127,34 +151,45 @@ export class Segments {
   private async begin(firstSeq: number): Promise<Current> {
     await this.removeUnlisted();
     this.prepared ??= await this.prepare(firstSeq);
-    const { prepared } = this;
+    const { prepared, unsure, list } = this;
     // From here on the manifest may say that the segment before has ended, whether the call succeeds or not.
     await this.abandon();
-    await this.storeList([...this.list, prepared.segment]);
-    this.list.push(prepared.segment);
+    const last = list.at(-1);
+    const before = last === undefined ? [] : [...list.slice(0, -1), this.sureOf(last)];
+    await this.storeList([...before, prepared.segment]);
+    if (unsure !== undefined && last !== undefined) {
+      this.moved = { from: last.number, start: unsure.start, to: prepared.segment.number };
+    }
+    list.splice(0, list.length, ...before, prepared.segment);
+    this.unsure = undefined;
     this.prepared = undefined;
     this.current = prepared;
     return prepared;
   }
 
-  private async prepare(first: number): Promise<Current> {
-    const { files } = this;
-    const before = this.list.at(-1);
+  private async prepare(firstSeq: number): Promise<Current> {
+    const { files, unsure, list } = this;
+    const last = list.at(-1);
+    const before = last === undefined ? undefined : this.sureOf(last);
     const number = this.next++;
+    // The new segment will hold records before the manifest names it: say first that there may be such a segment.
+    if (unsure !== undefined) await this.storeList(list);
     const name = segmentFile(number);
     const salt = this.runtime.random(new Uint8Array(SALT_BYTES));
+    const first = unsure?.firstSeq ?? firstSeq;
+    const segment: Segment = { number, salt, saltCrc: saltChecksum(salt), first, last: first - 1, end: HEADER_BYTES };
+    const header = {
+      number,
+      salt,
+      firstSeq: first,
+      predecessor: before?.number ?? 0,
+      predecessorEnd: before?.end ?? 0,
+    };
     let file: OpenFile | undefined;
     try {
       file = await files.create(name);
-      await file.append(
-        encodeHeader({
-          number,
-          salt,
-          firstSeq: first,
-          predecessor: before?.number ?? 0,
-          predecessorEnd: before?.end ?? 0,
-        }),
-      );
+      await file.append(encodeHeader(header));
+      if (unsure !== undefined && last !== undefined) await this.carry(unsure, last, segment, file);
       await file.sync();
       await files.syncFolder();
     } catch (error) {
@@ -163,13 +198,31 @@ export class Segments {
       await this.removeUnlisted().catch(ignore); // tried again before the next one is made
       throw error;
     }
-    return { segment: { number, salt, saltCrc: saltChecksum(salt), first, last: first - 1, end: HEADER_BYTES }, file };
+    return { segment, file };
+  }
+
+  /** Writes a group that was read from one segment into another. */
+  private async carry(group: GroupPlace, from: Segment, to: Segment, file: OpenFile): Promise<void> {
+    const { start, end, firstSeq, count } = group;
+    const bytes = await this.files.read(segmentFile(from.number), start, end - start);
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    sealGroup(bytes, view, bytes.length - MARK_BYTES, { firstSeq, count, start: to.end }, to.saltCrc);
+    await file.append(bytes);
+    to.end += bytes.length;
+    to.last = firstSeq + count - 1;
+  }
+
+  /** The segment as far as it is surely on disk. */
+  private sureOf(segment: Segment): Segment {
+    const { unsure, list } = this;
+    if (unsure === undefined || segment !== list.at(-1)) return segment;
+    return { ...segment, end: unsure.start, last: unsure.firstSeq - 1 };
   }
 
   private async storeList(segments: readonly Segment[]): Promise<void> {
-    const end = segments.at(-1)?.end;
-    await storeManifest(this.files, { next: this.next, segments });
-    this.statedEnd = end;
+    const sure = segments.map((segment) => this.sureOf(segment));
+    await storeManifest(this.files, { next: this.next, segments: sure });
+    this.statedEnd = sure.at(-1)?.end;
   }
 
   private async removeUnlisted(): Promise<void> {

@@ -18,8 +18,19 @@ export interface Walk {
   readonly end: number;
   /** The highest number in whole groups, at least what the walk was given. */
   readonly last: number;
+  /** The last whole group. */
+  readonly group: GroupPlace | undefined;
   /** What stopped the walk before `to`. */
   readonly failure: WalkFailure | undefined;
+}
+
+/** Where a group lies in its segment. */
+export interface GroupPlace {
+  readonly start: number;
+  /** Behind its commit mark. */
+  readonly end: number;
+  readonly firstSeq: number;
+  readonly count: number;
 }
 
 export interface WalkFailure {
@@ -60,6 +71,7 @@ class Walker implements Walk {
   at: number;
   end: number;
   last: number;
+  group: GroupPlace | undefined;
   /** How many of `out` are in whole groups. */
   whole: number;
   private seq: number;
@@ -137,6 +149,7 @@ class Walker implements Walk {
     this.whole = out.length;
     this.last = this.seq;
     this.end = this.at + MARK_BYTES;
+    this.group = { start: mark.start, end: this.end, firstSeq: mark.firstSeq, count: mark.count };
     return true;
   }
 }

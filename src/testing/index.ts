@@ -8,6 +8,8 @@ export { random } from "./random.ts";
 export type { Random } from "./random.ts";
 export { ReferenceStore, referenceState, referenceStore } from "./reference.ts";
 export type { ReferenceOptions, ReferenceState } from "./reference.ts";
+export { ioError, simulatedFiles } from "./files.ts";
+export type { SimulatedFiles, SimulatedFilesOptions } from "./files.ts";
 export { simulatedRuntime } from "./runtime.ts";
 export type { SimulatedRuntime, SimulationOptions } from "./runtime.ts";
 export { chaos } from "./chaos.ts";
