@@ -19,7 +19,8 @@ export function ackOf(state: Pick<ChainState, "layers">, ack: string | undefined
   if (ack === "all" || (ack === undefined && !hasJournal)) return { kind: "all" };
   if (hasJournal && (ack === undefined || ack === "journal")) return { kind: "journal" };
   const index = state.layers.findIndex((layer) => layer.name === ack);
-  if (hasJournal && ack === "memory" && (index === -1 || state.layers[index]?.role === "cache")) return { kind: "memory" };
+  if (hasJournal && ack === "memory" && (index === -1 || state.layers[index]?.role === "cache"))
+    return { kind: "memory" };
   if (index !== -1) return { kind: "layers", indexes: new Set([index]) };
   if (ack === "journal") {
     throw new SyncError("UNSUPPORTED", 'this chain has no journal to acknowledge "journal"', {

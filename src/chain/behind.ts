@@ -104,7 +104,8 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     unfloor: ({ key, version }) => state.floors.drop(key, version),
     suspect: (until) => state.floors.suspect(until),
     floorMs: options.copyLifeMs,
-    report: (message, key) => state.report({ kind: "journal", layer: "journal", message, ...(key === undefined ? {} : { key }) }),
+    report: (message, key) =>
+      state.report({ kind: "journal", layer: "journal", message, ...(key === undefined ? {} : { key }) }),
   });
   shells = lanesOf.map(({ index, depth }, i) => {
     const { flushIntervalMs, flushDelayMsMax, store } = state.layers[index] as ChainState["layers"][number];
@@ -136,7 +137,11 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     return goal;
   };
 
-  const writePlain = async (writes: readonly Write[], ack: Ack, call: CallOptions | undefined): Promise<WriteResult[]> => {
+  const writePlain = async (
+    writes: readonly Write[],
+    ack: Ack,
+    call: CallOptions | undefined,
+  ): Promise<WriteResult[]> => {
     const bytes = writes.reduce((sum, { entry }) => sum + (entry.value?.length ?? 0), 0);
     const entered = journal.enter(writes.length, bytes, call);
     if (entered !== undefined) await entered;
@@ -225,7 +230,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     const ack = ackOf(state, call?.ack ?? options.ack, true);
     const results = writes.map((write) => plan(state, self, write).result);
     // Writes of one call take effect in their order, the conditional ones among them.
-    for (let at = 0; at < writes.length; ) {
+    for (let at = 0; at < writes.length;) {
       const write = writes[at] as Write;
       if (results[at] !== undefined) {
         at++;
@@ -273,8 +278,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
 
   return {
     journal,
-    write: (self, writes, call) =>
-      forCaller(writeAll(self, writes, call), call, runtime, state.name, "write"),
+    write: (self, writes, call) => forCaller(writeAll(self, writes, call), call, runtime, state.name, "write"),
     copies(keys, authority) {
       const found: Pending[] = [];
       for (const { key } of keys) {
@@ -421,7 +425,9 @@ async function flushBelow(state: ChainState, call: CallOptions | undefined): Pro
 }
 
 function describe(lanes: Stuck["lanes"]): string {
-  return lanes.map(({ name, left, error }) => `${name} (${left}${error === undefined ? "" : `: ${error.what}`})`).join(", ");
+  return lanes
+    .map(({ name, left, error }) => `${name} (${left}${error === undefined ? "" : `: ${error.what}`})`)
+    .join(", ");
 }
 
 function stuckError({ lanes }: Stuck, store: string): SyncError {
@@ -471,9 +477,11 @@ function undelivered(letters: Journal["letters"], store: string): SyncError {
 function sayWhatIsLeft(state: ChainState, journal: Journal, shells: readonly LaneShell[]): void {
   const { entries } = journal.status();
   if (entries === 0) return;
-  const lanes = shells.filter(({ lane }) => lane.queue.size > 0).map(({ lane, trouble }) => {
-    return `${lane.name} (${lane.queue.size}${trouble === undefined ? "" : `: ${trouble.what}`})`;
-  });
+  const lanes = shells
+    .filter(({ lane }) => lane.queue.size > 0)
+    .map(({ lane, trouble }) => {
+      return `${lane.name} (${lane.queue.size}${trouble === undefined ? "" : `: ${trouble.what}`})`;
+    });
   const message = `${entries} entries are left in the journal, for ${lanes.join(", ")}; they are sent when it is opened again`;
   state.report({ kind: "journal", layer: "journal", message });
 }

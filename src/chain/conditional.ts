@@ -69,7 +69,8 @@ export function conditional(options: ConditionalOptions): Conditional {
       const [result] = await calls.call("write", (call) => layer.store.write([write], call));
       calls.counts.writes++;
       if (result === undefined) throw new SyncError("INTERNAL", "the layer gave a write no result", { key: entry.key });
-      if (result.status === "failed") return classify(result.error) === "again" ? open(write, result.error) : { kind: "decided", result };
+      if (result.status === "failed")
+        return classify(result.error) === "again" ? open(write, result.error) : { kind: "decided", result };
       if (!wasSent || !isUndecided(write, result)) return { kind: "decided", result };
       // What is there may stand upon it, or have come in its place: nobody can tell any more, and nothing depends on it.
       const cause = new SyncError("CONFLICT", "a newer version is there", { store: layer.name, key: entry.key });
@@ -90,9 +91,14 @@ export function conditional(options: ConditionalOptions): Conditional {
     if (isStored) happened(item);
   };
 
-  const decideNow = async (write: Write): Promise<{ readonly result: WriteResult; readonly item: Item | undefined }> => {
+  const decideNow = async (
+    write: Write,
+  ): Promise<{ readonly result: WriteResult; readonly item: Item | undefined }> => {
     const { key } = write.entry;
-    const refused = (error: unknown) => ({ result: failed(asSyncError(error, { store: state.name, key })), item: undefined });
+    const refused = (error: unknown) => ({
+      result: failed(asSyncError(error, { store: state.name, key })),
+      item: undefined,
+    });
     try {
       await resolveKey(key);
       await deciding.sendKey(key);

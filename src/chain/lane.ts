@@ -305,7 +305,12 @@ export function laneShell(options: LaneOptions): LaneShell {
     status() {
       const first = oldest();
       const oldestMs = first === undefined ? 0 : Math.max(0, runtime.now() - first.asOf);
-      return { pending: lane.queue.size, oldestMs, paused, failing: paused === undefined ? trouble?.message : undefined };
+      return {
+        pending: lane.queue.size,
+        oldestMs,
+        paused,
+        failing: paused === undefined ? trouble?.message : undefined,
+      };
     },
   };
 }

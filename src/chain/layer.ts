@@ -98,13 +98,17 @@ export function checkNumbers(
 export function layer(store: Store, options: LayerOptions = {}): LayerSpec {
   const { ttlMs, jitter, graceMs, valueBytesMax, deadlineMs, breakerFailures, breakerMs, prefixes } = options;
   const { watchIntervalMs, role, onWrite, flushIntervalMs, flushDelayMsMax, flushEntriesMax, flushBytesMax } = options;
-  checkNumbers(store.name, { ttlMs, graceMs, valueBytesMax, breakerFailures, breakerMs, flushEntriesMax, flushBytesMax });
+  checkNumbers(store.name, {
+    ttlMs,
+    graceMs,
+    valueBytesMax,
+    breakerFailures,
+    breakerMs,
+    flushEntriesMax,
+    flushBytesMax,
+  });
   const timers = { watchIntervalMs, flushIntervalMs, flushDelayMsMax };
-  checkNumbers(
-    store.name,
-    { deadlineMs: deadlineMs === Infinity ? undefined : deadlineMs, ...timers },
-    TIMER_MS_MAX,
-  );
+  checkNumbers(store.name, { deadlineMs: deadlineMs === Infinity ? undefined : deadlineMs, ...timers }, TIMER_MS_MAX);
   if (role !== undefined && role !== "cache" && role !== "store") {
     throw new SyncError("INVALID", "layer option role is cache or store", { store: store.name });
   }

@@ -47,7 +47,8 @@ export function decideFlush(terms: FlushTerms, state: FlushState, now: number): 
 export type Refusal = "again" | "pause" | "refused" | "too-old";
 
 export function classify({ code, retryable }: SyncError): Refusal {
-  if (retryable || code === "CONFLICT" || code === "INDETERMINATE" || code === "ABORTED" || code === "CLOSED") return "again";
+  if (retryable || code === "CONFLICT" || code === "INDETERMINATE" || code === "ABORTED" || code === "CLOSED")
+    return "again";
   if (code === "TOO_OLD") return "too-old";
   return code === "UNAUTHORISED" || code === "READONLY" || code === "NOT_FOUND" || code === "UNAVAILABLE"
     ? "pause"

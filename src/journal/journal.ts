@@ -8,6 +8,7 @@ import type { Cursors } from "./cursors.ts";
 import type { Files } from "./files.ts";
 import { letterBody, letterId, readLetters, removeLetter, writeLetter } from "./letters.ts";
 import type { Letter, LetterList } from "./letters.ts";
+import { inspectLog } from "./inspect.ts";
 import { openLog } from "./log.ts";
 import type { Draft, Indexed, Log } from "./log.ts";
 import { decisionNote, intentNote, readCondition, readDecision } from "./notes.ts";
@@ -195,9 +196,14 @@ export class Journal {
    * @throws SyncError INVALID when entries wait for a store that is not one of the layers.
    */
   attach(lanes: readonly LaneSpec[], hooks: JournalHooks): Queues {
-    if (this.attached !== undefined) throw new SyncError("INVALID", `the journal ${this.name} belongs to another chain`);
+    if (this.attached !== undefined)
+      throw new SyncError("INVALID", `the journal ${this.name} belongs to another chain`);
     this.checkLanes(lanes);
-    const queues = new Queues(lanes, () => this.runtime.monotonic(), (item) => this.done(item));
+    const queues = new Queues(
+      lanes,
+      () => this.runtime.monotonic(),
+      (item) => this.done(item),
+    );
     this.attached = { queues, hooks };
     this.segments.floorMs = hooks.floorMs;
     this.recover(queues, hooks);
@@ -331,9 +337,13 @@ export class Journal {
   /** Everything that the log still has is sent to a layer once more: it lost what it had. */
   async resend(lane: Lane): Promise<void> {
     const { queues, hooks } = this.parts;
-    for (const record of this.log.recovered) {
+    for await (const found of inspectLog(this.files)) {
+      if (found.kind !== "record" || !found.committed) continue;
+      const { record } = found;
       const { mask, first } = hooks.route(record.key);
-      if ((mask & lane.bit) === 0 || record.head === null || queues.live.has(record.seq)) continue;
+      // What a condition decided is told by the layer that decided, which is asked for it.
+      const isPlain = record.kind === "write" && record.head !== null && record.seq <= this.log.durable;
+      if (!isPlain || (mask & lane.bit) === 0 || queues.live.has(record.seq)) continue;
       const waits = { waits: lane.bit, first: lane.bit === first ? first : 0 };
       const item = { ...itemOf(record, this.runtime.monotonic()), ...waits };
       this.segments.count(item, 1);

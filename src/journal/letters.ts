@@ -55,7 +55,8 @@ export async function removeLetter(files: Files, id: string): Promise<void> {
 /** @throws SyncError CORRUPT naming the file. */
 export async function readLetters(files: Files): Promise<readonly Letter[]> {
   const letters: Letter[] = [];
-  for (const name of await files.list()) if (name.startsWith(PREFIX)) letters.push((await readLetter(files, name)).letter);
+  for (const name of await files.list())
+    if (name.startsWith(PREFIX)) letters.push((await readLetter(files, name)).letter);
   return letters.sort((a, b) => a.seq - b.seq);
 }
 
