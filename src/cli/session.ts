@@ -10,6 +10,7 @@ export interface GlobalOptions {
   readonly config?: string;
   readonly json?: boolean;
   readonly timeout?: string;
+  readonly journal?: string;
 }
 
 /** What a command works with. */
@@ -45,12 +46,14 @@ export async function withSession<T>(
     const chosen = await chooseChain({
       flag: global.chain,
       configFile: global.config,
+      journal: global.journal,
       env: io.env,
       folder: io.folder,
     });
     const chain = await openChain(chosen.spec, {
       base: chosen.base,
       clock: chosen.clock,
+      journal: chosen.journal,
       runtime: io.runtime,
       onReport: ({ layer, message, key }) => {
         const what = key === undefined ? message : `${JSON.stringify(key)}: ${message}`;
