@@ -25,6 +25,7 @@ export type {
   Report,
   WhereAnswer,
 } from "./chain/chain.ts";
+export type { Collected, CollectOptions } from "./chain/collect.ts";
 export { layer } from "./chain/layer.ts";
 export type { Layer, LayerOptions, LayerSpec, Role } from "./chain/layer.ts";
 export type { Journal, JournalOptions } from "./journal/journal.ts";

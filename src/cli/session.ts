@@ -17,6 +17,8 @@ export interface GlobalOptions {
 export interface Session {
   readonly io: Io;
   readonly json: boolean;
+  /** As the command line gave them. */
+  readonly global: GlobalOptions;
   /** The caller's signal, and the time that `--timeout` gives each call. */
   readonly call: CommonOptions;
   /** Opens the chain; closed again when the command ends, however it ends. */
@@ -63,7 +65,7 @@ export async function withSession<T>(
     return { chain, db: syncOver(chain, { codec: rawCodec }) as Sync<Raw> };
   };
   try {
-    return await work({ io, json, call, open: () => (opened ??= open()) });
+    return await work({ io, json, global, call, open: () => (opened ??= open()) });
   } finally {
     // When opening failed, that error is on its way to the caller and nothing is left to close.
     const session = await opened?.catch(() => undefined);

@@ -131,6 +131,7 @@ function chainOptions({
   name,
   negativeTtlMs,
   retentionMs,
+  collectIntervalMs,
   skewMaxMs,
   ack,
   syncIntervalMs,
@@ -139,7 +140,7 @@ function chainOptions({
   onReport,
 }: OpenOptions): Omit<ChainOptions, "runtime" | "clock"> {
   const behind = { ack, syncIntervalMs, syncMultiplier, drainMs };
-  const given = { name, negativeTtlMs, retentionMs, skewMaxMs, onReport, ...behind };
+  const given = { name, negativeTtlMs, retentionMs, collectIntervalMs, skewMaxMs, onReport, ...behind };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
 
@@ -148,6 +149,7 @@ const OPTIONS = [
   "base",
   "clock",
   "codec",
+  "collectIntervalMs",
   "drainMs",
   "journal",
   "name",

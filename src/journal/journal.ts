@@ -276,6 +276,20 @@ export class Journal {
     this.room.freed();
   }
 
+  /**
+   * What waits for a layer that is gone needs not be sent to it any more. Before the journal is attached.
+   * @throws SyncError NOT_FOUND when it keeps nothing for a layer of that name.
+   */
+  async forgetLane(name: string): Promise<void> {
+    if (!Object.hasOwn(this.loaded.lanes, name)) {
+      throw new SyncError("NOT_FOUND", `${this.name} keeps nothing for a layer ${JSON.stringify(name)}`, {
+        cure: `it knows ${Object.keys(this.loaded.lanes).join(", ")}`,
+      });
+    }
+    const { [name]: _gone, ...lanes } = this.loaded.lanes;
+    await saveCursors(this.files, { ...this.loaded, lanes });
+  }
+
   /** Resolves when everything appended so far is on disk or was refused. @returns the last sequence number. */
   async quiet(): Promise<number> {
     const { last } = this.log;
