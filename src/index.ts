@@ -2,6 +2,8 @@
 export { open, openChain, DEFAULT_CHAIN } from "./config/open.ts";
 export type { ChainSpec, OpenOptions } from "./config/open.ts";
 export { memory, retry, sync } from "./config/doors.ts";
+export { journal } from "./config/journal-folder.ts";
+export type { JournalFolder } from "./config/journal-folder.ts";
 export { schemesWith } from "./config/schemes.ts";
 export type { OpenContext, Opened, Scheme, Schemes } from "./config/schemes.ts";
 export type { StoreUrl } from "./config/url.ts";
@@ -23,8 +25,14 @@ export type {
   Report,
   WhereAnswer,
 } from "./chain/chain.ts";
+export type { Collected, CollectOptions } from "./chain/collect.ts";
 export { layer } from "./chain/layer.ts";
 export type { Layer, LayerOptions, LayerSpec, Role } from "./chain/layer.ts";
+export type { Journal, JournalOptions } from "./journal/journal.ts";
+export type { JournalStatus } from "./journal/contract.ts";
+export type { Letter, LetterList } from "./journal/letters.ts";
+export { GITHUB_LIMITS } from "./budget.ts";
+export type { Budget, BudgetOptions, Correction, Cost, Limit, LimitStatus, Spending } from "./budget.ts";
 export type { RetryOptions } from "./wrappers/retry.ts";
 export type { MemoryOptions, MemoryStats, MemoryStore } from "./stores/memory.ts";
 

@@ -254,7 +254,8 @@ describe("open", () => {
   it.each([
     ["", {}, "INVALID the chain has no layers"],
     ["memory:", { jornal: 1 }, 'INVALID open: there is no option "jornal"'],
-    ["memory:", { journal: "./j" }, "UNSUPPORTED open: the journal is not part of this version (leave journal out"],
+    ["memory:", { journal: "" }, 'INVALID open: option journal names no folder (as in "./.sync/journal")'],
+    ["memory:", { journal: { folder: "./j", bytes: 5 } }, 'INVALID open: the journal has no option "bytes"'],
     ["memory:x", {}, "INVALID memory:x: memory has no place"],
     ["lmdb:", {}, "INVALID lmdb:: no folder is named"],
   ])("refuses %j with %j", async (chain, options, why) => {
@@ -288,15 +289,19 @@ describe("the configuration file", () => {
   it("is JSON or a module; the flag and the environment go first", async () => {
     const base = await fresh();
     expect(await chooseChain({ env: {}, folder: base })).toMatchObject({ source: "the default", base });
-    await writeFile(join(base, "microsync.config.json"), '{ "chain": "memory: lmdb:./a", "clock": "c" }');
+    await writeFile(join(base, "microsync.config.json"), '{ "chain": "memory: lmdb:./a", "clock": "c", "journal": "j" }');
     expect(await chooseChain({ env: {}, folder: base })).toEqual({
       spec: "memory: lmdb:./a",
-      clock: "c",
+      clock: join(base, "c"),
+      journal: join(base, "j"),
       base,
       source: join(base, "microsync.config.json"),
     });
     const env = { MICROSYNC_CHAIN: "lmdb:./b" };
     expect(await chooseChain({ env, folder: base })).toMatchObject({ spec: "lmdb:./b", clock: join(base, "c") });
+    const named = { ...env, MICROSYNC_JOURNAL: "env-j" };
+    expect(await chooseChain({ env: named, folder: base })).toMatchObject({ journal: join(base, "env-j") });
+    expect(await chooseChain({ env: named, journal: "k", folder: base })).toMatchObject({ journal: join(base, "k") });
     expect(await chooseChain({ flag: "memory:", env, folder: base })).toMatchObject({
       spec: "memory:",
       source: "--chain",
@@ -313,6 +318,7 @@ describe("the configuration file", () => {
     ["microsync.config.json", '{"chian":"memory:"}', "INVALID", "do you mean chain?"],
     ["microsync.config.json", '{"chain":5}', "INVALID", "chain is neither"],
     ["microsync.config.json", '{"clock":""}', "INVALID", "clock is neither"],
+    ["microsync.config.json", '{"journal":5}', "INVALID", "journal is neither"],
     ["microsync.config.js", "export const chain = 5;", "INVALID", "has no default export"],
     ["microsync.config.js", "throw new Error('first\\nsecond');", "INVALID", "cannot be loaded: first"],
   ])("%s of %j is refused", async (name, text, code, why) => {

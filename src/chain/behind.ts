@@ -1,7 +1,8 @@
 import { SyncError, asSyncError } from "../error.ts";
 import { compareKeys, stubOf } from "../entry.ts";
 import type { Copy, Entry, Head } from "../entry.ts";
-import type { Journal, JournalStatus, Pending, Route } from "../journal/journal.ts";
+import type { JournalStatus, Pending } from "../journal/contract.ts";
+import type { Journal } from "../journal/journal.ts";
 import type { Item, LaneSpec } from "../journal/queues.ts";
 import { STORED, TOO_OLD, failed } from "../store.ts";
 import type { CallOptions, Store, Write, WriteResult } from "../store.ts";
@@ -17,10 +18,10 @@ import { Stuck, goals } from "./goals.ts";
 import type { Goals } from "./goals.ts";
 import { isFor } from "./layer.ts";
 import { laneShell } from "./lane.ts";
+import { isMemory, lanePlan, maskOf, router } from "./lanes.ts";
 import type { LaneShell, LaneStatus } from "./lane.ts";
-import { fits } from "./read.ts";
-import { routeOf } from "./state.ts";
 import type { ChainState } from "./state.ts";
+import { notRetryable, notYet, sayWhatIsLeft, stuckError, undelivered } from "./undelivered.ts";
 import { copied, forLayer, plan } from "./write.ts";
 
 export interface BehindOptions {
@@ -350,43 +351,6 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
   };
 }
 
-/** The layers that are written behind, each a lane, and how many stores that take writes stand before it. */
-function lanePlan(state: ChainState): readonly { readonly index: number; readonly depth: number }[] {
-  const lanes: { index: number; depth: number }[] = [];
-  let below = 0;
-  for (const [index, layer] of state.layers.entries()) {
-    if (layer.readonly || isMemory(state, index)) continue;
-    const isStore = layer.role === "store" && layer.store.supports.shared && index !== state.first;
-    if (isStore) below++;
-    lanes.push({ index, depth: isStore ? below : 0 });
-  }
-  return lanes;
-}
-
-/** Memory of this process is written at once, and keeps nothing that anybody has to wait for. */
-function isMemory(state: ChainState, index: number): boolean {
-  return state.slots[index] !== undefined && state.layers[index]?.role === "cache" && !state.layers[index].readonly;
-}
-
-function router(state: ChainState, lanes: readonly { readonly index: number }[]): (key: string) => Route {
-  const bitOf = new Map(lanes.map(({ index }, i) => [index, 1 << i]));
-  const of = (key: string): Route => {
-    let mask = 0;
-    let lastStore = 0;
-    let first = 0;
-    for (const index of routeOf(state, key)) {
-      const bit = bitOf.get(index) ?? 0;
-      mask |= bit;
-      if (index === state.first) first = bit;
-      if (bit !== 0 && state.layers[index]?.role === "store") lastStore = bit;
-    }
-    return { mask, first: first === 0 ? lastStore : first };
-  };
-  // Without prefixes every key goes the same way.
-  const same = state.layers.every(({ prefixes }) => prefixes.length === 0) ? of("a") : undefined;
-  return same === undefined ? of : () => same;
-}
-
 function giveMemory(state: ChainState, index: number, items: readonly Item[]): void {
   const calls = state.calls[index];
   if (calls === undefined) return;
@@ -403,11 +367,6 @@ function giveMemory(state: ChainState, index: number, items: readonly Item[]): v
   state.background.add(given);
 }
 
-function maskOf(lanes: readonly { readonly index: number }[], ack: Ack): number {
-  if (ack.kind !== "layers") return -1;
-  return lanes.reduce((mask, { index }, i) => (ack.indexes.has(index) ? mask | (1 << i) : mask), 0);
-}
-
 /** What a refused condition tells this process. */
 function learnRefusal(state: ChainState, { entry }: Write, result: WriteResult): void {
   state.flights.overtake(entry.key);
@@ -422,68 +381,6 @@ async function flushBelow(state: ChainState, call: CallOptions | undefined): Pro
       await (store as Store & { flush(call: CallOptions | undefined): Promise<void> }).flush(call);
     }
   }
-}
-
-function describe(lanes: Stuck["lanes"]): string {
-  return lanes
-    .map(({ name, left, error }) => `${name} (${left}${error === undefined ? "" : `: ${error.what}`})`)
-    .join(", ");
-}
-
-function stuckError({ lanes }: Stuck, store: string): SyncError {
-  return new SyncError("UNAVAILABLE", `writes have not reached ${describe(lanes)}`, {
-    store,
-    operation: "flush",
-    cure: "they are in the journal and are sent once the layer takes them: bring it back and flush again",
-    cause: lanes.find(({ error }) => error !== undefined)?.error,
-  });
-}
-
-function notYet({ lanes }: Stuck, store: string, key: string): SyncError {
-  return new SyncError("UNAVAILABLE", `in the journal, but not yet in ${describe(lanes)}`, {
-    store,
-    operation: "write",
-    key,
-    retryable: false,
-    cure: "it is sent once the layer takes it; flush waits for that",
-    cause: lanes.find(({ error }) => error !== undefined)?.error,
-  });
-}
-
-function notRetryable(error: SyncError): SyncError {
-  const { code, what, store, operation, key, cure, cause } = error;
-  const place = {
-    ...(store === undefined ? {} : { store }),
-    ...(operation === undefined ? {} : { operation }),
-    ...(key === undefined ? {} : { key }),
-    ...(cure === undefined ? {} : { cure }),
-  };
-  return new SyncError(code, what, { ...place, cause, retryable: false });
-}
-
-function undelivered(letters: Journal["letters"], store: string): SyncError {
-  const named = letters.slice(0, 5).map(({ head, layer, list, message }) => {
-    return `${JSON.stringify(head.key)} ${list === "dead" ? "refused" : "too old"} by ${layer}: ${message}`;
-  });
-  const more = letters.length > named.length ? `; and ${letters.length - named.length} more` : "";
-  return new SyncError("UNAVAILABLE", `${letters.length} entries were not taken: ${named.join("; ")}${more}`, {
-    store,
-    operation: "flush",
-    retryable: false,
-    cure: "microsync journal ls shows them; retry or drop them",
-  });
-}
-
-function sayWhatIsLeft(state: ChainState, journal: Journal, shells: readonly LaneShell[]): void {
-  const { entries } = journal.status();
-  if (entries === 0) return;
-  const lanes = shells
-    .filter(({ lane }) => lane.queue.size > 0)
-    .map(({ lane, trouble }) => {
-      return `${lane.name} (${lane.queue.size}${trouble === undefined ? "" : `: ${trouble.what}`})`;
-    });
-  const message = `${entries} entries are left in the journal, for ${lanes.join(", ")}; they are sent when it is opened again`;
-  state.report({ kind: "journal", layer: "journal", message });
 }
 
 function noResult(state: ChainState, write: Write | undefined): SyncError {

@@ -2,10 +2,12 @@ import { SyncError } from "../error.ts";
 import { KEY_BYTES_MAX } from "../entry.ts";
 import type { Head } from "../entry.ts";
 import { LANES_MAX } from "../journal/journal.ts";
-import type { Journal, JournalStatus } from "../journal/journal.ts";
+import type { JournalStatus } from "../journal/contract.ts";
+import type { Journal } from "../journal/journal.ts";
 import type { Slot } from "../slot.ts";
 import { checkCall, checkForget, checkRead, checkWrite, closedError } from "../store.ts";
 import type { Answer, CallOptions, Forget, ReadOptions, Store, Supports, Write, WriteResult } from "../store.ts";
+import { randomBelow } from "../runtime.ts";
 import type { Runtime } from "../runtime.ts";
 import { SKEW_MAX_MS } from "../version.ts";
 import type { Version, VersionClock } from "../version.ts";
@@ -13,7 +15,10 @@ import { ackOf } from "./ack.ts";
 import { behind } from "./behind.ts";
 import type { Behind } from "./behind.ts";
 import { forCaller, itemsForCaller } from "./caller.ts";
+import { messageOf } from "./call.ts";
 import { carryUpwards } from "./carry.ts";
+import { collect } from "./collect.ts";
+import type { Collected, CollectOptions } from "./collect.ts";
 import { forgetEverywhere } from "./forget.ts";
 import { checkNumbers } from "./layer.ts";
 import type { Layer, LayerSpec, Role } from "./layer.ts";
@@ -44,6 +49,8 @@ export interface Chain extends Store {
   write(writes: readonly Write[], options?: ChainWriteOptions): Promise<WriteResult[]>;
   /** Resolves when every write begun before it has reached every layer; rejects, naming the layers that lack some. */
   flush(options?: CallOptions): Promise<void>;
+  /** Removes for good what was deleted or expired longer ago than the retention; see docs/consistency.md. */
+  collect(options?: CollectOptions): Promise<Collected>;
   /** What each layer holds of a key, asked past all caches. Never throws for a layer that fails. */
   where(key: string, options?: CallOptions): Promise<readonly WhereAnswer[]>;
   status(): ChainStatus;
@@ -68,6 +75,8 @@ export interface ChainOptions {
   readonly negativeTtlMs?: number;
   /** How long tombstones are kept, in milliseconds; every layer's ttl + grace must be below it. Default 30 days. */
   readonly retentionMs?: number;
+  /** How often what may go is collected, in milliseconds; 0: only when `collect` is called. Default one day. */
+  readonly collectIntervalMs?: number;
   /** How far ahead of this machine's clock a version may lie before it is refused, in milliseconds. Default 60,000. */
   readonly skewMaxMs?: number;
   /** Where writes are durable before any layer has them. Default: none, every write goes through to the layers. */
@@ -102,7 +111,8 @@ export interface Report {
     | "refused"
     /** A layer takes no writes until somebody acts. */
     | "paused"
-    | "journal";
+    | "journal"
+    | "collect-failed";
   readonly layer: string;
   readonly key?: string;
   readonly message: string;
@@ -158,6 +168,9 @@ const BATCH_MAX = 10_000;
 const SYNC_INTERVAL_MS = 200;
 const SYNC_MULTIPLIER = 5;
 const DRAIN_MS = 10_000;
+const COLLECT_INTERVAL_MS = 24 * 3_600_000;
+/** Longer timers fire at once on some platforms. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
 /** An entry that waited as long as it may is still far from what collection has removed. */
 const RETENTION_AGES = 4;
 const NO_LANE = { pending: 0, oldestMs: 0, paused: undefined, failing: undefined };
@@ -170,7 +183,7 @@ const READY_MS_MAX = 60_000;
  */
 export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain {
   const { runtime, clock, skewMaxMs = SKEW_MAX_MS, negativeTtlMs = 5_000, retentionMs = RETENTION_MS } = options;
-  checkNumbers("chain", { skewMaxMs, negativeTtlMs, retentionMs });
+  checkNumbers("chain", { skewMaxMs, negativeTtlMs, retentionMs, collectIntervalMs: options.collectIntervalMs });
   const layers = decideLayers(specs, retentionMs);
   const name = options.name ?? `chain(${layers.map((layer) => layer.name).join(",")})`;
   const authority = authorityOf(layers);
@@ -180,6 +193,7 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
   if (options.journal !== undefined) state.behind = behindOf(state, options.journal, options, retentionMs);
   const closing = new AbortController();
   const carried = carryAll(state, closing.signal);
+  collectNowAndThen(state, retentionMs, options.collectIntervalMs ?? COLLECT_INTERVAL_MS, closing.signal);
   let closed: Promise<void> | undefined;
   let flushes: Promise<void> = Promise.resolve();
 
@@ -235,6 +249,10 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
       flushes = work.catch(() => undefined);
       return forCaller(work, call, runtime, name, "flush");
     },
+    async collect(call) {
+      check("collect", call);
+      return forCaller(collect(state, retentionMs, call), call, runtime, name, "collect");
+    },
     async where(key, call) {
       check("where", call);
       checkRead(self, [key]);
@@ -278,6 +296,30 @@ function carryAll(state: ChainState, signal: AbortSignal) {
     );
   }
   return { begun: Promise.all(begun).then(() => undefined), ended };
+}
+
+/** Collects in the background, at random moments so that the nodes of one store do not all do it at once. */
+function collectNowAndThen(state: ChainState, retentionMs: number, intervalMs: number, signal: AbortSignal): void {
+  if (intervalMs === 0 || state.first === -1) return;
+  const waitMs = Math.min(intervalMs / 2 + randomBelow(state.runtime, Math.floor(intervalMs)), TIMER_MS_MAX);
+  const timer = state.runtime.timer(
+    waitMs,
+    () => {
+      const work = collect(state, retentionMs, { signal })
+        .then(({ error }) => {
+          if (error !== undefined) throw error;
+        })
+        .catch((error: unknown) => {
+          if (!signal.aborted) state.report({ kind: "collect-failed", layer: state.name, message: messageOf(error) });
+        })
+        .finally(() => {
+          if (!signal.aborted) collectNowAndThen(state, retentionMs, intervalMs, signal);
+        });
+      state.background.add(work);
+    },
+    true,
+  );
+  signal.addEventListener("abort", () => timer.cancel(), { once: true });
 }
 
 /**

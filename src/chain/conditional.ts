@@ -172,7 +172,7 @@ export function conditional(options: ConditionalOptions): Conditional {
   };
 
   const resolveAll = async (): Promise<void> => {
-    for (const item of [...journal.undecided.values()]) {
+    for (const item of Array.from(journal.undecided.values())) {
       if (stopped) return;
       const { key } = item.head;
       // One that a caller is at is his.

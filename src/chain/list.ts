@@ -63,16 +63,16 @@ export async function* listMerged(state: ChainState, range: Range, options: List
 /** What this node wrote and some layer lacks. */
 async function* pendingItems(
   { runtime, name }: ChainState,
-  { journal, under }: Behind,
+  behind: Behind,
   { prefix }: Range,
   after: string | undefined,
   detail: NonNullable<ListOptions["detail"]>,
 ): AsyncIterable<Listed> {
-  for (const pending of under(prefix)) {
+  for (const pending of behind.under(prefix)) {
     const { key, state, version, expires, meta } = pending.head;
     if (after !== undefined && compareKeys(key, after) <= 0) continue;
     const isWanted = detail === "values" && state === "value" && !isExpired(pending.head, runtime.now());
-    const value = isWanted ? (await journal.body(pending)).value : null;
+    const value = isWanted ? (await behind.journal.body(pending)).value : null;
     const head: Head = { key, state, version, expires, meta };
     yield { kind: "entry", key, tag: `${name} ${version}`, head, value };
   }

@@ -15,7 +15,7 @@ export async function whereIs(
 ): Promise<readonly WhereAnswer[]> {
   checkCall(state.runtime, options, state.name, "where");
   const layers = state.calls.map((calls) => whereInLayer(state, calls, key));
-  const all = Promise.all([...whereInJournal(state, key), ...layers]);
+  const all = Promise.all(layers).then((answers) => [...whereInJournal(state, key), ...answers]);
   return forCaller(all, options, state.runtime, state.name, "where");
 }
 

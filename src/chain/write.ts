@@ -1,6 +1,6 @@
 import { SyncError, asSyncError } from "../error.ts";
 import { stubOf } from "../entry.ts";
-import type { Entry, Head } from "../entry.ts";
+import type { Head } from "../entry.ts";
 import { failed, refusal } from "../store.ts";
 import type { CallOptions, Store, Write, WriteResult } from "../store.ts";
 import { versionMs } from "../version.ts";

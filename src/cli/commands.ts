@@ -18,7 +18,10 @@ export type Run = (
   flags: Readonly<Record<string, unknown>>,
 ) => Promise<number>;
 
-const ACK = ["--ack <layer>", 'return when this layer has it (default "all")'] as const;
+const ACK = [
+  "--ack <level>",
+  'return when this has it: a layer, "all", with a journal "journal" (default) or "memory"',
+] as const;
 
 export const COMMANDS: readonly Command[] = [
   {
@@ -136,5 +139,33 @@ export const COMMANDS: readonly Command[] = [
     options: [],
     examples: ["flush", "flush --timeout 1m"],
     load: () => import("./flush.ts"),
+  },
+  {
+    name: "journal",
+    args: [
+      ["[action]", "ls (default), check, retry, drop or rescue"],
+      ["[letters...]", "of retry and drop: the letters, as ls names them"],
+    ],
+    summary: "show what layers refused or lack, send it again, give it up, or rescue a damaged journal",
+    options: [
+      ["--all", "of retry and drop: every letter"],
+      ["--layer <name>", "of drop: what waits for a layer that is not in the chain any more"],
+    ],
+    examples: [
+      "journal ls --journal ./.sync/journal",
+      "journal retry letter-000000000042-git",
+      "journal drop --all",
+      "journal check",
+      "journal rescue",
+    ],
+    load: () => import("./journal.ts"),
+  },
+  {
+    name: "collect",
+    args: [],
+    summary: "remove for good what was deleted or expired longer ago than the retention",
+    options: [["--dry-run", "count only"]],
+    examples: ["collect --dry-run", "collect"],
+    load: () => import("./collect.ts"),
   },
 ];

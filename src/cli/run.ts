@@ -53,6 +53,7 @@ function programFor(io: Io, version: string, said: Said[], act: Act): Program {
     .helpCommand("help [command]", "show help")
     .option("--chain <urls>", "the layers, nearest first (else MICROSYNC_CHAIN, microsync.config.*, the default)")
     .option("--config <file>", "a configuration file other than the folder's microsync.config.{ts,js,json}")
+    .option("--journal <folder>", "where writes are durable at once and sent from (else MICROSYNC_JOURNAL, the file's)")
     .option("--timeout <time>", "how long each call of the chain may take, such as 5s")
     .option("--json", "print JSON, one object a line")
     .addHelpText(
@@ -77,8 +78,8 @@ Examples:
     sub.addHelpText("after", `\nExamples:\n${command.examples.map((line) => `  $ microsync ${line}`).join("\n")}`);
     quiet(sub, io, said);
     sub.action(async () => {
-      const { chain, config, json, timeout } = program.opts<GlobalOptions>();
-      await act(command, sub.args, sub.opts(), { chain, config, json, timeout });
+      const { chain, config, journal, json, timeout } = program.opts<GlobalOptions>();
+      await act(command, sub.args, sub.opts(), { chain, config, journal, json, timeout });
     });
   }
   return program;

@@ -10,12 +10,15 @@ export interface GlobalOptions {
   readonly config?: string;
   readonly json?: boolean;
   readonly timeout?: string;
+  readonly journal?: string;
 }
 
 /** What a command works with. */
 export interface Session {
   readonly io: Io;
   readonly json: boolean;
+  /** As the command line gave them. */
+  readonly global: GlobalOptions;
   /** The caller's signal, and the time that `--timeout` gives each call. */
   readonly call: CommonOptions;
   /** Opens the chain; closed again when the command ends, however it ends. */
@@ -45,12 +48,14 @@ export async function withSession<T>(
     const chosen = await chooseChain({
       flag: global.chain,
       configFile: global.config,
+      journal: global.journal,
       env: io.env,
       folder: io.folder,
     });
     const chain = await openChain(chosen.spec, {
       base: chosen.base,
       clock: chosen.clock,
+      journal: chosen.journal,
       runtime: io.runtime,
       onReport: ({ layer, message, key }) => {
         const what = key === undefined ? message : `${JSON.stringify(key)}: ${message}`;
@@ -60,7 +65,7 @@ export async function withSession<T>(
     return { chain, db: syncOver(chain, { codec: rawCodec }) as Sync<Raw> };
   };
   try {
-    return await work({ io, json, call, open: () => (opened ??= open()) });
+    return await work({ io, json, global, call, open: () => (opened ??= open()) });
   } finally {
     // When opening failed, that error is on its way to the caller and nothing is left to close.
     const session = await opened?.catch(() => undefined);

@@ -9,7 +9,9 @@ export interface ChainSources {
   readonly flag?: string | undefined;
   /** `--config`: a configuration file other than the folder's own. */
   readonly configFile?: string | undefined;
-  /** The environment, of which `MICROSYNC_CHAIN` is read. */
+  /** `--journal`. */
+  readonly journal?: string | undefined;
+  /** The environment, of which `MICROSYNC_CHAIN` and `MICROSYNC_JOURNAL` are read. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly folder: string;
 }
@@ -17,25 +19,29 @@ export interface ChainSources {
 export interface ChosenChain {
   readonly spec: ChainSpec;
   readonly clock: string | false | undefined;
+  /** The folder of the journal, if one is named. */
+  readonly journal: string | false | undefined;
   readonly base: string;
   /** What named it, for messages. */
   readonly source: string;
 }
 
 /** The chain to open: the flag, else the environment, else the configuration file, else the embedded default. */
-export async function chooseChain({ flag, configFile, env, folder }: ChainSources): Promise<ChosenChain> {
+export async function chooseChain(sources: ChainSources): Promise<ChosenChain> {
+  const { flag, configFile, env, folder } = sources;
   const config = await loadConfig(folder, configFile);
-  const clock = config?.clock;
-  // A clock that the file names is this folder's node, whichever chain is opened.
-  const own = {
-    clock: clock === undefined || clock === false ? clock : resolve(config?.base ?? folder, clock),
-    base: folder,
-  };
+  // A clock and a journal that the file names are this folder's node, whichever chain is opened.
+  const within = (path: string | false | undefined) =>
+    path === undefined || path === false ? path : resolve(config?.base ?? folder, path);
+  const fromNearer = sources.journal ?? env["MICROSYNC_JOURNAL"];
+  const isNamed = fromNearer !== undefined && fromNearer !== "";
+  const journal = isNamed ? resolve(folder, fromNearer) : within(config?.journal);
+  const own = { clock: within(config?.clock), journal, base: folder };
   if (flag !== undefined) return { ...own, spec: flag, source: "--chain" };
   const fromEnv = env["MICROSYNC_CHAIN"];
   if (fromEnv !== undefined && fromEnv !== "") return { ...own, spec: fromEnv, source: "MICROSYNC_CHAIN" };
   if (config?.chain !== undefined) {
-    return { spec: config.chain, clock, base: config.base, source: config.path };
+    return { ...own, spec: config.chain, base: config.base, source: config.path };
   }
   return { ...own, spec: DEFAULT_CHAIN, source: "the default" };
 }

@@ -11,6 +11,8 @@ export interface Config {
   readonly chain?: string | readonly string[] | undefined;
   /** As the option of `open`. */
   readonly clock?: string | false | undefined;
+  /** The folder of the journal; as the option of `open`. */
+  readonly journal?: string | false | undefined;
 }
 
 /** A configuration with the folder that its relative paths are relative to. */
@@ -88,7 +90,7 @@ async function readConfig(path: string): Promise<unknown> {
   return module.default;
 }
 
-const FIELDS = ["chain", "clock"];
+const FIELDS = ["chain", "clock", "journal"];
 
 function check(config: unknown, path: string): Config {
   if (typeof config !== "object" || config === null || Array.isArray(config)) {
@@ -101,7 +103,7 @@ function check(config: unknown, path: string): Config {
       cure: `${guess === undefined ? "" : `do you mean ${guess}? `}it may have ${FIELDS.join(", ")}`,
     });
   }
-  const { chain, clock } = config as { readonly chain?: unknown; readonly clock?: unknown };
+  const { chain, clock, journal } = config as { readonly [name in keyof Config]: unknown };
   if (chain !== undefined && typeof chain !== "string" && !isTexts(chain)) {
     throw new SyncError("INVALID", `${path}: chain is neither a text nor a list of texts`, {
       cure: 'write "memory: lmdb:./cache" or ["memory:", "lmdb:./cache"]',
@@ -110,7 +112,10 @@ function check(config: unknown, path: string): Config {
   if (clock !== undefined && clock !== false && (typeof clock !== "string" || clock === "")) {
     throw new SyncError("INVALID", `${path}: clock is neither a file's name nor false`, { cure: "name a file" });
   }
-  return { chain, clock };
+  if (journal !== undefined && journal !== false && (typeof journal !== "string" || journal === "")) {
+    throw new SyncError("INVALID", `${path}: journal is neither a folder's name nor false`, { cure: "name a folder" });
+  }
+  return { chain, clock, journal };
 }
 
 function isTexts(value: unknown): value is readonly string[] {

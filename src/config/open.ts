@@ -12,9 +12,11 @@ import type { Sync } from "../sync.ts";
 import { systemRuntime } from "../system.ts";
 import { versionClock } from "../version.ts";
 import { clockFile } from "./clock-file.ts";
+import { openFolder } from "./journal-folder.ts";
+import type { JournalFolder } from "./journal-folder.ts";
 import { planLayer } from "./layer-url.ts";
 import { schemesWith } from "./schemes.ts";
-import type { OpenContext, Opened, Schemes } from "./schemes.ts";
+import type { OpenContext, Schemes } from "./schemes.ts";
 import { words } from "./words.ts";
 
 /** A whole chain as one text, or one layer each: its URL, a store, or a store with options. */
@@ -25,7 +27,7 @@ export const DEFAULT_CHAIN = "memory: lmdb:./.sync/cache git:./truth.git";
 /** Where the bound of the clock is kept when nothing is said, relative to the folder of the chain. */
 export const DEFAULT_CLOCK = ".sync/clock";
 
-export interface OpenOptions extends Omit<ChainOptions, "runtime" | "clock"> {
+export interface OpenOptions extends Omit<ChainOptions, "runtime" | "clock" | "journal"> {
   /**
    * The file that keeps this node's clock from going back over a restart; false for none. Default `./.sync/clock`
    * when some layer is durable. Created by the first write.
@@ -38,8 +40,11 @@ export interface OpenOptions extends Omit<ChainOptions, "runtime" | "clock"> {
   readonly codec?: Codec | undefined;
   /** Default: the platform's. */
   readonly runtime?: Runtime | undefined;
-  /** Not yet: refused with UNSUPPORTED. */
-  readonly journal?: undefined;
+  /**
+   * The folder where writes are durable before any layer has them, with limits; false for none, the default: a write is
+   * then acknowledged when every layer has it. One process at a time owns the folder.
+   */
+  readonly journal?: string | JournalFolder | false | undefined;
 }
 
 /**
@@ -62,13 +67,14 @@ export async function openChain(spec: ChainSpec, options: OpenOptions = {}): Pro
     if (typeof part !== "string") return part;
     return planLayer(part, schemes, index === layers.length - 1);
   });
-  const durable = plans.some((plan) => ("url" in plan ? plan.durable : storeOf(plan).supports.durable));
+  const durable =
+    hasJournal(options) || plans.some((plan) => ("url" in plan ? plan.durable : storeOf(plan).supports.durable));
   const { clock: file = durable ? DEFAULT_CLOCK : false, skewMaxMs } = options;
   const bound = file === false ? undefined : clockFile(resolve(base, file));
   const clock = await versionClock({ runtime, bound, skewMaxMs });
   const context: OpenContext = { runtime, clock, base, report: options.onReport ?? (() => undefined) };
 
-  const opened: Opened[] = [];
+  const opened: Takeable[] = [];
   try {
     const specs: LayerSpec[] = [];
     for (const plan of plans) {
@@ -80,10 +86,23 @@ export async function openChain(spec: ChainSpec, options: OpenOptions = {}): Pro
         specs.push("store" in plan ? plan : layer(plan));
       }
     }
-    return chain(specs, { ...chainOptions(options), runtime, clock });
+    const { journal: folder = false } = options;
+    const journal = folder === false ? undefined : await openFolder(folder, base, runtime);
+    if (journal !== undefined) opened.push(journal);
+    return chain(specs, { ...chainOptions(options), runtime, clock, journal: journal?.journal });
   } catch (error) {
     throw await takeBack(opened, error);
   }
+}
+
+function hasJournal({ journal = false }: OpenOptions): boolean {
+  return journal !== false;
+}
+
+/** What was opened and may have to be given back. */
+interface Takeable {
+  readonly store: { readonly name: string; close(): Promise<void> };
+  readonly undo?: () => Promise<void>;
 }
 
 function storeOf(plan: Store | LayerSpec): Store {
@@ -91,7 +110,7 @@ function storeOf(plan: Store | LayerSpec): Store {
 }
 
 /** Closes what was opened, the last first. @returns the error that made it necessary. */
-async function takeBack(opened: readonly Opened[], reason: unknown): Promise<unknown> {
+async function takeBack(opened: readonly Takeable[], reason: unknown): Promise<unknown> {
   const left: string[] = [];
   for (const { store, undo } of opened.toReversed()) {
     try {
@@ -112,17 +131,27 @@ function chainOptions({
   name,
   negativeTtlMs,
   retentionMs,
+  collectIntervalMs,
   skewMaxMs,
+  ack,
+  syncIntervalMs,
+  syncMultiplier,
+  drainMs,
   onReport,
 }: OpenOptions): Omit<ChainOptions, "runtime" | "clock"> {
-  const given = { name, negativeTtlMs, retentionMs, skewMaxMs, onReport };
+  const behind = { ack, syncIntervalMs, syncMultiplier, drainMs };
+  const given = { name, negativeTtlMs, retentionMs, collectIntervalMs, skewMaxMs, onReport, ...behind };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
 
 const OPTIONS = [
+  "ack",
   "base",
   "clock",
   "codec",
+  "collectIntervalMs",
+  "drainMs",
+  "journal",
   "name",
   "negativeTtlMs",
   "onReport",
@@ -130,17 +159,13 @@ const OPTIONS = [
   "runtime",
   "schemes",
   "skewMaxMs",
+  "syncIntervalMs",
+  "syncMultiplier",
 ];
 
 function refuseUnknown(options: OpenOptions): void {
-  if (options.journal !== undefined) {
-    throw new SyncError("UNSUPPORTED", "the journal is not part of this version", {
-      operation: "open",
-      cure: "leave journal out: a write is then acknowledged when every layer has it",
-    });
-  }
   for (const name of Object.keys(options)) {
-    if (name === "journal" || OPTIONS.includes(name)) continue;
+    if (OPTIONS.includes(name)) continue;
     throw new SyncError("INVALID", `there is no option ${JSON.stringify(name)}`, {
       operation: "open",
       cure: `open takes ${OPTIONS.join(", ")}`,

@@ -33,7 +33,7 @@ export async function loadCursors(files: Files): Promise<Cursors> {
   const bytes = await files.read(FILE, 0, await files.size(FILE));
   const [, sum, json] = FORMAT.exec(new TextDecoder().decode(bytes)) ?? [];
   if (sum === undefined || json === undefined || sum !== checksumOf(json)) {
-    throw new SyncError("CORRUPT", `the file ${FILE} of the journal ${files.name} is damaged`, {
+    throw new SyncError("CORRUPT", `the file ${FILE} of ${files.name} is damaged`, {
       cure: "remove that file: everything that the journal keeps is then sent to every layer once more, which is harmless",
     });
   }

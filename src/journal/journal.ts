@@ -1,18 +1,20 @@
 import { SyncError, asSyncError } from "../error.ts";
-import type { Entry, Head } from "../entry.ts";
+import type { Entry } from "../entry.ts";
 import type { Runtime, Timer } from "../runtime.ts";
 import type { CallOptions, Write } from "../store.ts";
-import type { Version } from "../version.ts";
 import { loadCursors, saveCursors } from "./cursors.ts";
 import type { Cursors } from "./cursors.ts";
+import type { Appended, JournalHooks, JournalStatus, Pending } from "./contract.ts";
 import type { Files } from "./files.ts";
-import { letterBody, letterId, readLetters, removeLetter, writeLetter } from "./letters.ts";
+import { Letterbox } from "./letterbox.ts";
+import { letterId, readLetters } from "./letters.ts";
 import type { Letter, LetterList } from "./letters.ts";
 import { inspectLog } from "./inspect.ts";
 import { openLog } from "./log.ts";
-import type { Draft, Indexed, Log } from "./log.ts";
-import { decisionNote, intentNote, readCondition, readDecision } from "./notes.ts";
-import { Queues, weightOf } from "./queues.ts";
+import type { Draft, Log } from "./log.ts";
+import { decisionNote, intentNote } from "./notes.ts";
+import { itemOf, restore } from "./restore.ts";
+import { Queues } from "./queues.ts";
 import type { Item, Lane, LaneSpec, Settled } from "./queues.ts";
 import { room } from "./room.ts";
 import type { Room } from "./room.ts";
@@ -36,55 +38,6 @@ export interface JournalOptions {
   readonly memoryBytesMax?: number | undefined;
   /** How many bytes of segments that every layer has passed are kept for their versions. Default 64 MiB. */
   readonly keptBytesMax?: number | undefined;
-}
-
-/** Where the entries of a key go: the layers as bits, and the one that takes them first. */
-export interface Route {
-  readonly mask: number;
-  readonly first: number;
-}
-
-/** What the chain does for its journal. */
-export interface JournalHooks {
-  readonly route: (key: string) => Route;
-  /** Records are on disk, in order: the layers may have them. Must not throw. */
-  readonly landed: (items: readonly Item[]) => void;
-  /** This node wrote, or knows that every layer has, this version: it must not go back behind it. */
-  readonly floor: (head: Head, since: number) => void;
-  /** This version is nobody's value after all. */
-  readonly unfloor: (head: Head) => void;
-  readonly suspect: (until: number) => void;
-  /** For how long after every layer has a record its version is kept, in milliseconds. */
-  readonly floorMs: number;
-  readonly report: (message: string, key?: string) => void;
-}
-
-/** An entry that some layer lacks, as a reader of this node sees it. */
-export interface Pending {
-  readonly head: Head;
-  /** Unix ms: when it was written, or last found to be the newest by a complete walk. */
-  knownAt: number;
-  readonly entry: Entry | undefined;
-}
-
-/** What was appended. */
-export interface Appended {
-  readonly items: readonly Item[];
-  /** @throws SyncError UNAVAILABLE when the disk did not take them: they are not written. */
-  readonly durable: Promise<void>;
-}
-
-export interface JournalStatus {
-  /** What some layer lacks. */
-  readonly entries: number;
-  readonly bytes: number;
-  readonly diskBytes: number;
-  /** How long the oldest of them has waited, in milliseconds; 0 when none waits. */
-  readonly oldestMs: number;
-  readonly deadLetters: number;
-  readonly conflicts: number;
-  /** Conditional writes that are not decided. */
-  readonly undecided: number;
 }
 
 const ENTRIES_MAX = 250_000;
@@ -133,15 +86,12 @@ export class Journal {
   private readonly memoryBytesMax: number;
   private readonly room: Room;
   private readonly segments: SegmentKeeper;
-  private readonly letterById = new Map<string, Letter>();
-  /** Dead letters that are still the newest this node has of their key. */
-  private readonly dead = new Map<string, Pending & { readonly letter: Letter }>();
+  private readonly box: Letterbox;
   /** Acknowledged before they are on disk. */
   private readonly early = new Map<string, Item>();
   private unsynced: Unsynced[] = [];
   private attached: { readonly queues: Queues; readonly hooks: JournalHooks } | undefined;
   private memoryBytes = 0;
-  private letterBytes = 0;
   private suspectUntil: number;
   private saving: Promise<void> | undefined;
   private saveTimer: Timer | undefined;
@@ -164,7 +114,7 @@ export class Journal {
       waitMs: options.waitMs ?? WAIT_MS,
       waitingMax: WAITING_MAX,
     };
-    this.room = room(`journal ${this.name}`, limits, runtime, () => this.load());
+    this.room = room(this.name, limits, runtime, () => this.load());
     this.segments = segmentKeeper(log, runtime, {
       keptBytesMax: options.keptBytesMax ?? KEPT_BYTES_MAX,
       saved: () => this.save(),
@@ -174,7 +124,7 @@ export class Journal {
       },
       report: (message) => this.attached?.hooks.report(message),
     });
-    for (const letter of letters) this.addLetter(letter);
+    this.box = new Letterbox(files, letters);
     log.onDurable = (first, last) => this.onDurable(first, last);
   }
 
@@ -188,7 +138,7 @@ export class Journal {
   }
 
   get letters(): readonly Letter[] {
-    return [...this.letterById.values()].sort((a, b) => a.seq - b.seq);
+    return this.box.letters;
   }
 
   /**
@@ -196,8 +146,7 @@ export class Journal {
    * @throws SyncError INVALID when entries wait for a store that is not one of the layers.
    */
   attach(lanes: readonly LaneSpec[], hooks: JournalHooks): Queues {
-    if (this.attached !== undefined)
-      throw new SyncError("INVALID", `the journal ${this.name} belongs to another chain`);
+    if (this.attached !== undefined) throw new SyncError("INVALID", `${this.name} belongs to another chain`);
     this.checkLanes(lanes);
     const queues = new Queues(
       lanes,
@@ -206,7 +155,16 @@ export class Journal {
     );
     this.attached = { queues, hooks };
     this.segments.floorMs = hooks.floorMs;
-    this.recover(queues, hooks);
+    restore({
+      recovered: this.log.recovered,
+      cursors: this.loaded,
+      queues,
+      route: hooks.route,
+      now: this.runtime.monotonic(),
+      floor: hooks.floor,
+      needed: (item) => this.segments.count(item, 1),
+      undecided: (item) => this.undecided.set(item.head.key, item),
+    });
     if (this.suspectUntil > 0) hooks.suspect(this.suspectUntil);
     return queues;
   }
@@ -254,7 +212,7 @@ export class Journal {
   /** The newest entry of a key that some layer lacks, or that one refused. */
   newest(key: string): Pending | undefined {
     let newest: Pending | undefined = this.queues.newest(key);
-    for (const other of [this.dead.get(key), this.early.get(key)]) {
+    for (const other of [this.box.newest(key), this.early.get(key)]) {
       if (other !== undefined && (newest === undefined || newest.head.version < other.head.version)) newest = other;
     }
     return newest;
@@ -271,14 +229,16 @@ export class Journal {
   /** The keys of all such entries. */
   *keys(): IterableIterator<string> {
     yield* this.queues.keys();
-    for (const key of this.dead.keys()) if (this.queues.newest(key) === undefined) yield key;
-    for (const key of this.early.keys()) if (this.queues.newest(key) === undefined && !this.dead.has(key)) yield key;
+    for (const key of this.box.keys()) if (this.queues.newest(key) === undefined) yield key;
+    for (const key of this.early.keys()) {
+      if (this.queues.newest(key) === undefined && this.box.newest(key) === undefined) yield key;
+    }
   }
 
   /** @throws SyncError CORRUPT or UNAVAILABLE when it cannot be read from disk. */
   async body(pending: Pending): Promise<Entry> {
     if (pending.entry !== undefined) return pending.entry;
-    if ("letter" in pending) return letterBody(this.files, pending.letter as Letter);
+    if ("letter" in pending) return this.box.body(pending.letter as Letter);
     const { place, head } = pending as Item;
     if (place === undefined) throw new SyncError("INTERNAL", "a record has no place", { key: head.key });
     return this.log.read(place, head.key);
@@ -298,33 +258,36 @@ export class Journal {
     const at = this.runtime.now();
     const message = error.what;
     const letter: Letter = { id, list, seq, layer: lane.name, head, valueBytes, asOf, code: error.code, message, at };
-    await writeLetter(this.files, letter, entry);
-    this.addLetter(letter);
+    await this.box.add(letter, entry);
     this.settle(lane, item, list === "dead" ? { status: "refused", error } : { status: "too-old" });
   }
 
   /** Sends a letter's entry once more. @throws SyncError NOT_FOUND; UNAVAILABLE when the disk does not take it. */
   async retry(id: string): Promise<void> {
-    const letter = this.letterOf(id);
-    const entry = await letterBody(this.files, letter);
+    const letter = this.box.get(id);
+    const entry = await this.box.body(letter);
     await this.append([{ entry, asOf: letter.asOf }]).durable;
-    if (this.letterById.has(id)) await this.drop(id);
+    if (this.box.has(id)) await this.drop(id);
   }
 
   /** Gives up a letter and its body. @throws SyncError NOT_FOUND. */
   async drop(id: string): Promise<void> {
-    const { head, valueBytes } = this.letterOf(id);
-    await removeLetter(this.files, id);
-    if (this.letterById.delete(id)) this.letterBytes -= valueBytes;
-    if (this.dead.get(head.key)?.letter.id === id) this.dead.delete(head.key);
+    await this.box.drop(id);
     this.room.freed();
   }
 
-  letterOf(id: string): Letter {
-    const letter = this.letterById.get(id);
-    if (letter !== undefined) return letter;
-    const cure = "microsync journal ls names them";
-    throw new SyncError("NOT_FOUND", `the journal has no letter ${JSON.stringify(id.slice(0, 100))}`, { cure });
+  /**
+   * What waits for a layer that is gone needs not be sent to it any more. Before the journal is attached.
+   * @throws SyncError NOT_FOUND when it keeps nothing for a layer of that name.
+   */
+  async forgetLane(name: string): Promise<void> {
+    if (!Object.hasOwn(this.loaded.lanes, name)) {
+      throw new SyncError("NOT_FOUND", `${this.name} keeps nothing for a layer ${JSON.stringify(name)}`, {
+        cure: `it knows ${Object.keys(this.loaded.lanes).join(", ")}`,
+      });
+    }
+    const { [name]: _gone, ...lanes } = this.loaded.lanes;
+    await saveCursors(this.files, { ...this.loaded, lanes });
   }
 
   /** Resolves when everything appended so far is on disk or was refused. @returns the last sequence number. */
@@ -353,7 +316,7 @@ export class Journal {
 
   status(): JournalStatus {
     const { attached } = this;
-    const letters = [...this.letterById.values()];
+    const { letters } = this.box;
     return {
       entries: attached?.queues.live.size ?? 0,
       bytes: attached?.queues.bytes ?? 0,
@@ -396,51 +359,9 @@ export class Journal {
     const last = this.log.recovered.at(-1)?.seq ?? 0;
     for (const [name, { role, seq }] of Object.entries(this.loaded.lanes)) {
       if (names.has(name) || role === "cache" || seq >= last) continue;
-      throw new SyncError("INVALID", `the journal ${this.name} keeps entries for a layer ${JSON.stringify(name)}`, {
+      throw new SyncError("INVALID", `${this.name} keeps entries for a layer ${JSON.stringify(name)}`, {
         cure: "name a layer of the chain so (the layer option name), or drop them with microsync journal drop --layer",
       });
-    }
-  }
-
-  private recover(queues: Queues, hooks: JournalHooks): void {
-    const { recovered } = this.log;
-    const decisions = new Map<number, boolean>();
-    for (const { kind, note } of recovered) {
-      if (kind !== "decision") continue;
-      const { intent, happened } = readDecision(note);
-      decisions.set(intent, happened);
-    }
-    const cursors = queues.lanes.map(({ name }) => this.loaded.lanes[name]?.seq ?? 0);
-    const passed = cursors.length === 0 ? Infinity : Math.min(...cursors);
-    const queuedAt = this.runtime.monotonic();
-    for (const record of recovered) {
-      const { head, seq, key, kind, asOf } = record;
-      if (head === null) continue;
-      const { mask, first } = hooks.route(key);
-      let waits = mask;
-      if (seq <= passed) waits = 0;
-      else for (const [i, cursor] of cursors.entries()) if (seq <= cursor) waits &= ~(1 << i);
-      const happened = decisions.get(seq);
-      if (kind === "intent") {
-        if (happened === false) continue;
-        const item = { ...itemOf(record, queuedAt), waits, first };
-        // Without a decision on disk, that the deciding layer was passed says that it happened.
-        if (happened === undefined && (waits & first) !== 0) {
-          this.segments.count(item, 1);
-          this.undecided.set(key, item);
-          queues.hold(item);
-          continue;
-        }
-        waits &= ~first;
-      }
-      if (waits === 0) {
-        hooks.floor(head, Math.max(asOf, this.loaded.savedAt));
-        continue;
-      }
-      const item = { ...itemOf(record, queuedAt), waits, first, sealed: kind === "intent" };
-      this.segments.count(item, 1);
-      queues.add(item);
-      hooks.floor(head, Math.max(asOf, this.loaded.savedAt));
     }
   }
 
@@ -512,23 +433,10 @@ export class Journal {
     }
   }
 
-  /** A newer write of a key ends its dead letters. What waits for a decision about a conflict stays. */
   private supersedeLetters({ head }: Item): void {
-    if (this.letterById.size === 0) return;
-    for (const { id, list, head: old } of this.letterById.values()) {
-      if (list !== "dead" || old.key !== head.key || old.version >= head.version) continue;
-      this.drop(id).catch((error: unknown) => this.parts.hooks.report(asSyncError(error).message, head.key));
+    for (const { id } of this.box.endedBy(head)) {
+      this.box.drop(id).catch((error: unknown) => this.parts.hooks.report(asSyncError(error).message, head.key));
     }
-  }
-
-  private addLetter(letter: Letter): void {
-    this.letterById.set(letter.id, letter);
-    this.letterBytes += letter.valueBytes;
-    const { head, asOf, list } = letter;
-    if (list !== "dead") return;
-    const before = this.dead.get(head.key);
-    if (before !== undefined && before.head.version > head.version) return;
-    this.dead.set(head.key, { head, knownAt: asOf, entry: undefined, letter });
   }
 
   private done(item: Item): void {
@@ -540,9 +448,9 @@ export class Journal {
   }
 
   private load() {
-    const { attached, letterById, letterBytes } = this;
-    const bytes = Math.max(attached?.queues.bytes ?? 0, this.segments.neededBytes) + letterBytes;
-    return { entries: (attached?.queues.live.size ?? 0) + letterById.size, bytes, ageMs: this.oldestMs() };
+    const { attached, box } = this;
+    const bytes = Math.max(attached?.queues.bytes ?? 0, this.segments.neededBytes) + box.bytes;
+    return { entries: (attached?.queues.live.size ?? 0) + box.size, bytes, ageMs: this.oldestMs() };
   }
 
   private oldestMs(): number {
@@ -572,29 +480,4 @@ export class Journal {
     const savedAt = this.runtime.now();
     await saveCursors(this.files, { lanes: Object.fromEntries(lanes), savedAt, suspectUntil: this.suspectUntil });
   }
-}
-
-function itemOf(record: Indexed, queuedAt: number): Item {
-  const { seq, head, valueBytes, asOf, place, kind, note } = record;
-  if (head === null) throw new SyncError("INTERNAL", "a decision is no entry", { key: record.key });
-  const condition: "absent" | Version | undefined = kind === "intent" ? readCondition(note) : undefined;
-  return {
-    seq,
-    head,
-    valueBytes,
-    condition,
-    asOf,
-    knownAt: asOf,
-    entry: undefined,
-    place,
-    queuedAt,
-    waits: 0,
-    flying: 0,
-    first: 0,
-    sealed: false,
-    older: undefined,
-    waiters: undefined,
-    kept: false,
-    void: false,
-  };
 }

@@ -75,7 +75,7 @@ async function readLetter(files: Files, id: string): Promise<{ readonly letter: 
   const end = bytes.indexOf(0x0a);
   const [, sum, json] = FORMAT.exec(new TextDecoder().decode(bytes.subarray(0, Math.max(0, end)))) ?? [];
   if (sum === undefined || json === undefined || sum !== checksumOf(json)) {
-    throw new SyncError("CORRUPT", `the file ${id} of the journal ${files.name} is damaged`, {
+    throw new SyncError("CORRUPT", `the file ${id} of ${files.name} is damaged`, {
       cure: "move it out of the folder; microsync journal rescue shows what is readable",
     });
   }

@@ -1,0 +1,109 @@
+import { asSyncError } from "../error.ts";
+import type { SyncError } from "../error.ts";
+import { isExpired } from "../entry.ts";
+import type { Head } from "../entry.ts";
+import type { CallOptions, Forget } from "../store.ts";
+import { checkCall } from "../store.ts";
+import { isLow, versionMs } from "../version.ts";
+import type { LayerCalls } from "./call.ts";
+import { forgetEverywhere } from "./forget.ts";
+import { routeOf } from "./state.ts";
+import type { ChainState } from "./state.ts";
+
+export interface CollectOptions extends CallOptions {
+  /** Counts only, removes nothing. Default false. */
+  readonly dryRun?: boolean | undefined;
+}
+
+/** What a collection came to. */
+export interface Collected {
+  /** Tombstones and expired entries that were removed for good (with `dryRun`: that would be). */
+  readonly removed: number;
+  /** Those that are old enough, but which some store has in an older state or this node's journal still carries. */
+  readonly kept: number;
+  /** What kept a part of the keys from being looked at; undefined when nothing did. */
+  readonly error: SyncError | undefined;
+}
+
+/** How many keys are looked at in one call of each store. */
+const BATCH_MAX = 500;
+
+/**
+ * Removes tombstones and expired entries for good: those that ended longer ago than the retention and that no store has
+ * in an older state. Each store raises its collection watermark first, and the deepest goes first, so that nothing below
+ * can bring back what is gone above. What is written later with an older version is refused as too old.
+ *
+ * Over a read-only store nothing is collected: it would uncover what lies there. Several nodes may collect at a time.
+ */
+export async function collect(
+  state: ChainState,
+  retentionMs: number,
+  options: CollectOptions = {},
+): Promise<Collected> {
+  const endedBefore = state.runtime.now() - retentionMs;
+  let [removed, kept] = [0, 0];
+  let error: SyncError | undefined;
+  const take = async (heads: readonly Head[]) => {
+    const items = await provenBy(state, heads);
+    kept += heads.length - items.length;
+    if (options.dryRun !== true && items.length > 0) await forgetEverywhere(state, items);
+    removed += items.length;
+  };
+  for (const calls of state.calls) {
+    if (calls.layer.role !== "store" || calls.layer.readonly) continue;
+    try {
+      let batch: Head[] = [];
+      for await (const head of ended(state, calls, endedBefore)) {
+        checkCall(state.runtime, options, state.name, "collect");
+        batch.push(head);
+        if (batch.length < BATCH_MAX) continue;
+        await take(batch);
+        batch = [];
+      }
+      if (batch.length > 0) await take(batch);
+    } catch (thrown) {
+      error = asSyncError(thrown, { store: calls.layer.name, operation: "collect" });
+      if (error.code === "ABORTED" || (error.code === "TIMEOUT" && options.deadline !== undefined)) throw error;
+    }
+  }
+  return { removed, kept, error };
+}
+
+/** What one store has of keys that have had no value for long enough. */
+async function* ended(state: ChainState, { layer, iterate }: LayerCalls, endedBefore: number): AsyncIterable<Head> {
+  const listed = iterate("list", (call) => layer.store.list({ prefix: "" }, { ...call, detail: "entries" }));
+  for await (const item of listed) {
+    // A layer that could not be listed is asked again next time.
+    if (item.kind === "partial" || item.head === null || !isEnded(item.head, endedBefore)) continue;
+    const stores = routeOf(state, item.key).filter((index) => state.layers[index]?.role === "store");
+    if (stores.every((index) => state.layers[index]?.readonly === false)) yield item.head;
+  }
+}
+
+function isEnded(head: Head, endedBefore: number): boolean {
+  // What was derived from a history comes from there again.
+  if (isLow(head.version)) return false;
+  if (head.state === "deleted") return versionMs(head.version) <= endedBefore;
+  return isExpired(head, endedBefore);
+}
+
+/** Those of which every store has exactly this version, or nothing. */
+async function provenBy(state: ChainState, heads: readonly Head[]): Promise<readonly Forget[]> {
+  let left = heads.filter(({ key }) => state.behind?.journal.newest(key) === undefined);
+  for (const { layer, call } of state.calls) {
+    if (layer.role !== "store" || left.length === 0) continue;
+    const { batchMax } = layer.store.supports;
+    const proven: Head[] = [];
+    for (let at = 0; at < left.length; at += batchMax) {
+      const batch = left.slice(at, at + batchMax);
+      const keys = batch.map(({ key }) => key);
+      const answers = await call("read", (options) => layer.store.read(keys, options), keys.length);
+      for (const [i, head] of batch.entries()) {
+        const version = answers[i]?.entry?.version;
+        if (version === undefined || version === head.version) proven.push(head);
+      }
+    }
+    left = proven;
+  }
+  return left.map(({ key, version }) => ({ key, version, reason: "collected" }));
+}

@@ -1,0 +1,51 @@
+import type { Entry, Head } from "../entry.ts";
+import type { Item } from "./queues.ts";
+
+/** Where the entries of a key go: the layers as bits, and the one that takes them first. */
+export interface Route {
+  readonly mask: number;
+  readonly first: number;
+}
+
+/** What the chain does for its journal. */
+export interface JournalHooks {
+  readonly route: (key: string) => Route;
+  /** Records are on disk, in order: the layers may have them. Must not throw. */
+  readonly landed: (items: readonly Item[]) => void;
+  /** This node wrote, or knows that every layer has, this version: it must not go back behind it. */
+  readonly floor: (head: Head, since: number) => void;
+  /** This version is nobody's value after all. */
+  readonly unfloor: (head: Head) => void;
+  readonly suspect: (until: number) => void;
+  /** For how long after every layer has a record its version is kept, in milliseconds. */
+  readonly floorMs: number;
+  readonly report: (message: string, key?: string) => void;
+}
+
+/** An entry that some layer lacks, as a reader of this node sees it. */
+export interface Pending {
+  readonly head: Head;
+  /** Unix ms: when it was written, or last found to be the newest by a complete walk. */
+  knownAt: number;
+  readonly entry: Entry | undefined;
+}
+
+/** What was appended. */
+export interface Appended {
+  readonly items: readonly Item[];
+  /** @throws SyncError UNAVAILABLE when the disk did not take them: they are not written. */
+  readonly durable: Promise<void>;
+}
+
+export interface JournalStatus {
+  /** What some layer lacks. */
+  readonly entries: number;
+  readonly bytes: number;
+  readonly diskBytes: number;
+  /** How long the oldest of them has waited, in milliseconds; 0 when none waits. */
+  readonly oldestMs: number;
+  readonly deadLetters: number;
+  readonly conflicts: number;
+  /** Conditional writes that are not decided. */
+  readonly undecided: number;
+}

@@ -1,0 +1,88 @@
+import { SyncError } from "../error.ts";
+import type { Entry, Head } from "../entry.ts";
+import type { Files } from "./files.ts";
+import { letterBody, removeLetter, writeLetter } from "./letters.ts";
+import type { Letter } from "./letters.ts";
+
+/** A dead letter, as a reader of this node sees it: still the newest that it has of its key. */
+export interface DeadLetter {
+  readonly head: Head;
+  knownAt: number;
+  readonly entry: undefined;
+  readonly letter: Letter;
+}
+
+/** What could not be delivered, in memory; the files are the truth. */
+export class Letterbox {
+  private readonly files: Files;
+  private readonly byId = new Map<string, Letter>();
+  private readonly dead = new Map<string, DeadLetter>();
+  /** Of the values in it. */
+  bytes = 0;
+
+  constructor(files: Files, letters: readonly Letter[]) {
+    this.files = files;
+    for (const letter of letters) this.keep(letter);
+  }
+
+  get size(): number {
+    return this.byId.size;
+  }
+
+  get letters(): readonly Letter[] {
+    return [...this.byId.values()].sort((a, b) => a.seq - b.seq);
+  }
+
+  /** The newest dead letter of a key. What a layer found too old answers no reader. */
+  newest(key: string): DeadLetter | undefined {
+    return this.dead.get(key);
+  }
+
+  keys(): IterableIterator<string> {
+    return this.dead.keys();
+  }
+
+  has(id: string): boolean {
+    return this.byId.has(id);
+  }
+
+  /** @throws SyncError NOT_FOUND. */
+  get(id: string): Letter {
+    const letter = this.byId.get(id);
+    if (letter !== undefined) return letter;
+    const cure = "microsync journal ls names them";
+    throw new SyncError("NOT_FOUND", `there is no letter ${JSON.stringify(id.slice(0, 100))}`, { cure });
+  }
+
+  body(letter: Letter): Promise<Entry> {
+    return letterBody(this.files, letter);
+  }
+
+  /** Resolves when the letter survives a power loss. */
+  async add(letter: Letter, entry: Entry): Promise<void> {
+    await writeLetter(this.files, letter, entry);
+    this.keep(letter);
+  }
+
+  async drop(id: string): Promise<void> {
+    const { head, valueBytes } = this.get(id);
+    await removeLetter(this.files, id);
+    if (this.byId.delete(id)) this.bytes -= valueBytes;
+    if (this.dead.get(head.key)?.letter.id === id) this.dead.delete(head.key);
+  }
+
+  /** The dead letters that a newer write of their key ends. What is in conflict stays until somebody decides. */
+  endedBy({ key, version }: Head): readonly Letter[] {
+    if (this.byId.size === 0) return [];
+    return this.letters.filter(({ list, head }) => list === "dead" && head.key === key && head.version < version);
+  }
+
+  private keep(letter: Letter): void {
+    const { id, head, asOf, list, valueBytes } = letter;
+    this.byId.set(id, letter);
+    this.bytes += valueBytes;
+    const before = this.dead.get(head.key);
+    if (list !== "dead" || (before !== undefined && before.head.version > head.version)) return;
+    this.dead.set(head.key, { head, knownAt: asOf, entry: undefined, letter });
+  }
+}

@@ -1,0 +1,92 @@
+import { SyncError } from "../error.ts";
+import type { Head } from "../entry.ts";
+import type { Version } from "../version.ts";
+import type { Cursors } from "./cursors.ts";
+import type { Route } from "./contract.ts";
+import type { Indexed } from "./log.ts";
+import { readCondition, readDecision } from "./notes.ts";
+import type { Item, Queues } from "./queues.ts";
+
+export interface RestoreOptions {
+  readonly recovered: readonly Indexed[];
+  readonly cursors: Cursors;
+  readonly queues: Queues;
+  readonly route: (key: string) => Route;
+  /** Monotonic ms. */
+  readonly now: number;
+  /** This node knows of the version since that Unix ms. */
+  readonly floor: (head: Head, since: number) => void;
+  /** Its record is needed. */
+  readonly needed: (item: Item) => void;
+  /** A conditional write that nobody knows the outcome of. */
+  readonly undecided: (item: Item) => void;
+}
+
+/** Puts into the queues what the layers had not got when the journal was closed, or its process died. */
+export function restore(options: RestoreOptions): void {
+  const { recovered, cursors, queues, route, now, floor, needed, undecided } = options;
+  const decisions = decisionsOf(recovered);
+  const seqs = queues.lanes.map(({ name }) => cursors.lanes[name]?.seq ?? 0);
+  const passed = Math.min(...seqs);
+  for (const record of recovered) {
+    const { head, seq, key, kind, asOf } = record;
+    if (head === null) continue;
+    const { mask, first } = route(key);
+    let waits = 0;
+    if (seq > passed) for (const [i, cursor] of seqs.entries()) if (seq > cursor) waits |= mask & (1 << i);
+    if (kind === "intent") {
+      const happened = decisions.get(seq);
+      if (happened === false) continue;
+      // Without a decision on disk, that the cursor of the deciding layer has passed it says that it happened.
+      if (happened === undefined && (waits & first) !== 0) {
+        const item = { ...itemOf(record, now), waits, first };
+        needed(item);
+        undecided(item);
+        queues.hold(item);
+        continue;
+      }
+      waits &= ~first;
+    }
+    floor(head, Math.max(asOf, cursors.savedAt));
+    if (waits === 0) continue;
+    const item = { ...itemOf(record, now), waits, first, sealed: kind === "intent" };
+    needed(item);
+    queues.add(item);
+  }
+}
+
+function decisionsOf(recovered: readonly Indexed[]): ReadonlyMap<number, boolean> {
+  const decisions = new Map<number, boolean>();
+  for (const { kind, note } of recovered) {
+    if (kind !== "decision") continue;
+    const { intent, happened } = readDecision(note);
+    decisions.set(intent, happened);
+  }
+  return decisions;
+}
+
+/** The item of a record on disk, which no layer waits for yet. */
+export function itemOf(record: Indexed, queuedAt: number): Item {
+  const { seq, head, valueBytes, asOf, place, kind, note } = record;
+  if (head === null) throw new SyncError("INTERNAL", "a decision is no entry", { key: record.key });
+  const condition: "absent" | Version | undefined = kind === "intent" ? readCondition(note) : undefined;
+  return {
+    seq,
+    head,
+    valueBytes,
+    condition,
+    asOf,
+    knownAt: asOf,
+    entry: undefined,
+    place,
+    queuedAt,
+    waits: 0,
+    flying: 0,
+    first: 0,
+    sealed: false,
+    older: undefined,
+    waiters: undefined,
+    kept: false,
+    void: false,
+  };
+}
