@@ -8,7 +8,7 @@ import { failed } from "../store.ts";
 import type { Write, WriteResult } from "../store.ts";
 import type { LaneShell } from "./lane.ts";
 import type { ChainState } from "./state.ts";
-import { fillFromBelow, isUndecided, undecided } from "./write.ts";
+import { fillFromBelow, indeterminate, isUndecided, undecided } from "./write.ts";
 
 /** Conditional writes of a chain with a journal. */
 export interface Conditional {
@@ -74,7 +74,7 @@ export function conditional(options: ConditionalOptions): Conditional {
       if (!wasSent || !isUndecided(write, result)) return { kind: "decided", result };
       // What is there may stand upon it, or have come in its place: nobody can tell any more, and nothing depends on it.
       const cause = new SyncError("CONFLICT", "a newer version is there", { store: layer.name, key: entry.key });
-      return { kind: "decided", result: failed(undecided(cause, write, layer)) };
+      return { kind: "decided", result: failed(indeterminate(cause, write, layer)) };
     } catch (thrown) {
       const error = asSyncError(thrown, { store: layer.name, operation: "write" });
       if (isLeftAlone) return { kind: "unsent", error };
@@ -82,7 +82,9 @@ export function conditional(options: ConditionalOptions): Conditional {
     }
   };
 
-  const open = (write: Write, error: SyncError): Sent => ({ kind: "open", error: undecided(error, write, layer) });
+  const open = (write: Write, error: SyncError): Sent => {
+    return { kind: "open", error: error.code === "INDETERMINATE" ? error : indeterminate(error, write, layer) };
+  };
 
   /** Takes the outcome in. @throws SyncError UNAVAILABLE when it cannot be written down: then it stays open. */
   const settle = async (item: Item, result: WriteResult): Promise<void> => {
