@@ -70,13 +70,26 @@ export class Life {
     };
   }
 
-  /** A store of another machine, or of the disk: closing it here closes nothing there. */
-  store(inner: Store): Store {
+  /**
+   * A store of another machine, or of the disk: closing it here closes nothing there. What it "knows" is dated by this
+   * process's clock, from the moment of asking, as clients of servers do; `isNode`: so is what is written, since between
+   * nodes ages are sent.
+   */
+  store(inner: Store, base: Runtime, skewMs: number, isNode = false): Store {
+    const isKnown = inner.supports.asOf === "known";
     return {
       name: inner.name,
       supports: inner.supports,
-      read: (keys, options) => this.async(() => inner.read(keys, options)),
-      write: (writes, options) => this.async(() => inner.write(writes, options)),
+      read: async (keys, options) => {
+        const askedAt = base.now();
+        const answers = await this.async(() => inner.read(keys, options));
+        if (!isKnown) return answers;
+        return answers.map((answer) => ({ ...answer, asOf: Math.min(answer.asOf, askedAt) + skewMs }));
+      },
+      write: (writes, options) => {
+        const sent = isNode ? writes.map((write) => ({ ...write, asOf: write.asOf - skewMs })) : writes;
+        return this.async(() => inner.write(sent, options));
+      },
       forget: (items, options) => this.async(() => inner.forget(items, options)),
       list: (range, options) => this.items(() => inner.list(range, options)),
       watch: (range, options) => this.items(() => inner.watch(range, options)),

@@ -99,6 +99,11 @@ export class Node {
     }
   }
 
+  /** How far its wall clock is off, in milliseconds. */
+  get offMs(): number {
+    return this.skewMs;
+  }
+
   get isUp(): boolean {
     return this.process !== undefined;
   }
@@ -191,9 +196,9 @@ export class Node {
     const small = { valueBytesMax: SMALL_BYTES };
     const specs = [layer(memory({ runtime, entriesMax: memoryEntries }), { ...times, ...small, ttlMs: TTL_MS.memory })];
     const disk = referenceStore({ runtime, name: "disk", state: this.disk, supports: { durable: true } });
-    specs.push(layer(life.store(disk), { ...times, name: "disk", ttlMs: TTL_MS.disk }));
+    specs.push(layer(life.store(disk, world.runtime, this.skewMs), { ...times, name: "disk", ttlMs: TTL_MS.disk }));
     for (const link of plan.links) {
-      const store = life.store(link);
+      const store = life.store(link, world.runtime, this.skewMs);
       if (link.server === "region") {
         specs.push(layer(store, { ...times, ...small, name: "region", ttlMs: TTL_MS.region, staleWhileRefresh }));
         continue;
@@ -206,7 +211,7 @@ export class Node {
     const { remoteLink } = this;
     if (remoteLink !== undefined) {
       const flush = (call?: CallOptions) => life.async(() => remoteLink.flush(call));
-      const store = Object.assign(life.store(remoteLink), { flush });
+      const store = Object.assign(life.store(remoteLink, world.runtime, this.skewMs, true), { flush });
       specs.push(layer(store, { ...times, name: "remote", role: "store", ttlMs: TTL_MS.store, watch, deadlineMs: 600 }));
     }
     return specs;
@@ -244,8 +249,15 @@ function remoteStore(node: Node): Store & { readonly flush: (call?: CallOptions)
   return {
     name: node.name,
     supports,
-    read: (keys, options) => ask("read", (to) => to.read(keys, options)),
-    write: (writes, options) => ask("write", (to) => to.write(writes, options)),
+    read: async (keys, options) => {
+      const { offMs } = node;
+      const answers = await ask("read", (to) => to.read(keys, options));
+      return answers.map((answer) => ({ ...answer, asOf: answer.asOf - offMs }));
+    },
+    write: (writes, options) => {
+      const dated = writes.map((write) => ({ ...write, asOf: write.asOf + node.offMs }));
+      return ask("write", (to) => to.write(dated, options));
+    },
     forget: (given, options) => ask("forget", (to) => to.forget(given, options)),
     list: (range, options) => items("list", (to) => to.list(range, options)),
     watch: (range, options) => items("watch", (to) => to.watch(range, options)),
