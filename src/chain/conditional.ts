@@ -62,28 +62,36 @@ export function conditional(options: ConditionalOptions): Conditional {
   let stopped = false;
 
   const send = async (item: Item, wasSent: boolean): Promise<Sent> => {
-    const entry = await journal.body(item);
-    const write: Write = { entry, asOf: item.asOf, if: item.condition };
+    const { key } = item.head;
+    // What was sent before may have happened, though it is not sent again now.
+    const unsent = (error: SyncError): Sent => (wasSent ? open(key, error) : { kind: "unsent", error });
+    let write: Write;
+    try {
+      write = { entry: await journal.body(item), asOf: item.asOf, if: item.condition };
+      await deciding.paid();
+    } catch (error) {
+      return unsent(unsentError(error, key));
+    }
     const isLeftAlone = calls.status().breaker === "open";
     try {
       const [result] = await calls.call("write", (call) => layer.store.write([write], call));
       calls.counts.writes++;
-      if (result === undefined) throw new SyncError("INTERNAL", "the layer gave a write no result", { key: entry.key });
+      if (result === undefined) throw new SyncError("INTERNAL", "the layer gave a write no result", { key });
       if (result.status === "failed")
-        return classify(result.error) === "again" ? open(write, result.error) : { kind: "decided", result };
+        return classify(result.error) === "again" ? open(key, result.error) : { kind: "decided", result };
       if (!wasSent || !isUndecided(write, result)) return { kind: "decided", result };
       // What is there may stand upon it, or have come in its place: nobody can tell any more, and nothing depends on it.
-      const cause = new SyncError("CONFLICT", "a newer version is there", { store: layer.name, key: entry.key });
-      return { kind: "decided", result: failed(indeterminate(cause, write, layer)) };
+      const cause = new SyncError("CONFLICT", "a newer version is there", { store: layer.name, key });
+      return { kind: "decided", result: failed(indeterminate(cause, key, layer)) };
     } catch (thrown) {
       const error = asSyncError(thrown, { store: layer.name, operation: "write" });
-      if (isLeftAlone) return { kind: "unsent", error };
-      return classify(error) === "again" ? open(write, error) : { kind: "decided", result: failed(error) };
+      if (isLeftAlone) return unsent(error);
+      return classify(error) === "again" ? open(key, error) : { kind: "decided", result: failed(error) };
     }
   };
 
-  const open = (write: Write, error: SyncError): Sent => {
-    return { kind: "open", error: error.code === "INDETERMINATE" ? error : indeterminate(error, write, layer) };
+  const open = (key: string, error: SyncError): Sent => {
+    return { kind: "open", error: error.code === "INDETERMINATE" ? error : indeterminate(error, key, layer) };
   };
 
   /** Takes the outcome in. @throws SyncError UNAVAILABLE when it cannot be written down: then it stays open. */

@@ -154,14 +154,14 @@ export function isUndecided({ entry, if: condition }: Write, result: WriteResult
 
 /** A conditional write whose answer is lost may have happened, and says so. */
 export function undecided(error: SyncError, write: Write, layer: Layer): SyncError {
-  return write.if === undefined || !error.retryable ? error : indeterminate(error, write, layer);
+  return write.if === undefined || !error.retryable ? error : indeterminate(error, write.entry.key, layer);
 }
 
-export function indeterminate(cause: SyncError, { entry }: Write, layer: Layer): SyncError {
+export function indeterminate(cause: SyncError, key: string, layer: Layer): SyncError {
   return new SyncError("INDETERMINATE", "the conditional write may or may not have happened", {
     store: layer.name,
     operation: "write",
-    key: entry.key,
+    key,
     cause,
     cure: "read the key to see whether it happened",
   });

@@ -24,7 +24,15 @@ const CLIENTS = 2;
 /** A floor is kept for so long after it was learned, at least. */
 const FLOOR_MS = 20_000;
 /** What a client may be told that is no defect. */
-const EXPECTED = new Set(["UNAVAILABLE", "TIMEOUT", "OVERLOADED", "INDETERMINATE", "INVALID", "TOO_OLD", "UNAUTHORISED"]);
+const EXPECTED = new Set([
+  "UNAVAILABLE",
+  "TIMEOUT",
+  "OVERLOADED",
+  "INDETERMINATE",
+  "INVALID",
+  "TOO_OLD",
+  "UNAUTHORISED",
+]);
 
 export interface ReadKind {
   readonly kind: "cached" | "maxAge" | "authority";
@@ -175,7 +183,9 @@ export class Clients {
     if (kind === "authority" && stale) facts.bad("stale", `${said}: the authority's answer may not be stale`);
     this.judge(node, said, entry, stale, floor);
     const isReported = owed !== undefined && facts.isExcused(owed.version);
-    if (!stale && !isReported && isBehind(entry, owed, runtime.now())) {
+    // Since it was written, this answer's version was not asked for again; a clock that is ahead may have hidden it.
+    const isNew = entry !== undefined && (facts.stampedAt.get(entry.version) ?? 0) >= startedAt - boundMs;
+    if (!stale && !isReported && !isNew && isBehind(entry, owed, runtime.now())) {
       const miss = isNone ? "false miss" : isDead(owed as Head, runtime.now()) ? "deleted is back" : "old as fresh";
       facts.bad(miss, `${said}: ${world.authority.name} had ${owed?.version} ${boundMs} ms before`);
     }
@@ -254,7 +264,8 @@ export class Clients {
     const code = result.status === "failed" ? result.error.code : "";
     if (code !== "" && !EXPECTED.has(code)) facts.bad("threw", `${client} change ${key}: ${describe(result)}`);
     // In the layer that decides, though not yet in all others.
-    const isLate = result.status === "failed" && code === "UNAVAILABLE" && result.error.what.startsWith("in the journal");
+    const isLate =
+      result.status === "failed" && code === "UNAVAILABLE" && result.error.what.startsWith("in the journal");
     const happened = result.status === "stored" || isLate;
     if (happened) this.acknowledged(node, process, entry, "journal");
     if (happened && own !== undefined && this.isOverlooked(key, own, entry.version)) {

@@ -33,6 +33,8 @@ export class Facts {
   readonly reported = new Set<Version>();
   /** Acknowledged by memory alone, and lost with it. */
   readonly lost = new Set<Version>();
+  /** When each version was stamped, in simulated ms. */
+  readonly stampedAt = new Map<Version, number>();
   private readonly contents = new Map<Version, string>();
   private readonly known = new Map<string, Known[]>();
   /** The last version that each node has stamped, over all its lives. */
@@ -58,6 +60,7 @@ export class Facts {
     const before = this.stamped.get(node) ?? VERSION_ZERO;
     if (version <= before) this.bad("version went back", `${node} stamps ${version} after ${before}`);
     this.stamped.set(node, version);
+    this.stampedAt.set(version, this.nowMs());
     this.content(entry);
   }
 

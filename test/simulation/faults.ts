@@ -1,8 +1,6 @@
-import type { Version } from "../../src/version.ts";
 import { PLAIN } from "./clients.ts";
 import { RETENTION_MS } from "./node.ts";
 import type { Node } from "./node.ts";
-import type { Server } from "./server.ts";
 import type { World } from "./world.ts";
 
 /** How long a process stays down, mostly and sometimes, in milliseconds. */
@@ -16,8 +14,6 @@ export class Faults {
   /** Monotonic ms at which nodes that are down, or cut off, come back. */
   private readonly backAt = new Map<Node, number>();
   private readonly joinedAt = new Map<Node, number>();
-  /** When a tombstone was first seen in every store, by key and version. */
-  private readonly deletedAt = new Map<string, number>();
   private readonly values = { next: 0 };
 
   constructor(world: World) {
@@ -76,8 +72,7 @@ export class Faults {
       await this.world.person("a", text, runtime.now());
     }
     this.comeBack();
-    this.noteTombstones();
-    if (chance.chance(0.1)) this.collect(chance.pick(nodes));
+    if (chance.chance(0.05)) this.collect(chance.pick(nodes));
   }
 
   /** Everything is put right. */
@@ -99,6 +94,7 @@ export class Faults {
       store.picky = false;
     }
     for (const node of world.nodes) this.backAt.set(node, 0);
+    for (const { files } of world.nodes) files.crashAt(Infinity);
     this.joinedAt.clear();
     this.comeBack();
   }
@@ -150,6 +146,14 @@ export class Faults {
     node.remoteChaos?.up();
   }
 
+  private collect({ name, process }: Node): void {
+    const { log } = this.world;
+    process?.chain.collect().then(
+      ({ removed, kept }) => log(`${name} collected ${removed} and kept ${kept}`),
+      (error: unknown) => log(`${name} could not collect: ${String(error)}`),
+    );
+  }
+
   private crashed(node: Node): void {
     const { world } = this;
     const { chance, runtime, facts } = world;
@@ -160,42 +164,4 @@ export class Faults {
     const downMs = world.isHealed ? 0 : chance.chance(0.05) ? DOWN_LONG_MS : 50 + chance.below(DOWN_MS);
     this.backAt.set(node, runtime.monotonic() + downMs);
   }
-
-  private noteTombstones(): void {
-    const { stores, runtime } = this.world;
-    for (const key of PLAIN) {
-      for (const store of stores) {
-        const entry = store.entryOf(key);
-        if (entry?.state !== "deleted") continue;
-        const isEverywhere = stores.every((other) => isGone(other, key, entry.version));
-        const name = `${key} ${entry.version}`;
-        if (isEverywhere && !this.deletedAt.has(name)) this.deletedAt.set(name, runtime.monotonic());
-      }
-    }
-  }
-
-  /** Removes for good what has been deleted for longer than the retention in every store. */
-  private collect(node: Node): void {
-    const { stores, runtime, log } = this.world;
-    const { process } = node;
-    if (process === undefined || node.plan.remote !== undefined) return;
-    for (const [name, atMs] of this.deletedAt) {
-      if (runtime.monotonic() - atMs < RETENTION_MS) continue;
-      const [key = "", version = ""] = name.split(" ") as [string, Version];
-      const isLeft = stores.some((store) => store.versionOf(key) === version);
-      const isDue = isLeft && stores.every((store) => isGone(store, key, version as Version));
-      if (!isDue) continue;
-      log(`${node.name} collects ${key} ${version}`);
-      process.chain.forget([{ key, version: version as Version, reason: "collected" }]).then(
-        () => log(`${node.name} collected ${key} ${version}`),
-        (error: unknown) => log(`${node.name} could not collect ${key}: ${String(error)}`),
-      );
-    }
-  }
-}
-
-/** It has exactly this tombstone, or has collected it. */
-function isGone(store: Server, key: string, version: Version): boolean {
-  const entry = store.entryOf(key);
-  return entry === undefined ? store.state.watermark >= version : entry.version === version;
 }

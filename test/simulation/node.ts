@@ -73,6 +73,8 @@ export class Node {
   disk: ReferenceState = referenceState();
   files: SimulatedFiles;
   process: Process | undefined;
+  /** When each of its processes sent a write to git, in simulated ms. */
+  readonly pushes: number[][] = [];
   /** A process that is not up yet. */
   starting: Life | undefined;
   /** The journal of the last life, for what it reported. */
@@ -133,6 +135,7 @@ export class Node {
         retentionMs: RETENTION_MS,
         skewMaxMs: SKEW_MAX_MS,
         syncIntervalMs: 40,
+        collectIntervalMs: 0,
         onReport: ({ kind, layer: where, key, message }) => {
           world.log(`${name} reports ${kind} of ${where} ${key ?? ""}: ${message}`);
         },
@@ -174,7 +177,8 @@ export class Node {
   async recorded(): Promise<Set<Version>> {
     const versions = new Set<Version>();
     for await (const found of inspectLog(this.files)) {
-      if (found.kind === "record" && found.committed && found.record.head !== null) versions.add(found.record.head.version);
+      if (found.kind === "record" && found.committed && found.record.head !== null)
+        versions.add(found.record.head.version);
     }
     return versions;
   }
@@ -192,7 +196,13 @@ export class Node {
   private layers(life: Life, runtime: Runtime): LayerSpec[] {
     const { plan, world } = this;
     const { watch, staleWhileRefresh, memoryEntries } = plan;
-    const times = { graceMs: GRACE_MS, deadlineMs: DEADLINE_MS, breakerMs: 300, breakerFailures: 4, watchIntervalMs: 200 };
+    const times = {
+      graceMs: GRACE_MS,
+      deadlineMs: DEADLINE_MS,
+      breakerMs: 300,
+      breakerFailures: 4,
+      watchIntervalMs: 200,
+    };
     const small = { valueBytesMax: SMALL_BYTES };
     const specs = [layer(memory({ runtime, entriesMax: memoryEntries }), { ...times, ...small, ttlMs: TTL_MS.memory })];
     const disk = referenceStore({ runtime, name: "disk", state: this.disk, supports: { durable: true } });
@@ -204,6 +214,7 @@ export class Node {
         continue;
       }
       const limit = { name: "pushes", ...PUSHES, weights: { push: 1 } };
+      if (link.server === "git") count(store, world.runtime, this.pushes);
       const pays = link.server === "git" ? { budget: budget({ runtime, name: "git", limits: [limit] }) } : {};
       const own = { name: link.server, role: "store" as const, ttlMs: TTL_MS.store, watch };
       specs.push(layer(store, { ...times, ...own, ...pays, flushEntriesMax: world.flushEntriesMax }));
@@ -212,15 +223,29 @@ export class Node {
     if (remoteLink !== undefined) {
       const flush = (call?: CallOptions) => life.async(() => remoteLink.flush(call));
       const store = Object.assign(life.store(remoteLink, world.runtime, this.skewMs, true), { flush });
-      specs.push(layer(store, { ...times, name: "remote", role: "store", ttlMs: TTL_MS.store, watch, deadlineMs: 600 }));
+      specs.push(
+        layer(store, { ...times, name: "remote", role: "store", ttlMs: TTL_MS.store, watch, deadlineMs: 600 }),
+      );
     }
     return specs;
   }
 }
 
+/** Notes the writes that one process sends. */
+function count(store: Store, runtime: Runtime, pushes: number[][]): void {
+  const mine: number[] = [];
+  pushes.push(mine);
+  const write = store.write.bind(store);
+  store.write = (writes, options) => {
+    mine.push(runtime.monotonic());
+    return write(writes, options);
+  };
+}
+
 /** A node's chain as others reach it: whichever process runs, and a broken connection when it ends. */
 function remoteStore(node: Node): Store & { readonly flush: (call?: CallOptions) => Promise<void> } {
-  const isDown = (operation: string) => new SyncError("UNAVAILABLE", "the node is down", { store: node.name, operation });
+  const isDown = (operation: string) =>
+    new SyncError("UNAVAILABLE", "the node is down", { store: node.name, operation });
   const ask = async <T>(operation: string, make: (to: Chain) => Promise<T>): Promise<T> => {
     const { process } = node;
     if (process === undefined) throw isDown(operation);

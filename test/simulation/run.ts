@@ -97,6 +97,7 @@ async function heal(world: World, faults: Faults): Promise<void> {
   await retryLetters(world);
   world.log("--- quiet");
   await runtime.advance(QUIET_MS / 2);
+  for (const { name, isUp } of nodes) if (!isUp) facts.bad("no start", `${name} went down for no reason`);
 }
 
 /** What was refused is taken now; what is in the conflict list is given up. */
@@ -214,9 +215,8 @@ function isNone(head: Head | undefined, now: number): boolean {
 }
 
 /** No window of any position has more pushes than the budget allows. */
-function pushes({ links, facts }: World): void {
-  for (const { server, writes } of links) {
-    if (server !== "git") continue;
+function pushes({ nodes, facts }: World): void {
+  for (const writes of nodes.flatMap((node) => node.pushes)) {
     for (const [i, atMs] of writes.entries()) {
       const first = writes[i - PUSHES.max];
       if (first === undefined || atMs - first >= PUSHES.windowMs) continue;

@@ -123,14 +123,11 @@ export class Server {
 
 export interface Link extends ChaosStore {
   readonly server: string;
-  /** Moments on the monotonic clock at which a write came to the server by this way. */
-  readonly writes: number[];
   usual(): void;
 }
 
 function link(server: Server, runtime: SimulatedRuntime, seed: number, slowness: () => number): Link {
   const { direct } = server;
-  const writes: number[] = [];
   const inner: Store = {
     name: direct.name,
     supports: direct.supports,
@@ -141,10 +138,7 @@ function link(server: Server, runtime: SimulatedRuntime, seed: number, slowness:
       if (lateMs > 0) await sleep(runtime, lateMs, options?.signal);
       return answers;
     },
-    write: (items: readonly Write[], options?: CallOptions) => {
-      writes.push(runtime.monotonic());
-      return server.served(items, options);
-    },
+    write: (items: readonly Write[], options?: CallOptions) => server.served(items, options),
     forget: (items: readonly Forget[], options?: CallOptions) => direct.forget(items, options),
     list: direct.list.bind(direct),
     watch: direct.watch.bind(direct),
@@ -154,5 +148,5 @@ function link(server: Server, runtime: SimulatedRuntime, seed: number, slowness:
   const rates: ChaosRates =
     server.name === "region" ? { delay: 0.5, before: 0.15, after: 0.1 } : { delay: 0.1, before: 0.02, after: 0.01 };
   const usual = () => store.storm(rates);
-  return Object.assign(store, { server: server.name, writes, usual });
+  return Object.assign(store, { server: server.name, usual });
 }
