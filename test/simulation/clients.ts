@@ -1,7 +1,7 @@
 import { NO_META, isDead } from "../../src/entry.ts";
 import type { Entry, Head } from "../../src/entry.ts";
 import { SyncError } from "../../src/error.ts";
-import type { Answer, ReadOptions, WriteResult } from "../../src/store.ts";
+import type { Answer, ReadOptions, Write, WriteResult } from "../../src/store.ts";
 import { VERSION_ZERO } from "../../src/version.ts";
 import type { Version } from "../../src/version.ts";
 import { SLACK_MS, hasReached, isBehind } from "./facts.ts";
@@ -101,7 +101,7 @@ export class Clients {
     facts.stamp(node.name, entry);
     log(`${node.name} ${entry.state === "deleted" ? "delete" : `set ${text}`} ${key} ${entry.version} ack=${ack}`);
     const asOf = process.runtime.now();
-    const result = await this.sent(process.chain.write([{ entry, asOf }], { ack }));
+    const result = await this.sent(node, process, { entry, asOf }, ack);
     log(`${node.name} wrote ${key} ${entry.version}: ${describe(result)}`);
     if (result.status === "failed") {
       if (!EXPECTED.has(result.error.code)) facts.bad("threw", `${node.name} set ${key}: ${result.error.message}`);
@@ -118,16 +118,24 @@ export class Clients {
     const known = facts.learn(node.name, head, { own: true, durable: ack !== "memory" });
     if (ack !== "memory") return;
     void process.journal.quiet().then(() => {
-      if (!process.life.isOver) known.durable = true;
+      if (process.life.isOver) return;
+      known.durable = true;
+      node.inFlight.delete(head.version);
     });
   }
 
-  private async sent(call: Promise<WriteResult[]>): Promise<WriteResult> {
+  private async sent(node: Node, process: Process, write: Write, ack: string): Promise<WriteResult> {
+    const { entry } = write;
+    node.inFlight.set(entry.version, entry);
+    const settled = (result: WriteResult): WriteResult => {
+      if (ack !== "memory" && node.process === process) node.inFlight.delete(entry.version);
+      return result;
+    };
     try {
-      const [result] = await call;
-      return result ?? { status: "failed", error: new SyncError("INTERNAL", "a write got no result") };
+      const [result] = await process.chain.write([write], { ack });
+      return settled(result ?? { status: "failed", error: new SyncError("INTERNAL", "a write got no result") });
     } catch (error) {
-      if (error instanceof SyncError) return { status: "failed", error };
+      if (error instanceof SyncError) return settled({ status: "failed", error });
       throw error;
     }
   }
@@ -258,8 +266,7 @@ export class Clients {
     const place = REGISTERS.includes(key) ? this.note(key, client, called, cas, Infinity) : undefined;
     log(`${client} change ${key} ${entry.version} if ${base?.version ?? "absent"}`);
     const asOf = process.runtime.now();
-    const call = process.chain.write([{ entry, asOf, if: base?.version ?? "absent" }], { ack });
-    const result = await this.sent(call);
+    const result = await this.sent(node, process, { entry, asOf, if: base?.version ?? "absent" }, ack);
     log(`${client} changed ${key} ${entry.version}: ${describe(result)}`);
     const code = result.status === "failed" ? result.error.code : "";
     if (code !== "" && !EXPECTED.has(code)) facts.bad("threw", `${client} change ${key}: ${describe(result)}`);

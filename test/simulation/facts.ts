@@ -22,6 +22,8 @@ export interface Known {
   readonly atMs: number;
   /** Written by itself and acknowledged. */
   readonly own: boolean;
+  /** Acknowledged before it was on disk. */
+  readonly fromMemory: boolean;
   /** On its disk: it survives a crash. */
   durable: boolean;
 }
@@ -77,7 +79,7 @@ export class Facts {
     const name = `${node} ${head.key}`;
     const all = this.known.get(name) ?? [];
     this.known.set(name, all);
-    const known = { head, atMs: this.nowMs(), ...parts };
+    const known = { head, atMs: this.nowMs(), fromMemory: parts.own && !parts.durable, ...parts };
     all.push(known);
     return known;
   }
@@ -90,6 +92,13 @@ export class Facts {
       if (highest === undefined || known.head.version > highest.head.version) highest = known;
     }
     return highest;
+  }
+
+  /** A node said aloud that what memory had acknowledged did not reach its disk. */
+  gaveUp(node: string, key: string): void {
+    for (const { head, own, fromMemory } of this.known.get(`${node} ${key}`) ?? []) {
+      if (own && fromMemory) this.lost.add(head.version);
+    }
   }
 
   isExcused(version: Version): boolean {

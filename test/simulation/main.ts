@@ -1,3 +1,4 @@
+Error.stackTraceLimit = 0; // a stack for each failure that is planned costs more than the failure
 import { run } from "./run.ts";
 import type { Topology } from "./world.ts";
 import { TOPOLOGIES } from "./world.ts";

@@ -3,6 +3,7 @@ import { chain } from "../../src/chain/chain.ts";
 import type { Chain } from "../../src/chain/chain.ts";
 import { layer } from "../../src/chain/layer.ts";
 import type { LayerSpec } from "../../src/chain/layer.ts";
+import type { Head } from "../../src/entry.ts";
 import { SyncError } from "../../src/error.ts";
 import type { Files } from "../../src/journal/files.ts";
 import { inspectLog } from "../../src/journal/inspect.ts";
@@ -73,6 +74,9 @@ export class Node {
   disk: ReferenceState = referenceState();
   files: SimulatedFiles;
   process: Process | undefined;
+  /** What its process is writing, and has not been told to be on disk. */
+  readonly inFlight = new Map<Version, Head>();
+  private readonly leftBehind = new Map<Version, string>();
   /** When each of its processes sent a write to git, in simulated ms. */
   readonly pushes: number[][] = [];
   /** A process that is not up yet. */
@@ -118,6 +122,8 @@ export class Node {
     this.skewMs = world.chance.below(2 * world.skewMs + 1) - world.skewMs;
     const runtime = life.runtime(world.runtime, this.skewMs);
     const files = life.files(watched(this.files, () => this.crashed(life)));
+    if (this.leftBehind.size > 0) await this.inspect();
+    if (life.isOver) return;
     const clock = await versionClock({ runtime, skewMaxMs: SKEW_MAX_MS, bound: this.bound(life) });
     const journal = await openJournal({ files, runtime, ...JOURNAL });
     const { name } = this;
@@ -137,6 +143,7 @@ export class Node {
         syncIntervalMs: 40,
         collectIntervalMs: 0,
         onReport: ({ kind, layer: where, key, message }) => {
+          if (kind === "write-failed" && where === "journal" && key !== undefined) world.facts.gaveUp(name, key);
           world.log(`${name} reports ${kind} of ${where} ${key ?? ""}: ${message}`);
         },
       }),
@@ -168,19 +175,38 @@ export class Node {
 
   private ended(life: Life): void {
     life.end();
+    this.noteLeftBehind();
     this.process = undefined;
     this.starting = undefined;
     this.world.onCrash(this);
   }
 
-  /** The versions of every record that its journal has on disk. */
-  async recorded(): Promise<Set<Version>> {
-    const versions = new Set<Version>();
+  /** Journal first: what other machines, or the disk, had of a write when its process died, its journal has too. */
+  private async inspect(): Promise<void> {
+    const { name, leftBehind, world } = this;
+    const recorded = new Set<Version>();
     for await (const found of inspectLog(this.files)) {
-      if (found.kind === "record" && found.committed && found.record.head !== null)
-        versions.add(found.record.head.version);
+      if (found.kind === "record" && found.record.head !== null) recorded.add(found.record.head.version);
     }
-    return versions;
+    for (const [version, places] of leftBehind) {
+      if (recorded.has(version)) continue;
+      world.facts.bad("ahead of the journal", `${places} has ${version} of ${name}, its journal not`);
+    }
+    leftBehind.clear();
+  }
+
+  /** Where versions were that its process was still writing when it died. */
+  private noteLeftBehind(): void {
+    const { world, disk, inFlight, leftBehind } = this;
+    for (const { key, version } of inFlight.values()) {
+      const has = (state: ReferenceState) => state.copies.get(key)?.entry.version === version;
+      const places = [...world.stores, world.region].filter(({ state }) => has(state)).map((server) => server.name);
+      if (has(disk)) places.push("disk");
+      // What every store had may have left the journal.
+      const isEverywhere = world.stores.every((store) => has(store.state));
+      if (places.length > 0 && !isEverywhere) leftBehind.set(version, places.join(", "));
+    }
+    inFlight.clear();
   }
 
   private bound(life: Life) {
