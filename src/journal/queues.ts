@@ -240,7 +240,11 @@ export class Queues {
     for (const other of this.of(key)) {
       if (other.head.version >= version) {
         // It came late: whoever waits for the newer one needs no older one.
-        for (const lane of this.lanes) if ((other.waits & item.waits & lane.bit) !== 0) item.waits &= ~lane.bit;
+        for (const lane of this.lanes) {
+          if ((other.waits & item.waits & lane.bit) === 0) continue;
+          item.waits &= ~lane.bit;
+          handOver(item, other, lane.bit);
+        }
         continue;
       }
       if (other.sealed || other.seq <= this.sealedTo) continue;
