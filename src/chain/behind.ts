@@ -167,10 +167,10 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       const { message } = asSyncError(error);
       for (const { head } of items) {
         state.floors.drop(head.key, head.version);
-        await forgetCopies(state, head);
         const what = `acknowledged by memory alone and not written: ${message}`;
         state.report({ kind: "write-failed", layer: "journal", key: head.key, message: what });
       }
+      for (const { head } of items) await forgetCopies(state, head);
     });
     state.background.add(written);
   };
