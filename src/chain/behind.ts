@@ -1,7 +1,7 @@
 import { SyncError, asSyncError } from "../error.ts";
 import { compareKeys, stubOf } from "../entry.ts";
 import type { Copy, Entry, Head } from "../entry.ts";
-import type { JournalStatus, Pending } from "../journal/contract.ts";
+import type { Appended, JournalStatus, Pending } from "../journal/contract.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { Item, LaneSpec } from "../journal/queues.ts";
 import { STORED, TOO_OLD, failed } from "../store.ts";
@@ -146,7 +146,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     const bytes = writes.reduce((sum, { entry }) => sum + (entry.value?.length ?? 0), 0);
     const entered = journal.enter(writes.length, bytes, call);
     if (entered !== undefined) await entered;
-    const { items, durable } = journal.append(writes.map(copied));
+    const { items, durable } = appended(writes, () => journal.leave(writes.length, bytes));
     if (ack.kind === "memory") {
       answerAtOnce(items, durable);
       return writes.map(() => STORED);
@@ -157,6 +157,18 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       return writes.map(() => failed(asSyncError(error, { store: state.name, operation: "write" })));
     }
     return ack.kind === "journal" ? writes.map(() => STORED) : acked(items, maskOf(lanesOf, ack));
+  };
+
+  /** @param ended called when the disk has taken the writes, or not. */
+  const appended = (writes: readonly Write[], ended: () => void): Appended => {
+    try {
+      const done = journal.append(writes.map(copied));
+      done.durable.then(ended, ended);
+      return done;
+    } catch (error) {
+      ended();
+      throw error;
+    }
   };
 
   const answerAtOnce = (items: readonly Item[], durable: Promise<void>): void => {
@@ -210,9 +222,10 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     if (deciding === undefined) {
       return failed(new SyncError("UNSUPPORTED", "no layer of the chain can compare-and-set", { store: state.name }));
     }
-    const entered = journal.enter(1, write.entry.value?.length ?? 0, call);
+    const bytes = write.entry.value?.length ?? 0;
+    const entered = journal.enter(1, bytes, call);
     if (entered !== undefined) await entered;
-    const { result, item } = await deciding.write(copied(write));
+    const { result, item } = await deciding.write(copied(write)).finally(() => journal.leave(1, bytes));
     if (result.status !== "stored" || item === undefined) {
       learnRefusal(state, write, result);
       return result;

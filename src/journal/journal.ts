@@ -14,7 +14,7 @@ import { openLog } from "./log.ts";
 import type { Draft, Log } from "./log.ts";
 import { decisionNote, intentNote } from "./notes.ts";
 import { itemOf, restore } from "./restore.ts";
-import { Queues } from "./queues.ts";
+import { Queues, RECORD_BYTES } from "./queues.ts";
 import type { Item, Lane, LaneSpec, Settled } from "./queues.ts";
 import { room } from "./room.ts";
 import type { Room } from "./room.ts";
@@ -169,9 +169,14 @@ export class Journal {
     return queues;
   }
 
-  /** Undefined when there is room for so much; else a promise of it. */
+  /** Undefined when there is room for so much; else a promise of it. The room is kept until `leave`. */
   enter(entries: number, bytes: number, call: CallOptions | undefined): Promise<void> | undefined {
-    return this.room.enter(entries, bytes, call);
+    return this.room.enter(entries, bytes + entries * RECORD_BYTES, call);
+  }
+
+  /** What entered is on disk, or came to nothing. */
+  leave(entries: number, bytes: number): void {
+    this.room.leave(entries, bytes + entries * RECORD_BYTES);
   }
 
   /** Appends writes, in order. Their bytes are kept: they must not change afterwards. */

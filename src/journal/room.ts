@@ -24,8 +24,13 @@ export interface Load {
 
 /** Back-pressure: writers wait for room in their order, and are then refused with the numbers. */
 export interface Room {
-  /** Undefined when there is room now; else a promise of it. @throws SyncError OVERLOADED, ABORTED, TIMEOUT. */
+  /**
+   * Undefined when there is room now; else a promise of it. Whoever got in keeps that room until he leaves it.
+   * @throws SyncError OVERLOADED, ABORTED, TIMEOUT.
+   */
   enter(entries: number, bytes: number, call: CallOptions | undefined): Promise<void> | undefined;
+  /** What entered is part of the load by now, or came to nothing. */
+  leave(entries: number, bytes: number): void;
   /** Some room was made. */
   freed(): void;
 }
@@ -38,17 +43,33 @@ interface Waiter {
 
 export function room(name: string, limits: RoomLimits, runtime: Runtime, load: () => Load): Room {
   const waiting: Waiter[] = [];
+  /** Of those who are inside, and not yet part of the load. */
+  let [entriesInside, bytesInside] = [0, 0];
 
   const fits = (entries: number, bytes: number): boolean => {
     const now = load();
     // What is larger than the whole limit may go in alone.
-    const isEmpty = now.entries === 0;
+    const isEmpty = now.entries + entriesInside === 0;
     return (
       isEmpty ||
-      (now.entries + entries <= limits.entriesMax &&
-        now.bytes + bytes <= limits.bytesMax &&
+      (now.entries + entriesInside + entries <= limits.entriesMax &&
+        now.bytes + bytesInside + bytes <= limits.bytesMax &&
         now.ageMs <= limits.ageMsMax)
     );
+  };
+
+  const admit = (entries: number, bytes: number): void => {
+    entriesInside += entries;
+    bytesInside += bytes;
+  };
+
+  const freed = (): void => {
+    for (let first = waiting[0]; first !== undefined; first = waiting[0]) {
+      if (!fits(first.entries, first.bytes)) return;
+      waiting.shift();
+      admit(first.entries, first.bytes);
+      first.go();
+    }
   };
 
   const overloaded = (): SyncError => {
@@ -65,7 +86,10 @@ export function room(name: string, limits: RoomLimits, runtime: Runtime, load: (
 
   return {
     enter(entries, bytes, call) {
-      if (waiting.length === 0 && fits(entries, bytes)) return undefined;
+      if (waiting.length === 0 && fits(entries, bytes)) {
+        admit(entries, bytes);
+        return undefined;
+      }
       if (limits.waitMs === 0 || waiting.length >= limits.waitingMax) return Promise.reject(overloaded());
       return new Promise((resolve, reject) => {
         const timers: Timer[] = [];
@@ -98,12 +122,10 @@ export function room(name: string, limits: RoomLimits, runtime: Runtime, load: (
         waiting.push(waiter);
       });
     },
-    freed() {
-      for (let first = waiting[0]; first !== undefined; first = waiting[0]) {
-        if (!fits(first.entries, first.bytes)) return;
-        waiting.shift();
-        first.go();
-      }
+    leave(entries, bytes) {
+      admit(-entries, -bytes);
+      freed();
     },
+    freed,
   };
 }
