@@ -211,7 +211,8 @@ export function laneShell(options: LaneOptions): LaneShell {
         settle(item, { status: "stored" });
         return undefined;
       case "superseded":
-        invalidate(state, index, [newer(item.head, result.by)]);
+        // A private layer is newer by what this node has written itself, which others may not know before the authority.
+        if (layer.store.supports.shared) invalidate(state, index, [newer(item.head, result.by)]);
         settle(item, result);
         return undefined;
       case "too-old":

@@ -7,7 +7,7 @@ import type { Version } from "../../src/version.ts";
 import { SLACK_MS, hasReached, isBehind } from "./facts.ts";
 import type { Known } from "./facts.ts";
 import type { Operation, What } from "./linearizable.ts";
-import { FRESH_MS, SMALL_BYTES } from "./node.ts";
+import { FRESH_MS, SMALL_BYTES, TTL_MS } from "./node.ts";
 import type { Node, Process } from "./node.ts";
 import type { World } from "./world.ts";
 import { PRELOADED } from "./world.ts";
@@ -19,6 +19,8 @@ export const REGISTERS = ["counter", PRELOADED];
 /** Written in both ways. */
 export const MIXED = "mix";
 export const ALL_KEYS = [...PLAIN, ...REGISTERS, MIXED];
+const BURST = 25;
+const BURST_KEYS = 20;
 /** Clients that use one register: two at each of at most four nodes. */
 const CLIENTS = 2;
 /** A floor is kept for so long after it was learned, at least. */
@@ -84,6 +86,17 @@ export class Clients {
     const ack = roll < 6 ? "journal" : roll < 7 ? "memory" : roll < 9 ? "all" : this.levelOf(node);
     const text = deletes ? null : `${node.name}${++this.values}${poison}${padding}`;
     this.begin(node, "set", async (process) => void (await this.write(node, process, { key, text, expires, ack })));
+  }
+
+  /** More at once than a journal has room for: some wait, some are refused. */
+  burst(node: Node): void {
+    for (let i = 0; i < BURST; i++) this.begin(node, "burst", this.setter(node, `burst${i % BURST_KEYS}`));
+  }
+
+  private setter(node: Node, key: string): (process: Process) => Promise<void> {
+    return async (process) => {
+      await this.write(node, process, { key, text: `${node.name}${++this.values}`, ack: "journal" });
+    };
   }
 
   private levelOf(node: Node): string {
@@ -162,9 +175,13 @@ export class Clients {
     const { world } = this;
     const { facts, runtime, log } = world;
     const floor = facts.floor(node.name, key, false);
-    const boundMs = kind === "authority" ? 0 : (kind === "maxAge" ? maxAgeMs : FRESH_MS) + SLACK_MS;
+    const boundMs = kind === "authority" ? 0 : (kind === "maxAge" ? maxAgeMs : FRESH_MS) + 2 * world.skewMs + 2;
     const startedAt = runtime.monotonic();
     const owed = world.authority.newestAt(key, startedAt - boundMs);
+    // What is in its own journal, and written just now, it can always read.
+    const isRecent = startedAt - (floor?.atMs ?? -Infinity) < TTL_MS.memory / 2;
+    const isAnswerable =
+      kind === "cached" && floor?.own === true && isRecent && !floor.fromMemory && isPending(process, floor);
     const options: ReadOptions = kind === "authority" ? { authority: true } : kind === "maxAge" ? { maxAgeMs } : {};
     let answer: Pick<Answer, "entry" | "stale" | "from">;
     try {
@@ -175,6 +192,8 @@ export class Clients {
       log(`${node.name} get ${key} ${kind}: ${String(error)}`);
       const isExpected = error instanceof SyncError && EXPECTED.has(error.code);
       if (!isExpected) facts.bad("threw", `${node.name} get ${key}: ${String(error)}`);
+      if (isAnswerable)
+        facts.bad("own write not read", `${node.name} get ${key}: its journal has it, and it says ${String(error)}`);
       return undefined;
     }
     this.answers++;
@@ -190,10 +209,11 @@ export class Clients {
     if (isNone && stale) facts.bad("false miss", `${said}: "none" may not be stale`);
     if (kind === "authority" && stale) facts.bad("stale", `${said}: the authority's answer may not be stale`);
     this.judge(node, said, entry, stale, floor);
+    const newest = world.authority.newestAt(key, Infinity);
     const isReported = owed !== undefined && facts.isExcused(owed.version);
     // Since it was written, this answer's version was not asked for again; a clock that is ahead may have hidden it.
     const isNew = entry !== undefined && (facts.stampedAt.get(entry.version) ?? 0) >= startedAt - boundMs;
-    if (!stale && !isReported && !isNew && isBehind(entry, owed, runtime.now())) {
+    if (!stale && !isReported && !isNew && isBehind(entry, owed, runtime.now(), newest)) {
       const miss = isNone ? "false miss" : isDead(owed as Head, runtime.now()) ? "deleted is back" : "old as fresh";
       facts.bad(miss, `${said}: ${world.authority.name} had ${owed?.version} ${boundMs} ms before`);
     }
@@ -208,7 +228,8 @@ export class Clients {
     const { facts, runtime } = this.world;
     if (floor === undefined || facts.isExcused(floor.head.version)) return;
     if (stale && runtime.monotonic() - floor.atMs > FLOOR_MS) return;
-    if (!isBehind(entry, floor.head, runtime.now())) return;
+    const newest = this.world.authority.newestAt(floor.head.key, Infinity);
+    if (!isBehind(entry, floor.head, runtime.now(), newest)) return;
     facts.bad(floor.own ? "own write not read" : "went back", `${said}: it knew ${floor.head.version}`);
   }
 
@@ -351,12 +372,16 @@ export class Clients {
       for (const head of owed) {
         if (facts.isExcused(head.version)) continue;
         const listed = seen.get(head.key) ?? undefined;
-        if (isBehind(listed, head, runtime.now())) {
+        if (isBehind(listed, head, runtime.now(), authority.newestAt(head.key, Infinity))) {
           facts.bad("list lacks", `${node.name} lists ${listed?.version} of ${head.key}, not ${head.version}`);
         }
       }
     });
   }
+}
+
+function isPending({ journal }: Process, { head }: Known): boolean {
+  return journal.newest(head.key)?.head.version === head.version;
 }
 
 function describe(result: WriteResult): string {

@@ -6,7 +6,7 @@ import type { Server } from "./server.ts";
 
 /** How far a process's clock is off at most, in milliseconds, either way. */
 export const SKEW_MS = 150;
-/** What two clocks differ by at most, and what whole milliseconds add. */
+/** What two clocks differ by at most near an expiry, and what whole milliseconds add. */
 export const SLACK_MS = 2 * SKEW_MS + 2;
 
 export interface Violation {
@@ -128,11 +128,20 @@ export class Facts {
   }
 }
 
-/** Whether an answer is behind a version: older, unless both give no value. */
-export function isBehind(answer: Head | undefined, head: Head | undefined, nowMs: number): boolean {
+/**
+ * Whether an answer is behind a version: older, unless both give no value. `newest` is what the authority came to have
+ * since: where that gave no value and was collected, nothing is all there is to answer.
+ */
+export function isBehind(
+  answer: Head | undefined,
+  head: Head | undefined,
+  nowMs: number,
+  newest?: Head | undefined,
+): boolean {
   if (head === undefined || (answer?.version ?? VERSION_ZERO) >= head.version) return false;
   const isNone = answer === undefined || isDead(answer, nowMs + SLACK_MS);
-  return !(isNone && isDead(head, nowMs + SLACK_MS));
+  const isEnded = newest !== undefined && newest.version > head.version && isDead(newest, nowMs + SLACK_MS);
+  return !(isNone && (isEnded || isDead(head, nowMs + SLACK_MS)));
 }
 
 /** Whether a store has this version or a later one, or had one of them and collected it. */

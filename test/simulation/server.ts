@@ -18,6 +18,8 @@ export interface Commit {
 }
 
 export interface ServerEvents {
+  /** Before it is noted. */
+  readonly onCommit: (server: Server, key: string, head: Head | undefined) => void;
   readonly log: (line: string) => void;
   readonly bad: (kind: string, what: string) => void;
 }
@@ -46,6 +48,7 @@ export class Server {
     const note = (key: string, before: Head | undefined) => {
       const head = state.copies.get(key)?.entry;
       events.log(`${name} has ${head === undefined ? "nothing" : `${head.state} ${head.version}`} of ${key}`);
+      events.onCommit(this, key, head);
       if (role === "cache") return;
       const isBack = head !== undefined && before !== undefined && head.version < before.version;
       if (isBack) events.bad("version went back", `${name} went from ${before.version} to ${head.version} of ${key}`);

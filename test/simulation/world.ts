@@ -3,8 +3,8 @@ import type { Random } from "../../src/testing/random.ts";
 import { simulatedRuntime } from "../../src/testing/runtime.ts";
 import type { SimulatedRuntime } from "../../src/testing/runtime.ts";
 import { NO_META } from "../../src/entry.ts";
-import type { Entry } from "../../src/entry.ts";
-import { formatVersion, versionMs } from "../../src/version.ts";
+import type { Entry, Head } from "../../src/entry.ts";
+import { VERSION_ZERO, formatVersion, versionMs } from "../../src/version.ts";
 import { Facts, SKEW_MS } from "./facts.ts";
 import { DEADLINE_MS, Node } from "./node.ts";
 import type { NodePlan } from "./node.ts";
@@ -53,7 +53,11 @@ export class World {
     this.watch = chance.chance(0.6);
     this.skewMs = chance.chance(0.2) ? 0 : SKEW_MS;
     this.flushEntriesMax = chance.pick([2, 5, 100]);
-    const events = { log: this.log, bad: (kind: string, what: string) => this.facts.bad(kind, what) };
+    const events = {
+      log: this.log,
+      bad: (kind: string, what: string) => this.facts.bad(kind, what),
+      onCommit: (server: Server, key: string, head: Head | undefined) => this.order(server, key, head),
+    };
     const asOf = chance.pick(["stored", "known"] as const);
     this.region = new Server(this.runtime, "region", { shared: true }, events);
     const sql = new Server(this.runtime, "sql", { durable: true, shared: true, asOf }, events);
@@ -131,6 +135,21 @@ export class World {
   readonly log = (line: string): void => {
     this.sink?.(`${String(this.runtime.monotonic()).padStart(8)} ${line}`);
   };
+
+  /** What shared layers have in their turn: the authority first when it is written, last when it is collected. */
+  private order(server: Server, key: string, head: Head | undefined): void {
+    const { authority, truth, facts } = this;
+    if (head !== undefined && server !== authority && !head.version.endsWith(PERSON)) {
+      const newest = authority.newestAt(key, Infinity)?.version ?? VERSION_ZERO;
+      const what = `${server.name} has ${head.version} of ${key}, ${authority.name} has had ${newest}`;
+      if (newest < head.version) facts.bad("ahead of the authority", what);
+    }
+    if (head === undefined && server === authority && server !== truth && truth.entryOf(key) !== undefined) {
+      const what = `${server.name} has collected ${key}, ${truth.name} still has ${truth.versionOf(key)}`;
+      const isOlder = truth.versionOf(key) <= authority.state.watermark;
+      if (isOlder) facts.bad("collected from above", what);
+    }
+  }
 
   /** How late an answer comes, in milliseconds, though the data was looked at when it was asked. */
   private readonly slowness = (): number => {
