@@ -289,7 +289,10 @@ describe("the configuration file", () => {
   it("is JSON or a module; the flag and the environment go first", async () => {
     const base = await fresh();
     expect(await chooseChain({ env: {}, folder: base })).toMatchObject({ source: "the default", base });
-    await writeFile(join(base, "microsync.config.json"), '{ "chain": "memory: lmdb:./a", "clock": "c", "journal": "j" }');
+    await writeFile(
+      join(base, "microsync.config.json"),
+      '{ "chain": "memory: lmdb:./a", "clock": "c", "journal": "j" }',
+    );
     expect(await chooseChain({ env: {}, folder: base })).toEqual({
       spec: "memory: lmdb:./a",
       clock: join(base, "c"),

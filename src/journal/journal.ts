@@ -174,10 +174,13 @@ export class Journal {
     return this.room.enter(entries, bytes, call);
   }
 
-  /** Appends writes, in order. Their bytes are kept: they must not change afterwards. */
-  append(writes: readonly Write[]): Appended {
+  /**
+   * Appends writes, in order. Their bytes are kept: they must not change afterwards.
+   * @param sealed Nothing newer takes their place: somebody waits for what becomes of each.
+   */
+  append(writes: readonly Write[], sealed = false): Appended {
     const drafts: Draft[] = writes.map(({ entry, asOf }) => ({ kind: "write", key: entry.key, asOf, entry }));
-    return this.appendDrafts(drafts, writes);
+    return this.appendDrafts(drafts, writes, sealed);
   }
 
   /** Appends a conditional write before it is sent. @throws SyncError UNAVAILABLE: then it must not be sent. */
@@ -185,7 +188,7 @@ export class Journal {
     const { entry, asOf, if: condition } = write;
     if (condition === undefined) throw new SyncError("INTERNAL", "an intent has a condition", { key: entry.key });
     const draft: Draft = { kind: "intent", key: entry.key, asOf, note: intentNote(condition), entry };
-    const { items, durable } = this.appendDrafts([draft], [write]);
+    const { items, durable } = this.appendDrafts([draft], [write], true);
     await durable;
     const [item] = items;
     if (item === undefined) throw new SyncError("INTERNAL", "an intent got no record", { key: entry.key });
@@ -365,7 +368,7 @@ export class Journal {
     }
   }
 
-  private appendDrafts(drafts: readonly Draft[], writes: readonly Write[]): Appended {
+  private appendDrafts(drafts: readonly Draft[], writes: readonly Write[], sealed: boolean): Appended {
     const { hooks } = this.parts;
     const { first, places, durable } = this.log.append(drafts);
     const queuedAt = this.runtime.monotonic();
@@ -387,7 +390,7 @@ export class Journal {
         waits: mask,
         flying: 0,
         first: firstLane,
-        sealed: condition !== undefined,
+        sealed,
         older: undefined,
         waiters: undefined,
         kept,
