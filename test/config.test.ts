@@ -260,7 +260,7 @@ describe("open", () => {
     ["lmdb:", {}, "INVALID lmdb:: no folder is named"],
   ])("refuses %j with %j", async (chain, options, why) => {
     const base = await fresh();
-    expect(await rejection(open(chain, { base, ...options } as never))).toContain(why);
+    expect(await rejection(open(chain, { base, ...options }))).toContain(why);
     expect(await readdir(base)).toEqual([]);
   });
 

@@ -1,4 +1,5 @@
 import { SyncError, asSyncError } from "../error.ts";
+import { headOf } from "../entry.ts";
 import type { Entry } from "../entry.ts";
 import type { Runtime, Timer } from "../runtime.ts";
 import type { CallOptions, Write } from "../store.ts";
@@ -162,6 +163,7 @@ export class Journal {
       route: hooks.route,
       now: this.runtime.monotonic(),
       floor: hooks.floor,
+      forgone: new Set(this.box.letters.filter(({ list }) => list === "conflict").map(({ seq }) => seq)),
       needed: (item) => this.segments.count(item, 1),
       undecided: (item) => this.undecided.set(item.head.key, item),
     });
@@ -201,9 +203,7 @@ export class Journal {
    */
   async decide(item: Item, happened: boolean): Promise<void> {
     const { key } = item.head;
-    const note = decisionNote(item.seq, happened);
-    const draft: Draft = { kind: "decision", key, asOf: this.runtime.now(), note, entry: null };
-    const { durable } = this.log.append([draft]);
+    const durable = this.decision(item.seq, key, happened);
     // That it happened, the layer itself knows when it is asked again.
     if (happened) durable.catch((error: unknown) => this.parts.hooks.report(asSyncError(error).message, key));
     else await durable;
@@ -260,7 +260,9 @@ export class Journal {
     const id = letterId(seq, lane.name);
     const at = this.runtime.now();
     const message = error.what;
-    const letter: Letter = { id, list, seq, layer: lane.name, head, valueBytes, asOf, code: error.code, message, at };
+    const nowhere = lane.bit === item.first;
+    const why = { layer: lane.name, nowhere, code: error.code, message, at };
+    const letter: Letter = { id, list, seq, head: headOf(head), valueBytes, asOf, ...why };
     await this.box.add(letter, entry);
     this.settle(lane, item, list === "dead" ? { status: "refused", error } : { status: "too-old" });
   }
@@ -270,13 +272,25 @@ export class Journal {
     const letter = this.box.get(id);
     const entry = await this.box.body(letter);
     await this.append([{ entry, asOf: letter.asOf }]).durable;
-    if (this.box.has(id)) await this.drop(id);
+    // Being newer than itself it ended no letter.
+    if (this.box.has(id)) await this.box.drop(id);
   }
 
   /** Gives up a letter and its body. @throws SyncError NOT_FOUND. */
   async drop(id: string): Promise<void> {
+    const { seq, head, nowhere } = this.box.get(id);
+    // Its record may stay for a while, and must not be taken for something that this node knows of.
+    if (nowhere) await this.decision(seq, head.key, false);
     await this.box.drop(id);
+    if (nowhere) this.attached?.hooks.unfloor(head);
     this.room.freed();
+  }
+
+  /** Writes down what became of a record: that it is a value, or nobody's. */
+  private decision(seq: number, key: string, happened: boolean): Promise<void> {
+    const note = decisionNote(seq, happened);
+    const draft: Draft = { kind: "decision", key, asOf: this.runtime.now(), note, entry: null };
+    return this.log.append([draft]).durable;
   }
 
   /**
@@ -379,7 +393,7 @@ export class Journal {
       if (kept) this.memoryBytes += valueBytes;
       return {
         seq: first + i,
-        head: entry,
+        head: kept ? entry : headOf(entry),
         valueBytes,
         condition,
         asOf,
@@ -403,6 +417,7 @@ export class Journal {
   }
 
   private onDurable(first: number, last: number): void {
+    if (this.unsynced.length === 0) return;
     const { queues, hooks } = this.parts;
     const landed: Item[] = [];
     let taken = 0;
