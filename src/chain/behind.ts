@@ -188,10 +188,10 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       const { message } = asSyncError(error);
       for (const { head } of items) {
         state.floors.drop(head.key, head.version);
-        await forgetCopies(state, head);
         const what = `acknowledged by memory alone and not written: ${message}`;
         state.report({ kind: "write-failed", layer: "journal", key: head.key, message: what });
       }
+      for (const { head } of items) await forgetCopies(state, head);
     });
     state.background.add(written);
   };
@@ -234,9 +234,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     if (deciding === undefined) {
       return failed(new SyncError("UNSUPPORTED", "no layer of the chain can compare-and-set", { store: state.name }));
     }
-    const entered = journal.enter(1, write.entry.value?.length ?? 0, call);
-    if (entered !== undefined) await entered;
-    const { result, item } = await deciding.write(copied(write));
+    const { result, item } = await deciding.write(copied(write), call);
     if (result.status !== "stored" || item === undefined) {
       learnRefusal(state, write, result);
       return result;

@@ -72,7 +72,7 @@ export interface Lane extends LaneSpec {
 }
 
 /** What a record weighs beside its value, for limits. */
-const RECORD_BYTES = 128;
+export const RECORD_BYTES = 128;
 
 export function weightOf(item: Item): number {
   return item.valueBytes + RECORD_BYTES;
