@@ -145,7 +145,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
   ): Promise<WriteResult[]> => {
     const bytes = writes.reduce((sum, { entry }) => sum + (entry.value?.length ?? 0), 0);
     const entered = journal.enter(writes.length, bytes, call);
-    if (entered !== undefined) await entered;
+    if (entered !== undefined) (await entered)();
     const { items, durable } = journal.append(writes.map(copied));
     if (ack.kind === "memory") {
       answerAtOnce(items, durable);
@@ -211,7 +211,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       return failed(new SyncError("UNSUPPORTED", "no layer of the chain can compare-and-set", { store: state.name }));
     }
     const entered = journal.enter(1, write.entry.value?.length ?? 0, call);
-    if (entered !== undefined) await entered;
+    if (entered !== undefined) (await entered)();
     const { result, item } = await deciding.write(copied(write));
     if (result.status !== "stored" || item === undefined) {
       learnRefusal(state, write, result);

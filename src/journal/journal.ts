@@ -18,6 +18,7 @@ import { Queues } from "./queues.ts";
 import type { Item, Lane, LaneSpec, Settled } from "./queues.ts";
 import { room } from "./room.ts";
 import type { Room } from "./room.ts";
+import { Unsynced } from "./unsynced.ts";
 import { segmentKeeper } from "./keeper.ts";
 import type { SegmentKeeper } from "./keeper.ts";
 
@@ -68,12 +69,6 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   }
 }
 
-interface Unsynced {
-  readonly first: number;
-  readonly items: readonly Item[];
-  readonly places: () => readonly NonNullable<Item["place"]>[];
-}
-
 export class Journal {
   readonly name: string;
   readonly ageMsMax: number;
@@ -89,7 +84,7 @@ export class Journal {
   private readonly box: Letterbox;
   /** Acknowledged before they are on disk. */
   private readonly early = new Map<string, Item>();
-  private unsynced: Unsynced[] = [];
+  private readonly unsynced = new Unsynced();
   private attached: { readonly queues: Queues; readonly hooks: JournalHooks } | undefined;
   private memoryBytes = 0;
   private suspectUntil: number;
@@ -125,7 +120,7 @@ export class Journal {
       report: (message) => this.attached?.hooks.report(message),
     });
     this.box = new Letterbox(files, letters);
-    log.onDurable = (first, last) => this.onDurable(first, last);
+    log.onDurable = (_first, last) => this.onDurable(last);
   }
 
   get queues(): Queues {
@@ -169,8 +164,8 @@ export class Journal {
     return queues;
   }
 
-  /** Undefined when there is room for so much; else a promise of it. */
-  enter(entries: number, bytes: number, call: CallOptions | undefined): Promise<void> | undefined {
+  /** Undefined when there is room for so much; else a promise of it, with what to call right before appending. */
+  enter(entries: number, bytes: number, call: CallOptions | undefined): Promise<() => void> | undefined {
     return this.room.enter(entries, bytes, call);
   }
 
@@ -193,17 +188,22 @@ export class Journal {
   }
 
   /**
-   * A conditional write was decided. That it did not happen is on disk when this resolves: else it could be sent again
-   * after a crash, and happen then.
+   * A conditional write was decided, which is on disk when this resolves: that it happened, so that what is acknowledged
+   * is readable after a crash whatever the layers hold; that it did not, because it could be sent again after a crash,
+   * and happen then.
+   * @throws SyncError UNAVAILABLE when it did not happen and that could not be written down.
    */
   async decide(item: Item, happened: boolean): Promise<void> {
     const { key } = item.head;
     const note = decisionNote(item.seq, happened);
     const draft: Draft = { kind: "decision", key, asOf: this.runtime.now(), note, entry: null };
     const { durable } = this.log.append([draft]);
-    // That it happened, the layer itself knows when it is asked again.
-    if (happened) durable.catch((error: unknown) => this.parts.hooks.report(asSyncError(error).message, key));
-    else await durable;
+    try {
+      await durable;
+    } catch (error) {
+      if (!happened) throw error;
+      this.parts.hooks.report(asSyncError(error).message, key); // the layer itself knows when it is asked again
+    }
     this.undecided.delete(key);
     this.queues.decided(item, happened);
     this.wanted();
@@ -343,7 +343,7 @@ export class Journal {
     try {
       await this.quiet();
       await this.saving?.catch(() => undefined);
-      if (this.attached !== undefined) await this.save();
+      if (this.attached !== undefined) await this.save().catch((error: unknown) => this.notSaved(error));
     } finally {
       await this.log.close();
     }
@@ -394,23 +394,22 @@ export class Journal {
         void: false,
       };
     });
-    this.unsynced.push({ first, items, places });
-    this.appended = durable.catch(() => undefined);
+    this.unsynced.add({ first, items, durable, places });
+    this.appended = durable.catch(() => this.notTaken(durable));
     return { items, durable };
   }
 
-  private onDurable(first: number, last: number): void {
+  /** The disk did not take a group. */
+  private notTaken(group: Promise<void>): void {
+    const gone = this.unsynced.refused(group);
+    for (const { items } of gone) for (const item of items) if (item.kept) this.memoryBytes -= item.valueBytes;
+    if (gone.length > 0) this.room.freed();
+  }
+
+  private onDurable(last: number): void {
     const { queues, hooks } = this.parts;
     const landed: Item[] = [];
-    let taken = 0;
-    for (const { first: own, items, places } of this.unsynced) {
-      if (own > last) break;
-      taken++;
-      if (own < first) {
-        // The disk did not take it.
-        for (const { kept, valueBytes } of items) if (kept) this.memoryBytes -= valueBytes;
-        continue;
-      }
+    for (const { items, places } of this.unsynced.landed(last)) {
       const at = places();
       for (const [i, item] of items.entries()) {
         item.place = at[i];
@@ -425,7 +424,6 @@ export class Journal {
         this.supersedeLetters(item);
       }
     }
-    this.unsynced.splice(0, taken);
     if (landed.length > 0) hooks.landed(landed);
     for (const item of landed) {
       if (this.early.get(item.head.key) === item) this.early.delete(item.head.key);
@@ -449,8 +447,9 @@ export class Journal {
 
   private load() {
     const { attached, box } = this;
-    const bytes = Math.max(attached?.queues.bytes ?? 0, this.segments.neededBytes) + box.bytes;
-    return { entries: (attached?.queues.live.size ?? 0) + box.size, bytes, ageMs: this.oldestMs() };
+    const bytes = Math.max(attached?.queues.bytes ?? 0, this.segments.neededBytes) + this.unsynced.bytes + box.bytes;
+    const entries = (attached?.queues.live.size ?? 0) + this.unsynced.entries + box.size;
+    return { entries, bytes, ageMs: this.oldestMs() };
   }
 
   private oldestMs(): number {
@@ -468,6 +467,11 @@ export class Journal {
         .catch((error: unknown) => this.parts.hooks.report(asSyncError(error).message));
     };
     this.saveTimer = this.runtime.timer(SAVE_MS, save, true);
+  }
+
+  /** Older cursors cost sending again what the layers have: no reason to keep anybody from closing. */
+  private notSaved(error: unknown): void {
+    this.attached?.hooks.report(`the cursors could not be saved: ${asSyncError(error).message}`);
   }
 
   private async saveNow(): Promise<void> {

@@ -11,24 +11,52 @@ function ram(): Files {
     async append(bytes: Uint8Array) {
       const old = all.get(name) ?? new Uint8Array();
       const next = new Uint8Array(old.length + bytes.length);
-      next.set(old); next.set(bytes, old.length);
+      next.set(old);
+      next.set(bytes, old.length);
       all.set(name, next);
     },
     async sync() {},
-    async truncate(n: number) { all.set(name, (all.get(name) ?? new Uint8Array()).slice(0, n)); },
+    async truncate(n: number) {
+      all.set(name, (all.get(name) ?? new Uint8Array()).slice(0, n));
+    },
     async close() {},
   });
   return {
     name: "ram",
-    async list() { return [...all.keys()]; },
-    async size(n) { return all.get(n)?.length ?? 0; },
-    async read(n, from, length) { return (all.get(n) ?? new Uint8Array()).slice(from, from + length); },
-    async create(n) { if (all.has(n)) throw new Error("exists " + n); all.set(n, new Uint8Array()); return file(n); },
-    async open(n) { return file(n); },
-    async rename(a, b) { all.set(b, all.get(a) as Uint8Array); all.delete(a); },
-    async remove(n) { all.delete(n); },
+    async list() {
+      return [...all.keys()];
+    },
+    async size(n) {
+      return all.get(n)?.length ?? 0;
+    },
+    async read(n, from, length) {
+      return (all.get(n) ?? new Uint8Array()).slice(from, from + length);
+    },
+    async create(n) {
+      if (all.has(n)) throw new Error("exists " + n);
+      all.set(n, new Uint8Array());
+      return file(n);
+    },
+    async open(n) {
+      return file(n);
+    },
+    async rename(a, b) {
+      all.set(b, all.get(a) as Uint8Array);
+      all.delete(a);
+    },
+    async remove(n) {
+      all.delete(n);
+    },
     async syncFolder() {},
-    async claim() { if (claimed) throw new Error("claimed"); claimed = true; return { async release() { claimed = false; } }; },
+    async claim() {
+      if (claimed) throw new Error("claimed");
+      claimed = true;
+      return {
+        async release() {
+          claimed = false;
+        },
+      };
+    },
   };
 }
 
@@ -38,15 +66,23 @@ it("works end to end", async () => {
   let sql = w.store("sql", { durable: true, shared: true });
   let git = w.store("git", { durable: true, shared: true, conditional: false, stubs: false });
   let journal = await openJournal({ files, runtime: w.runtime });
-  const layers = () => [layer(w.memory(), { name: "memory" }), layer(sql, { name: "sql", role: "store" }), layer(git, { name: "git" })];
+  const layers = () => [
+    layer(w.memory(), { name: "memory" }),
+    layer(sql, { name: "sql", role: "store" }),
+    layer(git, { name: "git" }),
+  ];
   let chain = w.open(layers(), { journal });
-  console.log("opened"); sql.down(["write"]);
+  console.log("opened");
+  sql.down(["write"]);
   const [r] = await chain.write([w.write(w.value("a", "1"))]);
-  console.log("written"); expect(r?.status).toBe("stored");
+  console.log("written");
+  expect(r?.status).toBe("stored");
   expect(await get(chain, "a")).toBe("1");
   expect(sql.state.copies.size).toBe(0);
   console.log(await readOne(chain, "a"), chain.status().journal);
-  console.log("read"); await w.runtime.advance(1000); console.log("advanced");
+  console.log("read");
+  await w.runtime.advance(1000);
+  console.log("advanced");
   expect(chain.status().layers[1]).toMatchObject({ pending: 1 });
   const bad = chain.flush().catch((e: unknown) => String(e));
   await w.runtime.advance(100);
