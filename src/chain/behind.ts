@@ -145,7 +145,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
   ): Promise<WriteResult[]> => {
     const bytes = writes.reduce((sum, { entry }) => sum + (entry.value?.length ?? 0), 0);
     const entered = journal.enter(writes.length, bytes, call);
-    if (entered !== undefined) await entered;
+    if (entered !== undefined) (await entered)();
     const isJudged = ack.kind === "layers" || ack.kind === "all";
     // Where the layers are not waited for, this node says what it knows; else they say it.
     const results = isJudged ? writes.map(() => undefined) : known(writes);

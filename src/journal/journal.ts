@@ -5,7 +5,7 @@ import type { Runtime, Timer } from "../runtime.ts";
 import type { CallOptions, Write } from "../store.ts";
 import { loadCursors, saveCursors } from "./cursors.ts";
 import type { Cursors } from "./cursors.ts";
-import type { Appended, JournalHooks, JournalStatus, Pending } from "./contract.ts";
+import type { Appended, JournalHooks, JournalOptions, JournalStatus, Pending } from "./contract.ts";
 import type { Files } from "./files.ts";
 import { Letterbox } from "./letterbox.ts";
 import { letterId, readLetters } from "./letters.ts";
@@ -15,31 +15,13 @@ import { openLog } from "./log.ts";
 import type { Draft, Log } from "./log.ts";
 import { decisionNote, intentNote } from "./notes.ts";
 import { itemOf, restore } from "./restore.ts";
-import { Queues } from "./queues.ts";
+import { Queues, RECORD_BYTES } from "./queues.ts";
 import type { Item, Lane, LaneSpec, Settled } from "./queues.ts";
 import { room } from "./room.ts";
 import type { Room } from "./room.ts";
+import { Unsynced } from "./unsynced.ts";
 import { segmentKeeper } from "./keeper.ts";
 import type { SegmentKeeper } from "./keeper.ts";
-
-export interface JournalOptions {
-  readonly files: Files;
-  readonly runtime: Runtime;
-  /** A segment that is larger is closed and a new one begun. Default 16 MiB. */
-  readonly segmentBytes?: number | undefined;
-  /** How many entries may wait for layers; more wait, then end with OVERLOADED. Default 250,000. */
-  readonly entriesMax?: number | undefined;
-  /** How many bytes may wait for layers, on disk. Default 1 GiB. */
-  readonly bytesMax?: number | undefined;
-  /** How long the oldest entry may wait before new ones are refused, in milliseconds. Default 7 days. */
-  readonly ageMsMax?: number | undefined;
-  /** How long a writer waits for room before it is refused, in milliseconds. Default 10,000. */
-  readonly waitMs?: number | undefined;
-  /** How many bytes of bodies that wait are kept in memory; the others are read from disk again. Default 64 MiB. */
-  readonly memoryBytesMax?: number | undefined;
-  /** How many bytes of segments that every layer has passed are kept for their versions. Default 64 MiB. */
-  readonly keptBytesMax?: number | undefined;
-}
 
 const ENTRIES_MAX = 250_000;
 const BYTES_MAX = 2 ** 30;
@@ -69,12 +51,6 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   }
 }
 
-interface Unsynced {
-  readonly first: number;
-  readonly items: readonly Item[];
-  readonly places: () => readonly NonNullable<Item["place"]>[];
-}
-
 export class Journal {
   readonly name: string;
   readonly ageMsMax: number;
@@ -90,7 +66,7 @@ export class Journal {
   private readonly box: Letterbox;
   /** Acknowledged before they are on disk. */
   private readonly early = new Map<string, Item>();
-  private unsynced: Unsynced[] = [];
+  private readonly unsynced = new Unsynced();
   private attached: { readonly queues: Queues; readonly hooks: JournalHooks } | undefined;
   private memoryBytes = 0;
   private suspectUntil: number;
@@ -126,7 +102,7 @@ export class Journal {
       report: (message) => this.attached?.hooks.report(message),
     });
     this.box = new Letterbox(files, letters);
-    log.onDurable = (first, last) => this.onDurable(first, last);
+    log.onDurable = (_first, last) => this.onDurable(last);
   }
 
   get queues(): Queues {
@@ -171,9 +147,9 @@ export class Journal {
     return queues;
   }
 
-  /** Undefined when there is room for so much; else a promise of it. */
-  enter(entries: number, bytes: number, call: CallOptions | undefined): Promise<void> | undefined {
-    return this.room.enter(entries, bytes, call);
+  /** Undefined when there is room for so much; else a promise of it, with what to call right before appending. */
+  enter(entries: number, bytes: number, call: CallOptions | undefined): Promise<() => void> | undefined {
+    return this.room.enter(entries, bytes + entries * RECORD_BYTES, call);
   }
 
   /**
@@ -198,15 +174,20 @@ export class Journal {
   }
 
   /**
-   * A conditional write was decided. That it did not happen is on disk when this resolves: else it could be sent again
-   * after a crash, and happen then.
+   * A conditional write was decided, which is on disk when this resolves: that it happened, so that what is acknowledged
+   * is readable after a crash whatever the layers hold; that it did not, because it could be sent again after a crash,
+   * and happen then.
+   * @throws SyncError UNAVAILABLE when it did not happen and that could not be written down.
    */
   async decide(item: Item, happened: boolean): Promise<void> {
     const { key } = item.head;
     const durable = this.decision(item.seq, key, happened);
-    // That it happened, the layer itself knows when it is asked again.
-    if (happened) durable.catch((error: unknown) => this.parts.hooks.report(asSyncError(error).message, key));
-    else await durable;
+    try {
+      await durable;
+    } catch (error) {
+      if (!happened) throw error;
+      this.parts.hooks.report(asSyncError(error).message, key); // the layer itself knows when it is asked again
+    }
     this.undecided.delete(key);
     this.queues.decided(item, happened);
     this.wanted();
@@ -360,7 +341,7 @@ export class Journal {
     try {
       await this.quiet();
       await this.saving?.catch(() => undefined);
-      if (this.attached !== undefined) await this.save();
+      if (this.attached !== undefined) await this.save().catch((error: unknown) => this.notSaved(error));
     } finally {
       await this.log.close();
     }
@@ -411,24 +392,23 @@ export class Journal {
         void: false,
       };
     });
-    this.unsynced.push({ first, items, places });
-    this.appended = durable.catch(() => undefined);
+    this.unsynced.add({ first, items, durable, places });
+    this.appended = durable.catch(() => this.notTaken(durable));
     return { items, durable };
   }
 
-  private onDurable(first: number, last: number): void {
-    if (this.unsynced.length === 0) return;
+  /** The disk did not take a group. */
+  private notTaken(group: Promise<void>): void {
+    const gone = this.unsynced.refused(group);
+    for (const { items } of gone) for (const item of items) if (item.kept) this.memoryBytes -= item.valueBytes;
+    if (gone.length > 0) this.room.freed();
+  }
+
+  private onDurable(last: number): void {
+    if (this.unsynced.entries === 0) return;
     const { queues, hooks } = this.parts;
     const landed: Item[] = [];
-    let taken = 0;
-    for (const { first: own, items, places } of this.unsynced) {
-      if (own > last) break;
-      taken++;
-      if (own < first) {
-        // The disk did not take it.
-        for (const { kept, valueBytes } of items) if (kept) this.memoryBytes -= valueBytes;
-        continue;
-      }
+    for (const { items, places } of this.unsynced.landed(last)) {
       const at = places();
       for (const [i, item] of items.entries()) {
         item.place = at[i];
@@ -443,7 +423,6 @@ export class Journal {
         this.supersedeLetters(item);
       }
     }
-    this.unsynced.splice(0, taken);
     if (landed.length > 0) hooks.landed(landed);
     for (const item of landed) {
       if (this.early.get(item.head.key) === item) this.early.delete(item.head.key);
@@ -467,8 +446,9 @@ export class Journal {
 
   private load() {
     const { attached, box } = this;
-    const bytes = Math.max(attached?.queues.bytes ?? 0, this.segments.neededBytes) + box.bytes;
-    return { entries: (attached?.queues.live.size ?? 0) + box.size, bytes, ageMs: this.oldestMs() };
+    const bytes = Math.max(attached?.queues.bytes ?? 0, this.segments.neededBytes) + this.unsynced.bytes + box.bytes;
+    const entries = (attached?.queues.live.size ?? 0) + this.unsynced.entries + box.size;
+    return { entries, bytes, ageMs: this.oldestMs() };
   }
 
   private oldestMs(): number {
@@ -486,6 +466,11 @@ export class Journal {
         .catch((error: unknown) => this.parts.hooks.report(asSyncError(error).message));
     };
     this.saveTimer = this.runtime.timer(SAVE_MS, save, true);
+  }
+
+  /** Older cursors cost sending again what the layers have: no reason to keep anybody from closing. */
+  private notSaved(error: unknown): void {
+    this.attached?.hooks.report(`the cursors could not be saved: ${asSyncError(error).message}`);
   }
 
   private async saveNow(): Promise<void> {

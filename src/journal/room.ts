@@ -24,8 +24,12 @@ export interface Load {
 
 /** Back-pressure: writers wait for room in their order, and are then refused with the numbers. */
 export interface Room {
-  /** Undefined when there is room now; else a promise of it. @throws SyncError OVERLOADED, ABORTED, TIMEOUT. */
-  enter(entries: number, bytes: number, call: CallOptions | undefined): Promise<void> | undefined;
+  /**
+   * Undefined when there is room now; else a promise of it, which is kept for the caller until he calls what it gives,
+   * in the same turn as he takes the room.
+   * @throws SyncError OVERLOADED, ABORTED, TIMEOUT.
+   */
+  enter(entries: number, bytes: number, call: CallOptions | undefined): Promise<() => void> | undefined;
   /** Some room was made. */
   freed(): void;
 }
@@ -38,72 +42,81 @@ interface Waiter {
 
 export function room(name: string, limits: RoomLimits, runtime: Runtime, load: () => Load): Room {
   const waiting: Waiter[] = [];
+  /** What was promised to writers that have not taken it yet. */
+  let promisedEntries = 0;
+  let promisedBytes = 0;
 
   const fits = (entries: number, bytes: number): boolean => {
     const now = load();
+    const nowEntries = now.entries + promisedEntries;
     // What is larger than the whole limit may go in alone.
-    const isEmpty = now.entries === 0;
-    return (
-      isEmpty ||
-      (now.entries + entries <= limits.entriesMax &&
-        now.bytes + bytes <= limits.bytesMax &&
-        now.ageMs <= limits.ageMsMax)
-    );
+    if (nowEntries === 0) return true;
+    const isYoung = now.ageMs <= limits.ageMsMax;
+    const nowBytes = now.bytes + promisedBytes;
+    return isYoung && nowEntries + entries <= limits.entriesMax && nowBytes + bytes <= limits.bytesMax;
   };
 
-  const overloaded = (): SyncError => {
+  const letIn = (): void => {
+    for (let first = waiting[0]; first !== undefined; first = waiting[0]) {
+      if (!fits(first.entries, first.bytes)) return;
+      waiting.shift();
+      promisedEntries += first.entries;
+      promisedBytes += first.bytes;
+      first.go();
+    }
+  };
+
+  const full = (code: "OVERLOADED" | "TIMEOUT"): SyncError => {
     const { entries, bytes, ageMs } = load();
     const what =
-      `${entries} of ${limits.entriesMax} entries and ${bytes} of ${limits.bytesMax} bytes wait for layers, ` +
+      `${code === "TIMEOUT" ? "the deadline passed while " : ""}${entries} of ${limits.entriesMax} entries and ${bytes} of ${limits.bytesMax} bytes wait for layers, ` +
       `the oldest for ${Math.round(ageMs / 1000)} of ${Math.round(limits.ageMsMax / 1000)} s`;
-    return new SyncError("OVERLOADED", what, {
+    return new SyncError(code, what, {
       store: name,
       operation: "write",
       cure: "bring the layer back that status shows as failing, or raise the journal's limits",
     });
   };
 
+  const wait = (entries: number, bytes: number, { signal, deadline }: CallOptions): Promise<() => void> =>
+    new Promise((resolve, reject) => {
+      if (signal?.aborted === true) return reject(aborted(signal, name, "write"));
+      const leave = (error: SyncError) => {
+        const at = waiting.indexOf(waiter);
+        if (at !== -1) waiting.splice(at, 1);
+        end();
+        reject(error);
+        if (at === 0) letIn(); // it may have been too large for what is free
+      };
+      const onAbort = () => {
+        if (signal !== undefined) leave(aborted(signal, name, "write"));
+      };
+      const end = () => {
+        timer.cancel();
+        signal?.removeEventListener("abort", onAbort);
+      };
+      const taken = () => {
+        promisedEntries -= entries;
+        promisedBytes -= bytes;
+      };
+      const go = () => {
+        end();
+        resolve(taken);
+      };
+      const waiter: Waiter = { entries, bytes, go };
+      const leftMs = deadline === undefined ? Infinity : Math.max(0, deadline - runtime.monotonic());
+      const code = leftMs < limits.waitMs ? "TIMEOUT" : "OVERLOADED";
+      const timer: Timer = runtime.timer(Math.min(limits.waitMs, leftMs), () => leave(full(code)));
+      signal?.addEventListener("abort", onAbort, { once: true });
+      waiting.push(waiter);
+    });
+
   return {
-    enter(entries, bytes, call) {
+    enter(entries, bytes, call = {}) {
       if (waiting.length === 0 && fits(entries, bytes)) return undefined;
-      if (limits.waitMs === 0 || waiting.length >= limits.waitingMax) return Promise.reject(overloaded());
-      return new Promise((resolve, reject) => {
-        const timers: Timer[] = [];
-        const { signal, deadline } = call ?? {};
-        if (signal?.aborted === true) return reject(aborted(signal, name, "write"));
-        const leave = (error: SyncError) => {
-          const at = waiting.indexOf(waiter);
-          if (at !== -1) waiting.splice(at, 1);
-          end();
-          reject(error);
-        };
-        const onAbort = () => {
-          if (signal !== undefined) leave(aborted(signal, name, "write"));
-        };
-        const end = () => {
-          for (const timer of timers) timer.cancel();
-          signal?.removeEventListener("abort", onAbort);
-        };
-        const waiter: Waiter = {
-          entries,
-          bytes,
-          go: () => {
-            end();
-            resolve();
-          },
-        };
-        const leftMs = deadline === undefined ? Infinity : Math.max(0, deadline - runtime.monotonic());
-        timers.push(runtime.timer(Math.min(limits.waitMs, leftMs), () => leave(overloaded())));
-        signal?.addEventListener("abort", onAbort, { once: true });
-        waiting.push(waiter);
-      });
+      if (limits.waitMs === 0 || waiting.length >= limits.waitingMax) return Promise.reject(full("OVERLOADED"));
+      return wait(entries, bytes, call);
     },
-    freed() {
-      for (let first = waiting[0]; first !== undefined; first = waiting[0]) {
-        if (!fits(first.entries, first.bytes)) return;
-        waiting.shift();
-        first.go();
-      }
-    },
+    freed: letIn,
   };
 }
