@@ -8,7 +8,7 @@ import { SyncError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Claim, Files } from "./files.ts";
 import { Group, Space } from "./group.ts";
-import { Malformed, NOTE_BYTES_MAX, RECORD_BYTES_MAX, entryOf, readRecord, recordRoom } from "./record.ts";
+import { Malformed, NOTE_BYTES_MAX, RECORD_BYTES_MAX, Heads, entryOf, readRecord, recordRoom } from "./record.ts";
 import type { Draft, Indexed, Place } from "./record.ts";
 import { recover } from "./recover.ts";
 import { segmentFile } from "./segment.ts";
@@ -106,10 +106,8 @@ export async function openLog(options: LogOptions): Promise<Log> {
     const segments = new Segments(files, options.runtime, options.segmentBytes ?? SEGMENT_BYTES, recovered);
     await segments.resume();
     const { records, unsure, last } = recovered;
-    const at = unsure?.firstSeq ?? Infinity; // the group that was written anew
-    const placed = () =>
-      records.map((record) => (record.seq < at ? record : { ...record, place: segments.locate(record.place) }));
-    return new SegmentedLog(options, claim, segments, unsure === undefined ? records : placed(), last);
+    for (let i = records.length - (unsure?.count ?? 0); i < records.length; i++) segments.relocate(records[i]);
+    return new SegmentedLog(options, claim, segments, records, last);
   } catch (error) {
     await claim.release();
     throw error;
@@ -181,7 +179,9 @@ class SegmentedLog implements Log {
     const bytes = await this.files.read(file, at, length);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const record =
-      bytes.length === length ? readRecord(bytes, view, 0, segment.saltCrc, place) : new Malformed("ends too early");
+      bytes.length === length
+        ? readRecord(bytes, view, 0, length, segment.saltCrc, number, at, new Heads())
+        : new Malformed("ends too early");
     const entry = record instanceof Malformed || record.key !== key ? null : entryOf(bytes, record);
     if (entry !== null) return entry;
     const reason = record instanceof Malformed ? record.reason : "is another one";

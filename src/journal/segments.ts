@@ -1,10 +1,10 @@
 import { SyncError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Files, OpenFile } from "./files.ts";
-import { sealGroup } from "./group.ts";
+import { sealGroup, unsealGroup } from "./group.ts";
 import type { Group } from "./group.ts";
 import { storeManifest } from "./manifest.ts";
-import type { Place } from "./record.ts";
+import type { Place, StoredRecord } from "./record.ts";
 import type { Recovered, Segment } from "./recover.ts";
 import { HEADER_BYTES, MARK_BYTES, SALT_BYTES, encodeHeader, saltChecksum, segmentFile } from "./segment.ts";
 import type { GroupPlace } from "./walk.ts";
@@ -65,6 +65,13 @@ export class Segments {
     const { moved } = this;
     if (moved?.from !== place.segment || place.at < moved.start) return place;
     return { segment: moved.to, at: place.at - moved.start + HEADER_BYTES, length: place.length };
+  }
+
+  /** Tells a record of the group that was written anew where it lies now. */
+  relocate(record: StoredRecord | undefined): void {
+    if (record === undefined) return;
+    const { segment, at } = this.locate(record.place);
+    record.moveTo(segment, at);
   }
 
   /**
@@ -206,7 +213,8 @@ export class Segments {
     const { start, end, firstSeq, count } = group;
     const bytes = await this.files.read(segmentFile(from.number), start, end - start);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    sealGroup(bytes, view, bytes.length - MARK_BYTES, { firstSeq, count, start: to.end }, to.saltCrc);
+    unsealGroup(view, bytes.length - MARK_BYTES);
+    sealGroup(view, bytes.length - MARK_BYTES, { firstSeq, count, start: to.end }, to.saltCrc);
     await file.append(bytes);
     to.end += bytes.length;
     to.last = firstSeq + count - 1;

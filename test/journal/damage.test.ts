@@ -214,16 +214,18 @@ describe("a damaged log", () => {
   });
 
   it("names a kind of record that it does not know", async () => {
-    const { sealRecord } = await import("../../src/journal/record.ts");
+    const { sealRecord, unsealRecord } = await import("../../src/journal/record.ts");
     const { decodeHeader, saltChecksum } = await import("../../src/journal/segment.ts");
     const last = segmentNames.at(-1) ?? "";
     const error = await refusal(
       changed(killed.contents, last, (bytes) => {
         const view = new DataView(bytes.buffer);
+
         const header = decodeHeader(bytes);
         if (typeof header === "string") throw new Error(header);
         bytes[HEADER_BYTES + 8] = 9;
-        sealRecord(bytes, view, HEADER_BYTES, saltChecksum(header.salt));
+        unsealRecord(view, HEADER_BYTES);
+        sealRecord(view, HEADER_BYTES, saltChecksum(header.salt));
       }),
     );
     expect(error).toMatchObject({
