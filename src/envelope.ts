@@ -77,6 +77,8 @@ export const EXPANSION_MAX = 64;
 const PROBE_ABOVE_BYTES = 32 * 1024;
 const PROBE_SLICE_BYTES = 4096;
 
+const COPY_LOOP_MAX = 64;
+
 const utf8Encoder = new TextEncoder();
 const keyBytes = new Uint8Array(KEY_BYTES_MAX);
 
@@ -117,6 +119,12 @@ export function encodeEnvelopeInto(
   const end = at + envelopeLength(entry, undefined, meta, undefined);
   put(entry, undefined, meta, undefined, bytes, view, at, end, keyCrc);
   return end;
+}
+
+/** For a few bytes a loop beats the call. */
+function copy(from: Uint8Array, into: Uint8Array, at: number): void {
+  if (from.length > COPY_LOOP_MAX) into.set(from, at);
+  else for (let i = 0; i < from.length; i++) into[at + i] = from[i] ?? 0;
 }
 
 function envelopeLength(
@@ -173,7 +181,7 @@ function put(
   }
   if (meta.length > 0) {
     view.setUint16(at, meta.length);
-    bytes.set(meta, at + 2);
+    copy(meta, bytes, at + 2);
     at += 2 + meta.length;
   }
   if (deflated !== undefined && value !== null) {
@@ -181,7 +189,7 @@ function put(
     view.setUint32(at + 4, deflated.length);
     bytes.set(deflated, at + 8);
   } else if (value !== null) {
-    bytes.set(value, at);
+    copy(value, bytes, at);
   }
   const end = to - CHECKSUM_BYTES;
   const { hash, crc } = checksum(view, end, keyCrc, from);

@@ -88,6 +88,8 @@ export const WAITING_BYTES_MAX = 64 * 2 ** 20;
  * a few promises later; without this the first of them would have the disk for itself and all others would wait for it.
  */
 const COMPANY_TURNS = 32;
+/** With so much a group waits no longer: it is written while the others are still being encoded. */
+const COMPANY_BYTES = 64 * 1024;
 const SPACES_KEPT = 2;
 /** Head, envelope and short metadata: for counting what waits, where a little more or less does not matter. */
 const RECORD_BYTES_ABOUT = 128;
@@ -128,6 +130,7 @@ class SegmentedLog implements Log {
   private readonly spaces: Space[] = [];
   private waitingBytes = 0;
   private writing: Promise<void> | undefined;
+  private gathering: Promise<void> | undefined;
   private closing: Promise<void> | undefined;
 
   constructor(options: LogOptions, claim: Claim, store: Segments, recovered: readonly Indexed[], last: number) {
@@ -161,7 +164,7 @@ class SegmentedLog implements Log {
     const to = group.length;
     this.last += drafts.length;
     this.waitingBytes += to - from;
-    this.writing ??= this.write();
+    this.stir();
     const places = () => {
       if (starts === undefined) return [group.place(from, to)];
       return starts.map((start, i) => group.place(start, starts[i + 1] ?? to));
@@ -206,7 +209,7 @@ class SegmentedLog implements Log {
 
   close(): Promise<void> {
     this.closing ??= (async () => {
-      await this.writing;
+      while (this.waiting.length > 0 || this.writing !== undefined) await (this.writing ?? this.gathering);
       try {
         await this.store.close();
       } finally {
@@ -216,28 +219,43 @@ class SegmentedLog implements Log {
     return this.closing;
   }
 
-  /** Writes groups one after the other until none waits. Never rejects. */
-  private async write(): Promise<void> {
-    for (;;) {
-      for (let turn = 0; turn < COMPANY_TURNS; turn++) await Promise.resolve();
-      const group = this.waiting.shift();
-      if (group === undefined) break;
-      await this.writeGroup(group);
-    }
-    this.writing = undefined;
+  /** Sees to it that what waits is written: one group at a time, at once if it is large, else when it has had company. */
+  private stir(): void {
+    const group = this.waiting[0];
+    if (group === undefined || this.writing !== undefined) return;
+    if (group.length < COMPANY_BYTES) this.gathering ??= this.gather();
+    else this.writeNext();
   }
 
+  private async gather(): Promise<void> {
+    for (let turn = 0; turn < COMPANY_TURNS; turn++) await Promise.resolve();
+    this.gathering = undefined;
+    if (this.writing === undefined) this.writeNext();
+  }
+
+  private writeNext(): void {
+    const group = this.waiting.shift();
+    if (group !== undefined) this.writing = this.writeGroup(group);
+  }
+
+  /** Never rejects. Begins to write before it returns, unless a new segment is needed. */
   private async writeGroup(group: Group): Promise<void> {
+    let failure: unknown;
     try {
       await this.store.write(group);
+      this.durable = group.lastSeq;
     } catch (cause) {
-      group.reject(this.refused(cause));
-      return;
-    } finally {
-      this.waitingBytes -= group.length;
-      this.giveBack(group.space);
+      failure = this.refused(cause);
     }
-    this.durable = group.lastSeq;
+    this.waitingBytes -= group.length;
+    this.giveBack(group.space);
+    this.writing = undefined;
+    this.stir(); // first, so that the disk works while those who wrote this group are told
+    this.settle(group, failure);
+  }
+
+  private settle(group: Group, failure: unknown): void {
+    if (failure !== undefined) return group.reject(failure);
     try {
       this.onDurable?.(group.firstSeq, group.lastSeq);
       group.resolve();

@@ -91,7 +91,7 @@ export class Segments {
 
   /** Resolves when the group is on disk. After a failure it is not part of the log, and the next call may succeed. */
   async write(group: Group): Promise<void> {
-    const { segment, file } = await this.roomFor(group);
+    const { segment, file } = this.roomFor(group) ?? (await this.inTurn(() => this.begin(group.firstSeq)));
     try {
       await file.append(group.seal(segment.number, segment.end, segment.saltCrc));
     } catch (error) {
@@ -145,13 +145,11 @@ export class Segments {
     });
   }
 
-  private async roomFor(group: Group): Promise<Current> {
+  private roomFor(group: Group): Current | undefined {
     const { current } = this;
-    if (current !== undefined) {
-      const { end } = current.segment;
-      if (end === HEADER_BYTES || end + group.bytesOnDisk <= this.segmentBytes) return current;
-    }
-    return this.inTurn(() => this.begin(group.firstSeq));
+    if (current === undefined) return undefined;
+    const { end } = current.segment;
+    return end === HEADER_BYTES || end + group.bytesOnDisk <= this.segmentBytes ? current : undefined;
   }
 
   /** A new segment after all the others. Nothing is written to it before the manifest durably names it. */

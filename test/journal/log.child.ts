@@ -64,7 +64,10 @@ async function race(): Promise<void> {
   say("ready");
   for await (const line of createInterface(process.stdin)) {
     if (line === "claim") {
-      claim = await files.claim().catch((error: SyncError) => void say(error.message));
+      claim = await files.claim().catch((error: SyncError) => {
+        say(error.message);
+        return undefined;
+      });
       if (claim !== undefined) say("claimed");
     } else {
       await claim?.release();

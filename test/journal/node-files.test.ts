@@ -100,7 +100,7 @@ describe("node files", () => {
     await log.close();
     const again = await openLog({ files: nodeFiles(place), runtime });
     await Promise.all(
-      again.recovered.map(({ place, key, head }) => (head === null ? undefined : again.read(place, key))),
+      again.recovered.flatMap(({ place, key, head }) => (head === null ? [] : [again.read(place, key)])),
     );
     expect(again.segments().length).toBeGreaterThan(5);
     await again.close();
@@ -204,7 +204,7 @@ describe("the log on disk", () => {
     const all = new Map<number, string>();
     for (let round = 0; round < 30; round++) {
       const child = start("acks", place, `round-${round}`);
-      const until = 2 + chance.below(300);
+      const until = 2 + chance.below(120);
       let seen = 0;
       const lines = await linesOf(child, () => {
         if (++seen === until) child.kill("SIGKILL");
@@ -221,7 +221,7 @@ describe("the log on disk", () => {
       }
       await log.close();
     }
-    expect(all.size).toBeGreaterThan(1000);
+    expect(all.size).toBeGreaterThan(500);
   });
 
   const strace = spawnSync("strace", ["-V"]).error === undefined;
