@@ -247,6 +247,28 @@ describe("a disk that refuses", () => {
       expect(keys(last)).toEqual([...told, `${told.length + 1} c`]);
     }
   });
+
+  // Mutation: no sync at opening.
+  it("has what was told at an opening, even where there is no room to write it anew", async () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const files = simulatedFiles({ seed });
+      const log = await open(files);
+      await log.append([write("a", 1, 700)]).durable;
+      files.lying = "sync"; // the process is killed between writing and syncing
+      await log.append([write("b", 2, 700)]).durable;
+      files.lying = undefined;
+      const killed = files.kill();
+      killed.capacityBytes = 0;
+      const again = await open(killed);
+      expect(keys(again)).toEqual(["1 a", "2 b"]);
+      expect((await failure(again.append([write("c", 3)]).durable)).code).toBe("UNAVAILABLE");
+      killed.capacityBytes = Infinity;
+      if (seed % 2 === 0) await again.append([write("d", 4)]).durable;
+      for (const { place, key } of again.recovered) expect((await again.read(place, key)).key).toBe(key);
+      const last = await open(killed.powerLoss());
+      expect(keys(last)).toEqual(["1 a", "2 b", ...(seed % 2 === 0 ? ["4 d"] : [])]);
+    }
+  });
 });
 
 type Step =
