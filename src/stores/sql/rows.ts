@@ -1,0 +1,88 @@
+import type { Entry, EntryState, Head, Meta } from "../../entry.ts";
+import { NO_META } from "../../entry.ts";
+import { SyncError } from "../../error.ts";
+import type { Version } from "../../version.ts";
+
+/** One row of an answer: every column as the server's text, null for SQL's null. */
+export type Row = readonly (string | null)[];
+
+const utf8 = new TextEncoder();
+const text = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
+
+export function keyBytes(key: string): Uint8Array {
+  return utf8.encode(key);
+}
+
+/** @throws SyncError CORRUPT for a key that another program stored and that is no text. */
+export function keyFrom(column: string | null | undefined, store: string): string {
+  const bytes = bytesFrom(column) ?? new Uint8Array(0);
+  try {
+    return text.decode(bytes);
+  } catch {
+    throw corrupt(store, `the key \\x${Buffer.from(bytes).toString("hex").slice(0, 80)} is not UTF-8`);
+  }
+}
+
+/** A bytea in the server's hexadecimal form. */
+export function bytesFrom(column: string | null | undefined): Uint8Array | null {
+  return typeof column === "string" ? new Uint8Array(Buffer.from(column.slice(2), "hex")) : null;
+}
+
+/** A version as the server writes a uuid: the same 32 digits with other hyphens. */
+export function versionFrom(column: string | null | undefined): Version {
+  const hex = (column ?? "").replaceAll("-", "");
+  return `${hex.slice(0, 12)}-${hex.slice(12, 16)}-${hex.slice(16)}` as Version;
+}
+
+/** A version as every server reads a uuid. */
+export function versionText(version: Version): string {
+  const hex = version.replaceAll("-", "");
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
+
+/** The columns of a head, in the order in which every statement names them. */
+export const HEAD_COLUMNS = ["state", "version", "expires", "meta"] as const;
+
+/** @param at Where in the row the columns of the head begin. @throws SyncError CORRUPT */
+export function headFrom(key: string, row: Row, at: number, store: string): Head {
+  const [state, version, expires, meta] = row.slice(at, at + 4);
+  return {
+    key,
+    state: state as EntryState,
+    version: versionFrom(version),
+    expires: typeof expires === "string" ? Number(expires) : null,
+    meta: metaFrom(key, meta ?? "{}", store),
+  };
+}
+
+/** A head and the value in the column behind it. @throws SyncError CORRUPT */
+export function entryFrom(key: string, row: Row, at: number, store: string): Entry {
+  return { ...headFrom(key, row, at, store), value: bytesFrom(row[at + 4]) };
+}
+
+/*
+ * JSON in the database cannot hold U+0000, which a text of ours may. It and the character that stands for the escape
+ * are written as U+001B and a digit, so that every other text is itself and can be searched for.
+ */
+const ESCAPED = /[\0\u001b]/g;
+const ESCAPE = /\u001b([01])/g;
+
+export function metaText(meta: Meta): string {
+  if (meta === NO_META) return "{}";
+  const entries = Object.entries(meta).map(([name, value]) => [name, value.replace(ESCAPED, (c) => (c === "\0" ? "\u001b0" : "\u001b1"))]);
+  return JSON.stringify(Object.fromEntries(entries));
+}
+
+function metaFrom(key: string, json: string, store: string): Meta {
+  if (json === "{}") return NO_META;
+  const entries = Object.entries(JSON.parse(json) as Record<string, unknown>).map(([name, value]) => {
+    if (typeof value !== "string") throw corrupt(store, `metadata ${name} is not a text`, key);
+    return [name, value.replace(ESCAPE, (_, digit) => (digit === "0" ? "\0" : "\u001b"))];
+  });
+  return Object.fromEntries(entries) as Meta;
+}
+
+function corrupt(store: string, what: string, key?: string): SyncError {
+  const cure = "another program wrote this row: correct or delete it";
+  return new SyncError("CORRUPT", what, { store, operation: "read", cure, ...(key === undefined ? {} : { key }) });
+}

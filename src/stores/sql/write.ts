@@ -1,0 +1,215 @@
+import { SyncError } from "../../error.ts";
+import { randomBelow, sleep } from "../../runtime.ts";
+import type { Runtime } from "../../runtime.ts";
+import type { Entry } from "../../entry.ts";
+import type { Write, WriteResult } from "../../store.ts";
+import { boolArray, byteaArray, bytes, int8Array, jsonbArray, textArray, uuidArray } from "./arrays.ts";
+import type { Connection, Parameter } from "./connection.ts";
+import { decide } from "./decide.ts";
+import type { Decision } from "./decide.ts";
+import type { Statements } from "./dialect.ts";
+import { isContention, stateOf } from "./failures.ts";
+import { keyBytes, metaText, versionText } from "./rows.ts";
+import type { Row } from "./rows.ts";
+import { CONTENDED } from "./statements.ts";
+
+/** How often a transaction is tried that others were faster than, and the longest wait between, in milliseconds. */
+export const ATTEMPTS_MAX = 40;
+const BASE_MS = 4;
+const WAIT_MS_MAX = 250;
+/** How many bytes of values one statement carries at most, one value excepted. */
+const STATEMENT_BYTES_MAX = 32 * 1024 * 1024;
+
+export interface Writing {
+  readonly runtime: Runtime;
+  readonly statements: Statements;
+  readonly store: string;
+  /** Told of each retry, so that its cause can be counted. */
+  readonly onRetry: (() => void) | undefined;
+}
+
+/**
+ * The writes of one call, all or none. Different keys are one statement. Only where a key comes twice, a batch is very
+ * large, another transaction came between or a version was issued twice, several statements share a transaction.
+ */
+export async function writeAll(on: Connection, writes: readonly Write[], use: Writing): Promise<WriteResult[]> {
+  const rounds = roundsOf(writes);
+  const [only] = rounds;
+  if (only === undefined) return [];
+  if (rounds.length === 1) {
+    const decisions = await tryOne(on, only, use);
+    if (decisions !== undefined) return resultsOf(writes, only, decisions);
+  }
+  return retrying(use, () =>
+    transaction(on, async () => {
+      const results: WriteResult[] = [];
+      for (const round of rounds) {
+        for (const [at, result] of await settleRound(on, round, use)) results[at] = result;
+      }
+      return results;
+    }),
+  );
+}
+
+/** A write and its place in the call. */
+type Placed = readonly [at: number, write: Write];
+
+/** The n-th write of a key goes into the n-th round, so that each sees the one before. */
+function roundsOf(writes: readonly Write[]): Placed[][] {
+  const seen = new Map<string, number>();
+  const rounds: Placed[][] = [];
+  for (const [at, write] of writes.entries()) {
+    const nth = seen.get(write.entry.key) ?? 0;
+    seen.set(write.entry.key, nth + 1);
+    (rounds[nth] ??= []).push([at, write]);
+  }
+  return rounds.flatMap(split);
+}
+
+function split(round: readonly Placed[]): Placed[][] {
+  const parts: Placed[][] = [[]];
+  let size = 0;
+  for (const placed of round) {
+    const length = placed[1].entry.value?.length ?? 0;
+    if (size + length > STATEMENT_BYTES_MAX && size > 0) {
+      parts.push([]);
+      size = 0;
+    }
+    size += length;
+    parts.at(-1)?.push(placed);
+  }
+  return parts;
+}
+
+/** Undefined when the statement met a race or a collision and undid itself. */
+async function tryOne(on: Connection, round: readonly Placed[], use: Writing): Promise<Decision[] | undefined> {
+  try {
+    return await retrying(use, () => send(on, round, true, use));
+  } catch (error) {
+    if (stateOf(error) !== CONTENDED) throw error;
+    use.onRetry?.();
+    return undefined;
+  }
+}
+
+function resultsOf(writes: readonly Write[], round: readonly Placed[], decisions: readonly Decision[]): WriteResult[] {
+  const results: WriteResult[] = writes.map(() => ({ status: "stored" }));
+  for (const [i, [at]] of round.entries()) {
+    const decision = decisions[i];
+    if (decision?.kind !== "settled") throw new SyncError("INTERNAL", "a statement gave a batch without its results");
+    results[at] = decision.result;
+  }
+  return results;
+}
+
+/** Inside a transaction: looks again until every write of the round is decided. */
+async function settleRound(on: Connection, round: readonly Placed[], use: Writing): Promise<[number, WriteResult][]> {
+  const results: [number, WriteResult][] = [];
+  let open: readonly Placed[] = round;
+  for (let attempt = 0; open.length > 0; attempt++) {
+    if (attempt === ATTEMPTS_MAX) throw busy(use.store);
+    const decisions = await send(on, open, false, use);
+    const left: Placed[] = [];
+    for (const [i, placed] of open.entries()) {
+      const decision = decisions[i] ?? { kind: "again" };
+      if (decision.kind === "settled") results.push([placed[0], decision.result]);
+      else if (decision.kind === "overwrite" && (await overwrite(on, placed[1].entry, decision.held, use))) {
+        results.push([placed[0], { status: "stored" }]);
+      } else left.push(placed);
+    }
+    open = left;
+  }
+  return results;
+}
+
+async function send(on: Connection, round: readonly Placed[], strict: boolean, use: Writing): Promise<Decision[]> {
+  const writes = round.map(([, write]) => write);
+  const conditional = writes.some((write) => write.if !== undefined);
+  const entries = writes.map(({ entry }) => entry);
+  const now = use.runtime.now();
+  const values: Parameter[] = [
+    byteaArray(entries.map(({ key }) => keyBytes(key))),
+    byteaArray(entries.map(({ value }) => value)),
+    textArray(entries.map(({ state }) => state)),
+    uuidArray(entries.map(({ version }) => version)),
+    int8Array(entries.map(({ expires }) => expires)),
+    jsonbArray(entries.map(({ meta }) => metaText(meta))),
+    strict,
+  ];
+  if (conditional) {
+    values.push(boolArray(writes.map((write) => write.if === "absent")));
+    values.push(uuidArray(writes.map((write) => (write.if === undefined || write.if === "absent" ? null : write.if))));
+    values.push(now);
+  }
+  const rows = await on.query(conditional ? use.statements.writeIf : use.statements.write, values);
+  if (rows.length !== round.length) throw emptied(use.store);
+  const byPlace: Row[] = [];
+  for (const row of rows) byPlace[Number(row[0]) - 1] = row;
+  return writes.map((write, i) => decide(byPlace[i] ?? [], write, now, use.store));
+}
+
+/** False when the row is no longer what it was. */
+async function overwrite(on: Connection, entry: Entry, held: Entry, { statements }: Writing): Promise<boolean> {
+  const content = ({ value, state, expires, meta }: Entry) => ({
+    value: value === null ? null : bytes(value),
+    state,
+    expires,
+    meta: metaText(meta),
+  });
+  const [next, before] = [content(entry), content(held)];
+  const rows = await on.query(statements.overwrite, [
+    bytes(keyBytes(entry.key)),
+    next.value,
+    next.state,
+    next.expires,
+    next.meta,
+    versionText(entry.version),
+    before.state,
+    before.expires,
+    before.value,
+    before.meta,
+  ]);
+  return rows.length > 0;
+}
+
+/** Everything in one transaction; undone when anything fails. */
+export async function transaction<T>(on: Connection, work: () => Promise<T>): Promise<T> {
+  await on.execute("BEGIN");
+  try {
+    const result = await work();
+    await on.execute("COMMIT");
+    return result;
+  } catch (error) {
+    // A connection whose transaction cannot be ended must not be used again: closing it ends it.
+    await on.execute("ROLLBACK").catch(() => on.destroy());
+    throw error;
+  }
+}
+
+/** Again with full jitter while others were faster: the server promises that the failed one had no effect. */
+export async function retrying<T>({ runtime, store, onRetry }: Writing, work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isContention(error)) throw error;
+      if (attempt === ATTEMPTS_MAX) throw busy(store);
+      onRetry?.();
+      await sleep(runtime, randomBelow(runtime, Math.min(WAIT_MS_MAX, BASE_MS * 2 ** Math.min(attempt, 10))));
+    }
+  }
+}
+
+function busy(store: string): SyncError {
+  const cure = "try again, or write the same keys less often";
+  const what = `other transactions were faster ${ATTEMPTS_MAX} times`;
+  return new SyncError("UNAVAILABLE", what, { store, operation: "write", cure });
+}
+
+function emptied(store: string): SyncError {
+  return new SyncError("NOT_FOUND", "the store's own row is gone: its tables were emptied", {
+    store,
+    operation: "write",
+    cure: "open it again",
+  });
+}
