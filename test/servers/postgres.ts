@@ -30,8 +30,6 @@ export interface PostgresServer {
 export interface PostgresOptions {
   /** Lines of postgresql.conf, as `-c name=value`. */
   readonly settings?: Readonly<Record<string, string>>;
-  /** What initdb is told of authentication. Default "trust". */
-  readonly auth?: "trust" | "scram-sha-256";
   /** Where the folder is made. Default: the system's for temporary ones. */
   readonly parent?: string;
   /** Run when the data folder is there and the server is not: certificates, pg_hba.conf. */
@@ -59,8 +57,7 @@ export async function postgresServer(options: PostgresOptions = {}): Promise<Pos
     const path = join(bin, program);
     return isRoot ? must("runuser", ["-u", "postgres", "--", path, ...args]) : must(path, args);
   };
-  const auth = options.auth ?? "trust";
-  as("initdb", "-D", data, "-U", USER, "-A", auth === "trust" ? "trust" : "trust", "-N", "--no-locale", "-E", "UTF8");
+  as("initdb", "-D", data, "-U", USER, "-A", "trust", "-N", "--no-locale", "-E", "UTF8");
   options.prepare?.(data);
   const port = await freePort();
   const settings = {
