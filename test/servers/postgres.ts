@@ -24,6 +24,8 @@ export interface PostgresServer {
   start(): void;
   /** "immediate" is a crash: nothing is written, the next start recovers. */
   stop(mode?: "fast" | "immediate"): void;
+  /** Puts a copy of the data folder in its place; the server must be stopped. */
+  restore(copy: string): void;
   close(): void;
 }
 
@@ -96,6 +98,12 @@ export async function postgresServer(options: PostgresOptions = {}): Promise<Pos
     },
     start: () => void as("pg_ctl", "-D", data, "-w", "-l", join(data, "log"), "-o", flags.join(" "), "start"),
     stop: (mode = "fast") => void as("pg_ctl", "-D", data, "-w", "-m", mode, "stop"),
+    restore(copy) {
+      rmSync(data, { recursive: true });
+      must("cp", ["-a", copy, data]);
+      if (isRoot) must("chown", ["-R", "postgres", data]);
+      chmodSync(data, 0o700);
+    },
     close() {
       if (existsSync(join(data, "postmaster.pid"))) server.stop("immediate");
       rmSync(folder, { recursive: true, force: true });

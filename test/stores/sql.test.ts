@@ -15,14 +15,15 @@ afterAll(() => {
   strict?.close();
 });
 
+let tables = 0;
 const suite = (name: string, on: PostgresServer | undefined, seed: number, onRetry?: () => void) =>
   conformance({
     name,
     runner: { describe, test, afterAll },
     seed,
     open: async () => {
-      const url = (await on?.database()) ?? "";
-      const options = { runtime, valueBytesMax: 1024 * 1024, onRetry };
+      const url = on?.url() ?? "";
+      const options = { runtime, valueBytesMax: 1024 * 1024, onRetry, table: `t${tables++}` };
       return { store: await sql(url, { ...options, create: true }), runtime, reopen: () => sql(url, options) };
     },
   });

@@ -43,8 +43,11 @@ export interface SqlOptions {
   readonly expiredKeepMs?: number | undefined;
   /** What paths of certificates in the URL are relative to. Default: the working directory. */
   readonly folder?: string | undefined;
-  /** Called for each transaction tried again because others were faster: for counting. */
-  readonly onRetry?: (() => void) | undefined;
+  /**
+   * Called for each transaction tried again because others were faster, with the SQLSTATE: 40001 (serialisation),
+   * 40P01 (deadlock), 22012 (a row changed under a batch, which was then decided in a transaction). For counting.
+   */
+  readonly onRetry?: ((state: string) => void) | undefined;
 }
 
 const BATCH_MAX = 1000;

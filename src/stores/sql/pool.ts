@@ -54,8 +54,7 @@ export class Pool {
     const deadline = Math.min(call.deadline ?? Infinity, runtime.monotonic() + timeoutMs);
     const task = this.run(operation, deadline, call.signal, work);
     this.busy.add(task);
-    const done = () => this.busy.delete(task);
-    task.then(done, done);
+    task.catch(() => undefined).finally(() => this.busy.delete(task));
     return unlessAborted(task, call.signal, name, operation);
   }
 

@@ -61,23 +61,22 @@ export function entryFrom(key: string, row: Row, at: number, store: string): Ent
 }
 
 /*
- * JSON in the database cannot hold U+0000, which a text of ours may. It and the character that stands for the escape
- * are written as U+001B and a digit, so that every other text is itself and can be searched for.
+ * JSON in the database cannot hold U+0000, which a text of ours may. It is written as a character that no text uses,
+ * U+FFFF, and a digit, so that every other text is itself and can be searched for.
  */
-const ESCAPED = /[\0\u001b]/g;
-const ESCAPE = /\u001b([01])/g;
+const MARK = "\uffff";
 
 export function metaText(meta: Meta): string {
   if (meta === NO_META) return "{}";
-  const entries = Object.entries(meta).map(([name, value]) => [name, value.replace(ESCAPED, (c) => (c === "\0" ? "\u001b0" : "\u001b1"))]);
-  return JSON.stringify(Object.fromEntries(entries));
+  const escaped = (value: string) => value.replaceAll(MARK, `${MARK}1`).replaceAll("\0", `${MARK}0`);
+  return JSON.stringify(Object.fromEntries(Object.entries(meta).map(([name, value]) => [name, escaped(value)])));
 }
 
 function metaFrom(key: string, json: string, store: string): Meta {
   if (json === "{}") return NO_META;
   const entries = Object.entries(JSON.parse(json) as Record<string, unknown>).map(([name, value]) => {
     if (typeof value !== "string") throw corrupt(store, `metadata ${name} is not a text`, key);
-    return [name, value.replace(ESCAPE, (_, digit) => (digit === "0" ? "\0" : "\u001b"))];
+    return [name, value.replaceAll(`${MARK}0`, "\0").replaceAll(`${MARK}1`, MARK)];
   });
   return Object.fromEntries(entries) as Meta;
 }

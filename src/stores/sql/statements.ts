@@ -12,7 +12,7 @@ export interface Syntax {
   /** Which rows are there for readers; expired ones that wait for their removal are not. */
   readonly alive: string;
   /** Tells listeners that something changed, once, if `rows` has any. */
-  hint(rows: string): string;
+  readonly hint: (rows: string) => string;
 }
 
 /** Rows of a page of a list, and at most about so many bytes of values. */

@@ -41,7 +41,7 @@ export interface SqlStoreParts {
   readonly names: Names;
   readonly removalsMax: number;
   readonly timeoutMs: number;
-  readonly onRetry: (() => void) | undefined;
+  readonly onRetry: ((state: string) => void) | undefined;
 }
 
 const INTERVAL_MS = 1000;

@@ -47,6 +47,8 @@ export async function* watching(range: Range, options: WatchOptions, use: Watchi
     initial = !last;
   }
 
+  // The rest of an old cursor's page reaches only as far as that page did: not yet to the moment this watch began.
+  let isOld = to !== undefined;
   let told = false;
   while (goesOn()) {
     const seen = use.rings();
@@ -66,6 +68,10 @@ export async function* watching(range: Range, options: WatchOptions, use: Watchi
     from = page.to;
     to = undefined;
     spot = undefined;
+    if (isOld) {
+      isOld = false;
+      continue;
+    }
     if (!told) {
       told = true;
       yield { kind: "current", cursor: formatCursor({ kind: "told", epoch, from }) };

@@ -24,8 +24,8 @@ export interface Writing {
   readonly runtime: Runtime;
   readonly statements: Statements;
   readonly store: string;
-  /** Told of each retry, so that its cause can be counted. */
-  readonly onRetry: (() => void) | undefined;
+  /** Told the SQLSTATE of each retry, so that they can be counted. */
+  readonly onRetry: ((state: string) => void) | undefined;
 }
 
 /**
@@ -87,7 +87,7 @@ async function tryOne(on: Connection, round: readonly Placed[], use: Writing): P
     return await retrying(use, () => send(on, round, true, use));
   } catch (error) {
     if (stateOf(error) !== CONTENDED) throw error;
-    use.onRetry?.();
+    use.onRetry?.(CONTENDED);
     return undefined;
   }
 }
@@ -194,7 +194,7 @@ export async function retrying<T>({ runtime, store, onRetry }: Writing, work: ()
     } catch (error) {
       if (!isContention(error)) throw error;
       if (attempt === ATTEMPTS_MAX) throw busy(store);
-      onRetry?.();
+      onRetry?.(stateOf(error) ?? "");
       await sleep(runtime, randomBelow(runtime, Math.min(WAIT_MS_MAX, BASE_MS * 2 ** Math.min(attempt, 10))));
     }
   }
