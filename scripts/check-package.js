@@ -32,7 +32,10 @@ const DOORS = {
   ".": { packages: [], without: HEAVY },
   "./lmdb": { packages: ["lmdb", ...OF_LMDB], without: HEAVY },
   "./git": { packages: [], without: ["node:http", "node:https"] },
-  "./sql": { packages: ["pg", ...OF_PG], without: ["node:child_process", "node:http", "node:https", "node:worker_threads"] },
+  "./sql": {
+    packages: ["pg", ...OF_PG],
+    without: ["node:child_process", "node:http", "node:https", "node:worker_threads"],
+  },
   "./testing": { packages: [], without: HEAVY },
 };
 

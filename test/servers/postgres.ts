@@ -139,7 +139,10 @@ function binaries(): string | undefined {
 function findBinaries(): string | undefined {
   const versions = "/usr/lib/postgresql";
   const debian = existsSync(versions) ? readdirSync(versions).sort((a, b) => Number(b) - Number(a)) : [];
-  const folders = [...debian.map((version) => join(versions, version, "bin")), ...(process.env["PATH"] ?? "").split(":")];
+  const folders = [
+    ...debian.map((version) => join(versions, version, "bin")),
+    ...(process.env["PATH"] ?? "").split(":"),
+  ];
   return folders.find((folder) => existsSync(join(folder, "initdb")) && existsSync(join(folder, "pg_ctl")));
 }
 
@@ -163,7 +166,11 @@ function alone(work: () => void): void {
 
 function must(command: string, args: readonly string[]): string {
   // pg_ctl's server would hold pipes open: its output goes nowhere.
-  const { status, stderr, error } = spawnSync(command, args, { encoding: "utf8", stdio: ["ignore", "ignore", "pipe"], timeout: 60_000 });
+  const { status, stderr, error } = spawnSync(command, args, {
+    encoding: "utf8",
+    stdio: ["ignore", "ignore", "pipe"],
+    timeout: 60_000,
+  });
   if (status !== 0) throw new Error(`${command} ${args.join(" ")} failed: ${error?.message ?? stderr}`);
   return "";
 }

@@ -90,12 +90,22 @@ describe.skipIf(started === undefined)("the network", () => {
     ];
     way.hold();
     for (const options of [() => inMs(100), () => ({})]) {
-      const calls = verbs.map((verb) => within(1500, failure(() => verb(options()))));
+      const calls = verbs.map((verb) =>
+        within(
+          1500,
+          failure(() => verb(options())),
+        ),
+      );
       expect((await Promise.all(calls)).map(({ code }) => code)).toEqual(verbs.map(() => "TIMEOUT"));
     }
     way.cut();
     expect(await valueOf(store, "k")).toBe("x");
-    expect(await until(() => server.sessions(`query LIKE '%${"f"}%' AND state = 'active'`), (count) => count === 0)).toBe(0);
+    expect(
+      await until(
+        () => server.sessions(`query LIKE '%${"f"}%' AND state = 'active'`),
+        (count) => count === 0,
+      ),
+    ).toBe(0);
   });
 
   it("hangs while it is opened: TIMEOUT, and no session is left", async () => {
@@ -103,7 +113,10 @@ describe.skipIf(started === undefined)("the network", () => {
     proxies.push(way);
     way.hold();
     const url = server.url().replace(`:${server.port}/`, `:${way.port}/`);
-    const error = await within(1500, failure(() => sql(url, { runtime, timeoutMs: 200 })));
+    const error = await within(
+      1500,
+      failure(() => sql(url, { runtime, timeoutMs: 200 })),
+    );
     expect([error.code, error.operation]).toEqual(["TIMEOUT", "open"]);
     expect(way.connections()).toBe(0);
   });
@@ -140,7 +153,10 @@ describe.skipIf(started === undefined)("a lock that somebody holds", () => {
   // Mutation: client_connection_check_interval left out of the session.
   it("ends a write at its deadline, on the server too", async () => {
     const { store, other } = await locked();
-    const error = await within(1500, failure(() => store.write([write(entry("k", 2))], inMs(200))));
+    const error = await within(
+      1500,
+      failure(() => store.write([write(entry("k", 2))], inMs(200))),
+    );
     expect(error.code).toBe("TIMEOUT");
     expect(await until(waiting, (count) => count === 0)).toBe(0);
     await other.query("COMMIT");
@@ -164,109 +180,147 @@ describe.skipIf(started === undefined)("a lock that somebody holds", () => {
   it("keeps the connections and those who wait for one bounded, and leaks none", async () => {
     const before = await server.sessions();
     const { store, other } = await locked({ connections: 3, waitingMax: 4, timeoutMs: 20_000 });
-    const calls = Array.from({ length: 8 }, (_, i) => store.write([write(entry("k", 2 + i))]).catch((error: unknown) => error));
+    const calls = Array.from({ length: 8 }, (_, i) =>
+      store.write([write(entry("k", 2 + i))]).catch((error: unknown) => error),
+    );
     await until(waiting, (count) => count === 3);
     expect((await server.sessions()) - before).toBe(3);
     const refused = (await Promise.race(calls)) as { code: string; message: string };
-    expect([refused.code, refused.message]).toEqual(["OVERLOADED", expect.stringContaining("3 connections are busy and 4 calls wait")]);
-    const late = await within(1000, failure(() => store.read(["k"], inMs(50))));
+    expect([refused.code, refused.message]).toEqual([
+      "OVERLOADED",
+      expect.stringContaining("3 connections are busy and 4 calls wait"),
+    ]);
+    const late = await within(
+      1000,
+      failure(() => store.read(["k"], inMs(50))),
+    );
     expect(late.code).toBe("OVERLOADED");
     await other.query("COMMIT");
     const statuses = (await Promise.all(calls)).filter(Array.isArray);
     expect(statuses).toHaveLength(7);
     expect((await server.sessions()) - before).toBe(3);
     await store.close();
-    expect(await until(() => server.sessions(), (count) => count === before)).toBe(before);
+    expect(
+      await until(
+        () => server.sessions(),
+        (count) => count === before,
+      ),
+    ).toBe(before);
   });
 
   it("a call that waits for a connection ends at its deadline too", async () => {
     const { store, other } = await locked({ connections: 1 });
     const first = store.write([write(entry("k", 2))]);
     await until(waiting, (count) => count === 1);
-    const error = await within(1000, failure(() => store.read(["k"], inMs(50))));
+    const error = await within(
+      1000,
+      failure(() => store.read(["k"], inMs(50))),
+    );
     expect(error.code).toBe("TIMEOUT");
     await other.query("COMMIT");
     expect(await first).toEqual([{ status: "stored" }]);
   });
 });
 
-it.skipIf(started === undefined)("a server that crashes under load loses nothing it acknowledged, and the store goes on", async () => {
-  const own = (await postgresServer()) as PostgresServer;
-  try {
-    const { store } = await opened({}, own.url());
-    const watch = new Pulled(store);
-    await watch.start();
-    const acknowledged: string[] = [];
-    const failed: string[] = [];
-    const writer = async (name: string) => {
-      for (let i = 0; ; i++) {
-        const key = `${name}-${i}`;
-        try {
-          await put(store, entry(key, 1));
-          acknowledged.push(key);
-        } catch (error) {
-          failed.push((error as { code: string }).code);
-          return;
+it.skipIf(started === undefined)(
+  "a server that crashes under load loses nothing it acknowledged, and the store goes on",
+  async () => {
+    const own = (await postgresServer()) as PostgresServer;
+    try {
+      const { store } = await opened({}, own.url());
+      const watch = new Pulled(store);
+      await watch.start();
+      const acknowledged: string[] = [];
+      const failed: string[] = [];
+      const writer = async (name: string) => {
+        for (let i = 0; ; i++) {
+          const key = `${name}-${i}`;
+          try {
+            await put(store, entry(key, 1));
+            acknowledged.push(key);
+          } catch (error) {
+            failed.push((error as { code: string }).code);
+            return;
+          }
         }
+      };
+      const writers = Promise.all(["a", "b", "c", "d"].map(writer));
+      await until(
+        () => store.read(["a-20"]),
+        ([answer]) => answer?.entry !== undefined,
+      );
+      own.stop("immediate");
+      await writers;
+      expect(failed).toEqual(["UNAVAILABLE", "UNAVAILABLE", "UNAVAILABLE", "UNAVAILABLE"]);
+      const down = await failure(() => store.read(["a-1"]));
+      expect([down.code, down.retryable]).toEqual(["UNAVAILABLE", true]);
+      own.start();
+      for (let at = 0; at < acknowledged.length; at += 1000) {
+        const keys = acknowledged.slice(at, at + 1000);
+        expect((await store.read(keys)).filter((answer) => answer.entry === undefined)).toEqual([]);
       }
-    };
-    const writers = Promise.all(["a", "b", "c", "d"].map(writer));
-    await until(() => store.read(["a-20"]), ([answer]) => answer?.entry !== undefined);
-    own.stop("immediate");
-    await writers;
-    expect(failed).toEqual(["UNAVAILABLE", "UNAVAILABLE", "UNAVAILABLE", "UNAVAILABLE"]);
-    const down = await failure(() => store.read(["a-1"]));
-    expect([down.code, down.retryable]).toEqual(["UNAVAILABLE", true]);
-    own.start();
-    for (let at = 0; at < acknowledged.length; at += 1000) {
-      const keys = acknowledged.slice(at, at + 1000);
-      expect((await store.read(keys)).filter((answer) => answer.entry === undefined)).toEqual([]);
+      expect(acknowledged.length).toBeGreaterThan(20);
+      // Its numbers of transactions may not be those from before: who watches is told to list again.
+      expect(await watch.next()).toBe("relist");
+      const again = new Pulled(store);
+      expect(
+        acknowledged.filter(
+          (
+            (told) => (key: string) =>
+              !told.has(`${key} value`)
+          )(new Set(await again.start())),
+        ),
+      ).toEqual([]);
+      await again.end();
+    } finally {
+      for (const store of stores.splice(0)) await store.close();
+      own.close();
     }
-    expect(acknowledged.length).toBeGreaterThan(20);
-    // Its numbers of transactions may not be those from before: who watches is told to list again.
-    expect(await watch.next()).toBe("relist");
-    const again = new Pulled(store);
-    expect(acknowledged.filter((told => (key: string) => !told.has(`${key} value`))(new Set(await again.start())))).toEqual([]);
-    await again.end();
-  } finally {
-    for (const store of stores.splice(0)) await store.close();
-    own.close();
-  }
-});
+  },
+);
 
 const canMount = process.getuid?.() === 0 && spawnSync("mount", ["--version"]).status === 0;
-it.skipIf(started === undefined || !canMount)("a full disk refuses writes with the cure; reads go on, and writes once there is room", async (context) => {
-  const folder = mkdtempSync(join(tmpdir(), "microsync-full-"));
-  if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=24m", "tmpfs", folder]).status !== 0) {
-    rmSync(folder, { recursive: true });
-    return context.skip("a file system cannot be mounted here");
-  }
-  try {
-    chmodSync(folder, 0o700);
-    spawnSync("chown", ["postgres", folder]);
-    await server.query(`CREATE TABLESPACE small LOCATION '${folder}'`);
-    await server.query("CREATE DATABASE small TABLESPACE small");
-    const { store } = await opened({ table: "sync" }, server.url("small"));
-    let seed = 1;
-    const value = new Uint8Array(512 * 1024).map(() => (seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0) >>> 16);
-    const kept: string[] = [];
-    const full = await failure(async () => {
-      for (let i = 0; i < 200; i++) {
-        await put(store, entry(`k${i}`, 1, value));
-        kept.push(`k${i}`);
-      }
-    });
-    expect([full.code, full.retryable, full.message]).toEqual(["UNAVAILABLE", true, expect.stringContaining("disk is full")]);
-    expect(kept.length).toBeGreaterThan(2);
-    const answers = await store.read(kept);
-    expect(answers.map((answer) => answer.entry?.value?.length)).toEqual(kept.map(() => value.length));
-    spawnSync("mount", ["-o", "remount,size=200m", folder]);
-    await put(store, entry("after", 1, value));
-    await store.close();
-    await server.query("DROP DATABASE small WITH (FORCE)");
-    await server.query("DROP TABLESPACE small");
-  } finally {
-    spawnSync("umount", ["-l", folder]);
-    rmSync(folder, { recursive: true, force: true });
-  }
-});
+it.skipIf(started === undefined || !canMount)(
+  "a full disk refuses writes with the cure; reads go on, and writes once there is room",
+  async (context) => {
+    const folder = mkdtempSync(join(tmpdir(), "microsync-full-"));
+    if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=24m", "tmpfs", folder]).status !== 0) {
+      rmSync(folder, { recursive: true });
+      return context.skip("a file system cannot be mounted here");
+    }
+    try {
+      chmodSync(folder, 0o700);
+      spawnSync("chown", ["postgres", folder]);
+      await server.query(`CREATE TABLESPACE small LOCATION '${folder}'`);
+      await server.query("CREATE DATABASE small TABLESPACE small");
+      const { store } = await opened({ table: "sync" }, server.url("small"));
+      let seed = 1;
+      const value = new Uint8Array(512 * 1024).map(
+        () => (seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0) >>> 16,
+      );
+      const kept: string[] = [];
+      const full = await failure(async () => {
+        for (let i = 0; i < 200; i++) {
+          await put(store, entry(`k${i}`, 1, value));
+          kept.push(`k${i}`);
+        }
+      });
+      expect([full.code, full.retryable, full.message]).toEqual([
+        "UNAVAILABLE",
+        true,
+        expect.stringContaining("disk is full"),
+      ]);
+      expect(kept.length).toBeGreaterThan(2);
+      const answers = await store.read(kept);
+      expect(answers.map((answer) => answer.entry?.value?.length)).toEqual(kept.map(() => value.length));
+      spawnSync("mount", ["-o", "remount,size=200m", folder]);
+      await put(store, entry("after", 1, value));
+      await store.close();
+      await server.query("DROP DATABASE small WITH (FORCE)");
+      await server.query("DROP TABLESPACE small");
+    } finally {
+      spawnSync("umount", ["-l", folder]);
+      rmSync(folder, { recursive: true, force: true });
+    }
+  },
+);

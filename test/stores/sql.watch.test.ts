@@ -5,7 +5,7 @@ import type { Store } from "../../src/store.ts";
 import { sql } from "../../src/stores/sql.ts";
 import type { SqlOptions } from "../../src/stores/sql.ts";
 import { postgresServer } from "../servers/postgres.ts";
-import { Pulled, entry, put, runtime, versionAt } from "./sql/world.ts";
+import { Pulled, entry, put, runtime, until, versionAt } from "./sql/world.ts";
 
 const server = await postgresServer();
 afterAll(() => server?.close());
@@ -127,16 +127,17 @@ describe.skipIf(server === undefined)("a hint", () => {
   });
 
   it("is listened for by one session, and only while somebody watches", async () => {
-    const listening = () => server?.sessions("query LIKE 'LISTEN%'");
+    const sessions = () => server?.sessions("query LIKE 'LISTEN%'") ?? Promise.resolve(0);
+    const listening = (count: number) => until(sessions, (found) => found === count);
     const { store } = await opened();
-    expect(await listening()).toBe(0);
+    expect(await sessions()).toBe(0);
     const [one, two] = [watched(store), watched(store)];
     await Promise.all([one.start(), two.start()]);
-    expect(await listening()).toBe(1);
+    await listening(1);
     await one.end();
-    expect(await listening()).toBe(1);
+    expect(await sessions()).toBe(1);
     await two.end();
-    expect(await listening()).toBe(0);
+    await listening(0);
     expect((await opened({ notify: false })).store.supports.watch).toBe("poll");
   });
 });
@@ -233,7 +234,13 @@ it.skipIf(server === undefined)("a data folder that was set back to a copy is an
     await put(after, entry("new", 1), entry("newer", 1));
     await put(after, entry("newest", 1));
     expect(await watched(after, { cursor }).start()).toEqual(["relist"]);
-    expect((await watched(after).start()).sort()).toEqual(["a value", "current", "new value", "newer value", "newest value"]);
+    expect((await watched(after).start()).sort()).toEqual([
+      "a value",
+      "current",
+      "new value",
+      "newer value",
+      "newest value",
+    ]);
     // Removals are noted and told in the new history too.
     const live = watched(after, { initial: false });
     await live.start();

@@ -17,7 +17,7 @@ afterEach(async () => {
 
 async function opened(options: Partial<SqlOptions> = {}, url?: string) {
   const place = url ?? (await server?.database()) ?? "";
-  const store = await sql(place, { runtime, create: true, ...options });
+  const store = await sql(place, { runtime, create: true, notify: false, ...options });
   stores.push(store);
   return { store, url: place, database: new URL(place).pathname.slice(1) };
 }
@@ -42,7 +42,8 @@ async function statementsOf(work: () => Promise<unknown>): Promise<string[]> {
   const spy = vi.spyOn(Client.prototype, "query");
   await work();
   const sent = spy.mock.calls.map(([query]: readonly unknown[]) => {
-    const { name, text } = typeof query === "string" ? { name: undefined, text: query } : (query as { name?: string; text: string });
+    const { name, text } =
+      typeof query === "string" ? { name: undefined, text: query } : (query as { name?: string; text: string });
     return name ?? text.split(" ")[0] ?? "";
   });
   spy.mockRestore();
@@ -55,7 +56,11 @@ describe.skipIf(server === undefined)("a call", () => {
     await store.read(["warm"]);
     const entries = Array.from({ length: 1000 }, (_, i) => entry(`k${i}`, 1));
     expect(await statementsOf(() => put(store, ...entries))).toEqual(["sync_sync_write"]);
-    expect(await statementsOf(() => store.write(entries.map((item) => write({ ...item, version: versionAt(2) }, versionAt(1)))))).toEqual(["sync_sync_write_if"]);
+    expect(
+      await statementsOf(() =>
+        store.write(entries.map((item) => write({ ...item, version: versionAt(2) }, versionAt(1)))),
+      ),
+    ).toEqual(["sync_sync_write_if"]);
     expect(await statementsOf(() => store.read(entries.map(({ key }) => key)))).toEqual(["sync_sync_many"]);
     expect(await statementsOf(() => store.read(["k1", "k1"]))).toEqual(["sync_sync_one"]);
     const items = entries.map(({ key }) => ({ key, version: versionAt(2), reason: "ghost" as const }));
@@ -68,10 +73,20 @@ describe.skipIf(server === undefined)("a call", () => {
     const [a, b] = [entry("k", 1, "a"), entry("k", 2, "b")];
     let results: unknown;
     const sent = await statementsOf(async () => {
-      results = await store.write([write(a, "absent"), write(b, "absent"), write(b, a.version), write(entry("other", 1))]);
+      results = await store.write([
+        write(a, "absent"),
+        write(b, "absent"),
+        write(b, a.version),
+        write(entry("other", 1)),
+      ]);
     });
     expect(sent).toEqual(["BEGIN", "sync_sync_write_if", "sync_sync_write_if", "sync_sync_write_if", "COMMIT"]);
-    expect(results).toEqual([{ status: "stored" }, { status: "conflict", current: a }, { status: "stored" }, { status: "stored" }]);
+    expect(results).toEqual([
+      { status: "stored" },
+      { status: "conflict", current: a },
+      { status: "stored" },
+      { status: "stored" },
+    ]);
   });
 
   it("too large for one statement is still one transaction", async () => {
@@ -121,7 +136,9 @@ describe.skipIf(server === undefined)("where another transaction comes between",
   it("an older write is told what has overtaken it", async () => {
     const { store, url } = await opened();
     const other = await stranger(url);
-    await other.query(`INSERT INTO sync (key, value, state, version) VALUES ('k', 'newer', 'value', '${versionAt(9)}')`);
+    await other.query(
+      `INSERT INTO sync (key, value, state, version) VALUES ('k', 'newer', 'value', '${versionAt(9)}')`,
+    );
     let seen = 0;
     const writing = store.write([write(entry("k", 5, "older")), write(entry("other", 5))]);
     await waits();
@@ -145,7 +162,12 @@ describe.skipIf(server === undefined)("where another transaction comes between",
       await writing;
     });
     await other.end();
-    expect(sent.filter((name) => /sync_write|BEGIN|COMMIT/.test(name)).slice(-4)).toEqual(["COMMIT", "BEGIN", "sync_sync_write", "COMMIT"]);
+    expect(sent.filter((name) => /sync_write|BEGIN|COMMIT/.test(name)).slice(-4)).toEqual([
+      "COMMIT",
+      "BEGIN",
+      "sync_sync_write",
+      "COMMIT",
+    ]);
   });
 
   it("an old write does not come back behind a collection that it overlaps", async () => {
@@ -169,7 +191,9 @@ describe.skipIf(server === undefined)("where another transaction comes between",
   it("a serialisation failure is tried again with the same result", async () => {
     const states: string[] = [];
     const place = await server?.database();
-    await server?.query(`ALTER DATABASE ${new URL(place ?? "").pathname.slice(1)} SET default_transaction_isolation = serializable`);
+    await server?.query(
+      `ALTER DATABASE ${new URL(place ?? "").pathname.slice(1)} SET default_transaction_isolation = serializable`,
+    );
     const { store, url } = await opened({ onRetry: (state) => states.push(state) }, place);
     await put(store, entry("k", 1, "first"));
     const other = await stranger(url, "serializable");

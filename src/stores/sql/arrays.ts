@@ -21,11 +21,17 @@ export function byteaArray(items: readonly (Uint8Array | null)[]): Buffer {
 }
 
 export function textArray(items: readonly string[]): Buffer {
-  return pack("text", items.map((item) => Buffer.from(item)));
+  return pack(
+    "text",
+    items.map((item) => Buffer.from(item)),
+  );
 }
 
 export function boolArray(items: readonly boolean[]): Buffer {
-  return pack("bool", items.map((item) => Uint8Array.of(item ? 1 : 0)));
+  return pack(
+    "bool",
+    items.map((item) => Uint8Array.of(item ? 1 : 0)),
+  );
 }
 
 export function uuidArray(items: readonly (Version | null)[]): Buffer {
@@ -54,7 +60,10 @@ export function int8Array(items: readonly (number | null)[]): Buffer {
 
 /** @param items Texts of JSON. */
 export function jsonbArray(items: readonly string[]): Buffer {
-  return pack("jsonb", items.map((item) => Buffer.from(`\u0001${item}`))); // the format's version, then the text
+  return pack(
+    "jsonb",
+    items.map((item) => Buffer.from(`\u0001${item}`)),
+  ); // the format's version, then the text
 }
 
 function pack(element: Element, items: readonly (Uint8Array | null)[]): Buffer {

@@ -19,7 +19,13 @@ export class Bell {
    * @param seen `rings` before the last look.
    * @throws SyncError ABORTED or TIMEOUT.
    */
-  wait(runtime: Runtime, ms: number, seen: number, { signal, deadline = Infinity }: CallOptions, store: string): Promise<void> {
+  wait(
+    runtime: Runtime,
+    ms: number,
+    seen: number,
+    { signal, deadline = Infinity }: CallOptions,
+    store: string,
+  ): Promise<void> {
     if (this.rings !== seen) return Promise.resolve();
     return new Promise((resolve, reject) => {
       const left = deadline - runtime.monotonic();

@@ -1,5 +1,5 @@
 import { Socket } from "node:net";
-import { Client } from "pg";
+import { Client, Query } from "pg";
 import type { ClientConfig } from "pg";
 import type { Runtime } from "../../runtime.ts";
 import type { Row } from "./rows.ts";
@@ -37,7 +37,13 @@ export class Connection {
   }
 
   async query({ name, text }: Statement, values: readonly Parameter[] = []): Promise<Row[]> {
-    const config = { text, values: [...values], rowMode: "array" as const, types: AS_TEXT, ...(name === undefined ? {} : { name }) };
+    const config = {
+      text,
+      values: [...values],
+      rowMode: "array" as const,
+      types: AS_TEXT,
+      ...(name === undefined ? {} : { name }),
+    };
     const { rows } = await this.client.query<(string | null)[]>(config as typeof config & { types: never });
     return rows;
   }
@@ -45,6 +51,15 @@ export class Connection {
   /** Several statements without parameters; the last one's rows are not given. */
   async execute(text: string): Promise<void> {
     await this.client.query(text);
+  }
+
+  /** Begins a statement whose rows never end, and gives each as it comes; nothing is kept. The connection ends with it. */
+  stream(text: string, onRow: (row: Readonly<Record<string, unknown>>) => void): void {
+    const query = new Query<Record<string, unknown>>({ text, types: AS_TEXT as never });
+    query.on("row", onRow);
+    query.on("error", () => this.destroy());
+    query.on("end", () => this.destroy());
+    this.client.query(query);
   }
 
   /** Cuts the connection. What the server is doing for it ends within a second (see the session's settings). */

@@ -43,7 +43,11 @@ export interface Feed {
 }
 
 /** How a feed asks: a statement on some connection of the pool. */
-export type Ask = (call: CallOptions, statement: Statement, values: readonly (Buffer | string | null)[]) => Promise<Row[]>;
+export type Ask = (
+  call: CallOptions,
+  statement: Statement,
+  values: readonly (Buffer | string | null)[],
+) => Promise<Row[]>;
 
 /** What differs between the systems. Everything else is written once. */
 export interface Dialect {
@@ -65,10 +69,19 @@ export interface Dialect {
   readonly durable: Statement | undefined;
   readonly statements: Statements;
   feed(ask: Ask, store: string): Feed;
-  /** Begins to listen for hints that something changed; undefined when the system has none. */
-  readonly listen: ((connection: Connection) => Promise<void>) | undefined;
+  /** How a connection of its own learns at once that something changed; undefined when it cannot. */
+  readonly hints: HintSource | undefined;
   /** For reads that allow an age: how old its answers may be, in milliseconds, and the statements. */
   readonly followers: { readonly ageMs: number; readonly one: Statement; readonly many: Statement } | undefined;
+}
+
+export interface HintSource {
+  /** Startup options of that connection. */
+  readonly options: string | undefined;
+  /** Rings from now on, until the connection ends. It may ring too often, and may miss what it likes. */
+  begin(connection: Connection, ring: () => void): Promise<void>;
+  /** What writers send after their commits; undefined when commits tell of themselves. */
+  readonly tell: Statement | undefined;
 }
 
 export interface Statements {

@@ -10,8 +10,16 @@ type Verdict = readonly [code: ErrorCode, what: string, cure: string];
  * what was sent: keys and values are nobody's business in a log.
  */
 const BY_STATE: Readonly<Record<string, Verdict>> = {
-  "28": ["UNAUTHORISED", "the server refuses the credentials", "correct user and password, or the server's pg_hba.conf"],
-  "42501": ["UNAUTHORISED", "the user may not do this", "grant it SELECT, INSERT, UPDATE and DELETE on the store's tables"],
+  "28": [
+    "UNAUTHORISED",
+    "the server refuses the credentials",
+    "correct user and password, or the server's pg_hba.conf",
+  ],
+  "42501": [
+    "UNAUTHORISED",
+    "the user may not do this",
+    "grant it SELECT, INSERT, UPDATE and DELETE on the store's tables",
+  ],
   "3D000": ["NOT_FOUND", "there is no such database", "create it, or correct the URL"],
   "3F000": ["NOT_FOUND", "there is no such schema", "create it, or correct the table's name"],
   "42P01": ["NOT_FOUND", "there is no such table", "add ?create=true to the URL (create: true), or correct its name"],
@@ -53,7 +61,11 @@ export function sqlFailure(error: unknown, details: ErrorDetails): SyncError {
   if (state !== undefined) {
     const verdict = BY_STATE[state] ?? BY_STATE[state.slice(0, 2)];
     const [code, what, cure] = verdict ?? ["INTERNAL", "the server refused the statement", "report it"];
-    return new SyncError(code, `${what} (SQLSTATE ${state})`, { ...details, cure, retryable: code === "UNAVAILABLE" || code === "TIMEOUT" });
+    return new SyncError(code, `${what} (SQLSTATE ${state})`, {
+      ...details,
+      cure,
+      retryable: code === "UNAVAILABLE" || code === "TIMEOUT",
+    });
   }
   return clientFailure(error, details);
 }

@@ -1,6 +1,8 @@
 import type { Runtime } from "../../runtime.ts";
-import type { Bell } from "./bell.ts";
 import type { Connection } from "./connection.ts";
+
+/** How often at most the connection is opened, in milliseconds. */
+const REOPEN_MS = 5000;
 
 /**
  * The one connection that listens, while somebody watches. It only rings the bell: whatever it misses is found by the
@@ -8,22 +10,22 @@ import type { Connection } from "./connection.ts";
  */
 export class Hints {
   private readonly runtime: Runtime;
-  private readonly bell: Bell;
   private readonly open: () => Promise<Connection>;
   private connection: Connection | undefined = undefined;
   private opening: Promise<void> | undefined = undefined;
   private watchers = 0;
   private closed = false;
 
+  private openedMs = -Infinity;
+
   /** @param open Gives a connection that listens already. */
-  constructor(runtime: Runtime, bell: Bell, open: () => Promise<Connection>) {
+  constructor(runtime: Runtime, open: () => Promise<Connection>) {
     this.runtime = runtime;
-    this.bell = bell;
     this.open = open;
   }
 
   enter(): void {
-    this.watchers++;
+    if (this.watchers++ === 0) this.openedMs = -Infinity;
     this.ensure();
   }
 
@@ -47,9 +49,11 @@ export class Hints {
     await connection?.end(this.runtime);
   }
 
-  /** Listens again if the connection was lost. */
+  /** Listens again if the connection was lost, but not over and over where that is refused. */
   ensure(): void {
     if (this.closed || this.connection?.usable === true || this.opening !== undefined) return;
+    if (this.runtime.monotonic() - this.openedMs < REOPEN_MS) return;
+    this.openedMs = this.runtime.monotonic();
     this.opening = this.listen().finally(() => {
       this.opening = undefined;
     });
@@ -57,10 +61,7 @@ export class Hints {
 
   private async listen(): Promise<void> {
     try {
-      const connection = await this.open();
-      connection.onNotification = () => this.bell.ring();
-      this.connection = connection;
-      this.bell.ring(); // for what was committed before it listened
+      this.connection = await this.open();
     } catch {
       this.connection = undefined; // the looks go on without
     }

@@ -37,7 +37,7 @@ export interface SqlOptions {
   readonly valueBytesMax?: number | undefined;
   /** How many removals (not tombstones) are kept for watches that resume. Default 10,000. */
   readonly removalsMax?: number | undefined;
-  /** PostgreSQL: writes wake watches in other processes at once, by NOTIFY. Default true. */
+  /** PostgreSQL: writes wake watches in other processes soon, by NOTIFY, beside their transaction. Default true. */
   readonly notify?: boolean | undefined;
   /** CockroachDB: how long after its expiry an entry may be removed, in milliseconds. Default 30 days. */
   readonly expiredKeepMs?: number | undefined;
@@ -51,6 +51,8 @@ export interface SqlOptions {
 }
 
 const BATCH_MAX = 1000;
+/** A value is sent back as a text of twice its bytes, and a text of JavaScript has an end. */
+const VALUE_BYTES_LIMIT = 128 * 1024 * 1024;
 const DAY_MS = 86_400_000;
 
 /**
@@ -87,7 +89,13 @@ export async function sql(url: string, options: SqlOptions): Promise<SqlStore> {
     const [answer] = dialect.durable === undefined ? [["t"]] : await on.query(dialect.durable);
     return { dialect, durable: answer?.[0] === "t" };
   });
-  const valueBytesMax = option("valueBytesMax", options.valueBytesMax, dialect.valueBytesMax, 1, dialect.valueBytesLimit);
+  const valueBytesMax = option(
+    "valueBytesMax",
+    options.valueBytesMax,
+    dialect.valueBytesMax,
+    1,
+    dialect.valueBytesLimit,
+  );
   const pool = new Pool({
     ...limits,
     runtime,
@@ -122,6 +130,7 @@ function limitsOf(options: SqlOptions) {
     timeoutMs: option("timeoutMs", options.timeoutMs, 30_000, 1, DAY_MS),
     idleMs: option("idleMs", options.idleMs, 60_000, 1, DAY_MS),
     removalsMax: option("removalsMax", options.removalsMax, 10_000, 1, 10_000_000),
+    valueBytesMax: option("valueBytesMax", options.valueBytesMax, 1, 1, VALUE_BYTES_LIMIT),
     expiredKeepMs: option("expiredKeepMs", options.expiredKeepMs, 30 * DAY_MS, 0, 10_000 * DAY_MS),
   };
 }

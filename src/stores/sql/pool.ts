@@ -59,8 +59,8 @@ export class Pool {
   }
 
   /** A connection outside the pool's count, for a subscription. Not given back: end or destroy it. */
-  open(deadline: number): Promise<Connection> {
-    return this.connect("watch", deadline);
+  open(deadline: number, options: string | undefined): Promise<Connection> {
+    return this.connect("watch", deadline, options === undefined ? {} : { options });
   }
 
   /** Waits for calls under way, which all have a deadline. Idempotent. */
@@ -157,9 +157,9 @@ export class Pool {
     });
   }
 
-  private async connect(operation: string, deadline: number): Promise<Connection> {
+  private async connect(operation: string, deadline: number, more: ClientConfig = {}): Promise<Connection> {
     const { runtime, name, config, session } = this.options;
-    const connection = new Connection(config);
+    const connection = new Connection({ ...config, ...more });
     let late = false;
     const timer = runtime.timer(deadline - runtime.monotonic(), () => {
       late = true;
@@ -206,10 +206,19 @@ export class Pool {
 }
 
 function timeout(store: string, operation: string): SyncError {
-  return new SyncError("TIMEOUT", "the deadline passed", { store, operation, cure: "what was sent may still take effect" });
+  return new SyncError("TIMEOUT", "the deadline passed", {
+    store,
+    operation,
+    cure: "what was sent may still take effect",
+  });
 }
 
-function unlessAborted<T>(task: Promise<T>, signal: AbortSignal | undefined, store: string, operation: string): Promise<T> {
+function unlessAborted<T>(
+  task: Promise<T>,
+  signal: AbortSignal | undefined,
+  store: string,
+  operation: string,
+): Promise<T> {
   if (signal === undefined) return task;
   return new Promise((resolve, reject) => {
     const onAbort = () => reject(aborted(signal, store, operation));

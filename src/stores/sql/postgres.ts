@@ -1,12 +1,10 @@
-import { crc32c } from "../../checksum.ts";
+import type { Connection } from "./connection.ts";
 import type { Ask, Dialect, Feed, Names } from "./dialect.ts";
-import { SyncError } from "../../error.ts";
 import { bytes } from "./arrays.ts";
 import { keyBounds } from "./bounds.ts";
-import { headFrom, keyBytes, keyFrom } from "./rows.ts";
+import { LOOK_ROWS, lookFrom, nowFrom } from "./feed.ts";
+import { keyBytes } from "./rows.ts";
 import { statements } from "./statements.ts";
-
-const PAGE_ROWS = 500;
 
 /**
  * PostgreSQL 13 and later. Every row carries the transaction that stored it. A position of a watch is a snapshot
@@ -18,7 +16,11 @@ const PAGE_ROWS = 500;
 export function postgres(names: Names, version: string, settings: { timeoutMs: number; notify: boolean }): Dialect {
   const { entries, plain } = names;
   const channel = `sync_${plain}`;
-  const hint = (rows: string) => (settings.notify ? `(SELECT pg_notify('${channel}', '')::text FROM ${rows} LIMIT 1)` : "NULL");
+  const tell = { text: `SELECT pg_notify('${channel}', '')` };
+  const listen = async (connection: Connection, ring: () => void) => {
+    connection.onNotification = ring;
+    await connection.execute(`LISTEN "${channel}"`);
+  };
   const place = `(SELECT concat_ws('/', extract(epoch FROM pg_postmaster_start_time()), oid, pg_relation_filenode('${entries}'))
     FROM pg_database WHERE datname = current_database())`;
   return {
@@ -32,14 +34,12 @@ export function postgres(names: Names, version: string, settings: { timeoutMs: n
     place,
     durable: { text: "SELECT current_setting('fsync') = 'on' AND current_setting('synchronous_commit') <> 'off'" },
     statements: statements(names, {
-      commit: { column: "tx", value: "pg_current_xact_id()" },
-      mark: "k.tx::text",
+      commit: "pg_current_xact_id()",
       readCommitted: true,
       alive: "true",
-      hint,
     }),
     feed: (ask, store) => feed(names, place, ask, store),
-    listen: settings.notify ? (connection) => connection.execute(`LISTEN "${channel}"`) : undefined,
+    hints: settings.notify ? { options: undefined, begin: listen, tell } : undefined,
     followers: undefined,
   };
 }
@@ -90,33 +90,13 @@ function feed(names: Names, place: string, ask: Ask, store: string): Feed {
   return {
     isPosition: (text) => SNAPSHOT.test(text),
 
-    async now(call) {
-      const [row] = await ask(call, now, []);
-      if (row === undefined) throw gone(store);
-      return { epoch: epochOf(row[0], row[1]), at: row[2] ?? "" };
-    },
+    now: async (call) => nowFrom(await ask(call, now, []), store),
 
     async look({ prefix }, from, to, after, call) {
       const [, xmin = "", xmax = "", xip = ""] = SNAPSHOT.exec(from) ?? [];
       const [low, high] = keyBounds(prefix);
       const position = [after?.mark ?? "0", bytes(keyBytes(after?.key ?? ""))];
-      const rows = await ask(call, look, [xmin, xmax, `{${xip}}`, low, high, ...position, to ?? null]);
-      const [first] = rows;
-      if (first === undefined) throw gone(store);
-      const [epoch, placed, missed, seen] = first;
-      const changes = rows
-        .filter((row) => row[4] !== null)
-        .map((row) => {
-          const key = keyFrom(row[4], store);
-          return { head: row[6] === null ? null : headFrom(key, row, 6, store), spot: { mark: row[5] ?? "", key } };
-        });
-      return {
-        epoch: epochOf(epoch, placed),
-        missed: missed === "t",
-        to: to ?? seen ?? "",
-        changes,
-        full: changes.length === PAGE_ROWS,
-      };
+      return lookFrom(await ask(call, look, [xmin, xmax, `{${xip}}`, low, high, ...position, to ?? null]), to, store);
     },
   };
 }
@@ -135,7 +115,7 @@ function lookText({ entries, about, removals }: Names, place: string): string {
     (SELECT key, tx, ${columns} FROM ${table} k
      WHERE ${since} AND (tx, key) > ($6::xid8, $7::bytea) AND key >= $4::bytea AND key < $5::bytea
        AND ($8::text IS NULL OR pg_visible_in_snapshot(tx, $8::text::pg_snapshot)) ${filter}
-     ORDER BY tx, key LIMIT ${PAGE_ROWS})`;
+     ORDER BY tx, key LIMIT ${LOOK_ROWS})`;
   const gone = "NULL::text, NULL::uuid, NULL::int8, NULL::jsonb";
   const absent = `AND NOT EXISTS (SELECT 1 FROM ${entries} e WHERE e.key = k.key)`;
   const branches = ["tx = ANY($3::xid8[])", "tx >= $2::xid8"].flatMap((since) => [
@@ -144,20 +124,6 @@ function lookText({ entries, about, removals }: Names, place: string): string {
   ]);
   return `
     SELECT a.epoch, ${place}, a.trimmed >= $1::xid8, pg_current_snapshot()::text, c.*
-    FROM ${about} a LEFT JOIN (${branches.join(" UNION ALL ")} ORDER BY tx, key LIMIT ${PAGE_ROWS}) c ON true
+    FROM ${about} a LEFT JOIN (${branches.join(" UNION ALL ")} ORDER BY tx, key LIMIT ${LOOK_ROWS}) c ON true
     WHERE a.id = 1 ORDER BY c.tx, c.key`;
-}
-
-/** The history's name: the one in the database, and where that database is now. */
-function epochOf(epoch: string | null | undefined, place: string | null | undefined): string {
-  const digest = crc32c(new TextEncoder().encode(place ?? "")) >>> 0;
-  return `${epoch ?? ""}${digest.toString(16).padStart(8, "0")}`;
-}
-
-function gone(store: string): SyncError {
-  return new SyncError("NOT_FOUND", "the store's own row is gone: its tables were emptied", {
-    store,
-    operation: "watch",
-    cure: "open it again",
-  });
 }

@@ -25,13 +25,16 @@ export function keyFrom(column: string | null | undefined, store: string): strin
 
 /** A bytea in the server's hexadecimal form. */
 export function bytesFrom(column: string | null | undefined): Uint8Array | null {
-  return typeof column === "string" ? new Uint8Array(Buffer.from(column.slice(2), "hex")) : null;
+  if (typeof column !== "string") return null;
+  const { buffer, byteOffset, length } = Buffer.from(column.slice(2), "hex");
+  return new Uint8Array(buffer, byteOffset, length);
 }
 
 /** A version as the server writes a uuid: the same 32 digits with other hyphens. */
 export function versionFrom(column: string | null | undefined): Version {
-  const hex = (column ?? "").replaceAll("-", "");
-  return `${hex.slice(0, 12)}-${hex.slice(12, 16)}-${hex.slice(16)}` as Version;
+  const text = column ?? "";
+  const [ms, counter] = [text.slice(0, 8) + text.slice(9, 13), text.slice(14, 18)];
+  return `${ms}-${counter}-${text.slice(19, 23)}${text.slice(24)}` as Version;
 }
 
 /** A version as every server reads a uuid. */
@@ -40,24 +43,22 @@ export function versionText(version: Version): string {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 
-/** The columns of a head, in the order in which every statement names them. */
-export const HEAD_COLUMNS = ["state", "version", "expires", "meta"] as const;
-
-/** @param at Where in the row the columns of the head begin. @throws SyncError CORRUPT */
+/** @param at Where in the row state, version, expires and meta begin. @throws SyncError CORRUPT */
 export function headFrom(key: string, row: Row, at: number, store: string): Head {
-  const [state, version, expires, meta] = row.slice(at, at + 4);
-  return {
-    key,
-    state: state as EntryState,
-    version: versionFrom(version),
-    expires: typeof expires === "string" ? Number(expires) : null,
-    meta: metaFrom(key, meta ?? "{}", store),
-  };
+  return entryFrom(key, row, at, store, false);
 }
 
 /** A head and the value in the column behind it. @throws SyncError CORRUPT */
-export function entryFrom(key: string, row: Row, at: number, store: string): Entry {
-  return { ...headFrom(key, row, at, store), value: bytesFrom(row[at + 4]) };
+export function entryFrom(key: string, row: Row, at: number, store: string, valued = true): Entry {
+  const expires = row[at + 2];
+  return {
+    key,
+    state: row[at] as EntryState,
+    value: valued ? bytesFrom(row[at + 4]) : null,
+    version: versionFrom(row[at + 1]),
+    expires: typeof expires === "string" ? Number(expires) : null,
+    meta: metaFrom(key, row[at + 3] ?? "{}", store),
+  };
 }
 
 /*

@@ -24,14 +24,14 @@ export async function prepare(on: Connection, dialect: Dialect, names: Names, op
   for (let attempt = 1; ; attempt++) {
     try {
       await migrate(on, dialect, names, options);
+      if (options.metaIndex && !options.readonly)
+        for (const statement of dialect.metaIndex) await on.execute(statement);
       break;
     } catch (error) {
       if (!CREATED_MEANWHILE.has(stateOf(error) ?? "") || attempt === ATTEMPTS_MAX) throw error;
     }
   }
-  if (options.readonly) return;
-  if (options.metaIndex) for (const statement of dialect.metaIndex) await on.execute(statement);
-  await settle(on, dialect, names, options.runtime);
+  if (!options.readonly) await settle(on, dialect, names, options.runtime);
 }
 
 async function migrate(on: Connection, { migrations }: Dialect, names: Names, options: SchemaOptions): Promise<void> {

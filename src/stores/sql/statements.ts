@@ -3,16 +3,12 @@ import type { Names, Statements } from "./dialect.ts";
 
 /** Where the systems' SQL differs inside statements that they otherwise share. */
 export interface Syntax {
-  /** The column that says which transaction stored a row, and what it is set to; undefined where the system knows. */
-  readonly commit: { readonly column: string; readonly value: string } | undefined;
-  /** Differs whenever a row was stored anew. */
-  readonly mark: string;
+  /** What the column `tx` is set to: the order of commits. */
+  readonly commit: string;
   /** A statement may meet rows that are newer than its snapshot: conditions are then decided on the row itself. */
   readonly readCommitted: boolean;
   /** Which rows are there for readers; expired ones that wait for their removal are not. */
   readonly alive: string;
-  /** Tells listeners that something changed, once, if `rows` has any. */
-  readonly hint: (rows: string) => string;
 }
 
 /** Rows of a page of a list, and at most about so many bytes of values. */
@@ -27,7 +23,8 @@ export const CONTENDED = "22012";
 
 export function statements(names: Names, syntax: Syntax): Statements {
   const { entries, about, removals, plain } = names;
-  const { commit, mark, alive } = syntax;
+  const { commit, alive } = syntax;
+  const mark = "k.tx::text"; // differs whenever a row was stored anew
   const named = (name: string, text: string): Statement => ({ name: `sync_${plain}_${name}`, text });
   const page = (columns: string) =>
     `SELECT key, ${mark}, ${columns} FROM ${entries} k
@@ -39,8 +36,7 @@ export function statements(names: Names, syntax: Syntax): Statements {
     writeIf: named("write_if", write(names, syntax, true)),
     overwrite: named(
       "overwrite",
-      `UPDATE ${entries} SET value = $2::bytea, state = $3::text, expires = $4::int8, meta = $5::jsonb
-         ${commit === undefined ? "" : `, ${commit.column} = ${commit.value}`}
+      `UPDATE ${entries} SET value = $2::bytea, state = $3::text, expires = $4::int8, meta = $5::jsonb, tx = ${commit}
        WHERE key = $1::bytea AND version = $6::uuid AND state = $7::text AND expires IS NOT DISTINCT FROM $8::int8
          AND value IS NOT DISTINCT FROM $9::bytea AND meta = $10::jsonb
        RETURNING 1`,
@@ -51,13 +47,11 @@ export function statements(names: Names, syntax: Syntax): Statements {
        raised AS (UPDATE ${about} SET watermark = $3::uuid WHERE id = 1 AND watermark < $3::uuid RETURNING id),
        gone AS (DELETE FROM ${entries} k USING i WHERE k.key = i.key AND k.version = i.version RETURNING k.key),
        logged AS (
-         INSERT INTO ${removals} AS r (key${commit === undefined ? ", removed" : `, ${commit.column}`})
-         SELECT key, ${commit?.value ?? "1"} FROM gone
-         ON CONFLICT (key) DO UPDATE SET ${commit === undefined ? "removed = r.removed + 1" : `${commit.column} = excluded.${commit.column}`}
-         RETURNING key)
-       SELECT (SELECT count(*) FROM logged), ${syntax.hint("logged")}, (SELECT count(*) FROM raised)`,
+         INSERT INTO ${removals} (key, tx) SELECT key, ${commit} FROM gone
+         ON CONFLICT (key) DO UPDATE SET tx = excluded.tx RETURNING key)
+       SELECT (SELECT count(*) FROM logged), (SELECT count(*) FROM raised)`,
     ),
-    trim: named("trim", trim(names, syntax)),
+    trim: named("trim", trim(names)),
     keys: named("keys", page("NULL")),
     heads: named("heads", page(HEAD)),
     // The first row comes whatever its size, so that every page gets on.
@@ -81,7 +75,7 @@ export function statements(names: Names, syntax: Syntax): Statements {
  * Parameters: 1 to 6 the columns, 7 whether a race or collision fails the statement, and with conditions 8 "absent",
  * 9 the version wanted, 10 now.
  */
-function write({ entries, about }: Names, { commit, readCommitted, hint }: Syntax, conditional: boolean): string {
+function write({ entries, about }: Names, { commit, readCommitted }: Syntax, conditional: boolean): string {
   const met = `((NOT i.absent AND i.wanted IS NULL) OR k.version = i.version OR k.version = i.wanted
     OR (i.absent AND (k.state = 'deleted' OR k.expires <= $10::int8)))`;
   const metByRow = `(k.version = excluded.version
@@ -106,28 +100,20 @@ function write({ entries, about }: Names, { commit, readCommitted, hint }: Synta
           AS collides
       FROM i CROSS JOIN (SELECT watermark FROM ${about} WHERE id = 1) a LEFT JOIN ${entries} k ON k.key = i.key
     ), s AS (
-      INSERT INTO ${entries} AS k (${COLUMNS}${commit === undefined ? "" : `, ${commit.column}`})
-      SELECT ${COLUMNS}${commit === undefined ? "" : `, ${commit.value}`} FROM d WHERE fits ORDER BY key
+      INSERT INTO ${entries} AS k (${COLUMNS}, tx) SELECT ${COLUMNS}, ${commit} FROM d WHERE fits ORDER BY key
       ON CONFLICT (key) DO UPDATE SET
-        ${["value", "state", "version", "expires", "meta", ...(commit === undefined ? [] : [commit.column])]
-          .map((column) => `${column} = excluded.${column}`)
-          .join(", ")}
+        ${[...held, "tx"].map((column) => `${column} = excluded.${column}`).join(", ")}
       WHERE ${newer("excluded")} ${conditional && readCommitted ? `AND ${metByRow}` : ""}
       RETURNING k.key
     )
     SELECT d.n, s.key IS NOT NULL, d.old, d.collides, d.held_state, d.held_version, d.held_expires, d.held_meta,
       CASE WHEN s.key IS NULL AND ${conditional ? "true" : "d.collides"} THEN d.held_value END,
-      CASE WHEN $7::bool AND (d.collides OR (d.fits AND s.key IS NULL)) THEN 1 / (d.n - d.n) END,
-      ${hint("s")}
+      CASE WHEN $7::bool AND (d.collides OR (d.fits AND s.key IS NULL)) THEN 1 / (d.n - d.n) END
     FROM d LEFT JOIN s ON s.key = d.key`;
 }
 
 /** Keeps the newest so many removals, and says up to where the others went. Parameter: how many. */
-function trim({ about, removals }: Names, { commit }: Syntax): string {
-  if (commit === undefined) {
-    return `DELETE FROM ${removals} WHERE key IN
-      (SELECT key FROM ${removals} ORDER BY crdb_internal_mvcc_timestamp DESC, key DESC OFFSET $1::int8) RETURNING key`;
-  }
+function trim({ about, removals }: Names): string {
   return `
     WITH old AS (SELECT key, tx FROM ${removals} ORDER BY tx DESC, key DESC OFFSET $1::int8),
     gone AS (DELETE FROM ${removals} r USING old WHERE r.key = old.key AND r.tx = old.tx RETURNING r.tx),

@@ -1,5 +1,5 @@
 import type { Entry, Head } from "../../entry.ts";
-import type { Runtime } from "../../runtime.ts";
+import type { Runtime, Timer } from "../../runtime.ts";
 import { checkCall, checkForget, checkRead, checkWrite, closedError, refusal } from "../../store.ts";
 import type {
   Answer,
@@ -45,6 +45,11 @@ export interface SqlStoreParts {
 }
 
 const INTERVAL_MS = 1000;
+/**
+ * How long after a write others are told, in milliseconds. A NOTIFY inside the write's own transaction would make all
+ * commits of the database wait for each other's disk.
+ */
+const TELL_MS = 10;
 
 export class SqlStore implements Store {
   readonly name: string;
@@ -56,6 +61,7 @@ export class SqlStore implements Store {
   private readonly feed: Feed;
   private readonly bell = new Bell();
   private readonly hints: Hints | undefined;
+  private telling: Timer | undefined = undefined;
   private closing: Promise<void> | undefined = undefined;
 
   constructor(parts: SqlStoreParts) {
@@ -67,11 +73,12 @@ export class SqlStore implements Store {
     this.pool = pool;
     this.writing = { runtime, statements: dialect.statements, store: name, onRetry };
     this.feed = dialect.feed((call, statement, values) => this.ask("watch", call, statement, values), name);
-    const { listen } = dialect;
-    if (listen !== undefined) {
-      this.hints = new Hints(runtime, this.bell, async () => {
-        const connection = await pool.open(runtime.monotonic() + timeoutMs);
-        await listen(connection);
+    const { hints } = dialect;
+    if (hints !== undefined) {
+      this.hints = new Hints(runtime, async () => {
+        const connection = await pool.open(runtime.monotonic() + timeoutMs, hints.options);
+        await hints.begin(connection, () => this.bell.ring());
+        this.bell.ring(); // for what was committed before it listened
         return connection;
       });
     }
@@ -105,7 +112,7 @@ export class SqlStore implements Store {
     const sent = writes.filter((_, i) => results[i] === undefined);
     if (sent.length === 0) return results as WriteResult[];
     const answers = await this.pool.use("write", options, (on) => writeAll(on, sent, this.writing));
-    this.bell.ring();
+    this.changed();
     const given = answers.values();
     return results.map((result) => result ?? (given.next().value as WriteResult));
   }
@@ -127,7 +134,7 @@ export class SqlStore implements Store {
       const [row] = await retrying(this.writing, () => on.query(dialect.statements.forget, parameters));
       if (row?.[0] !== "0") await retrying(this.writing, () => on.query(dialect.statements.trim, [removalsMax]));
     });
-    this.bell.ring();
+    this.changed();
   }
 
   async *list(range: Range, options: ListOptions = {}): AsyncIterable<Listed> {
@@ -215,12 +222,29 @@ export class SqlStore implements Store {
     return this.pool.use(operation, call, (on) => retrying(this.writing, () => on.query(statement, values)));
   }
 
+  /** Own watches look now; those of other processes are told soon, once for all that was written meanwhile. */
+  private changed(): void {
+    this.bell.ring();
+    const tell = this.parts.dialect.hints?.tell;
+    if (tell === undefined || this.telling !== undefined) return;
+    this.telling = this.runtime.timer(
+      TELL_MS,
+      () => {
+        this.telling = undefined;
+        // Nobody waits for it, and whoever misses it looks at an interval.
+        this.ask("notify", {}, tell, []).catch(() => undefined);
+      },
+      true,
+    );
+  }
+
   private enter(operation: string, options: CallOptions): void {
     if (this.closing !== undefined) throw closedError(this.name, operation);
     checkCall(this.runtime, options, this.name, operation);
   }
 
   private async shut(): Promise<void> {
+    this.telling?.cancel();
     this.bell.ring();
     await this.pool.close();
     // A watch that its reader has left standing holds a connection that listens.

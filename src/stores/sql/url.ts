@@ -25,7 +25,10 @@ export function parseSqlUrl(text: string, folder: string): Target {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const scheme = url === undefined ? undefined : schemeOf(url.protocol);
   if (url === undefined || scheme === undefined) {
-    throw invalid("the URL of the database is malformed", "write postgres://user@host:5432/database, with %40 for @ in a password");
+    throw invalid(
+      "the URL of the database is malformed",
+      "write postgres://user@host:5432/database, with %40 for @ in a password",
+    );
   }
   const options = new Map<string, string>();
   for (const [name, value] of url.searchParams) {
@@ -86,7 +89,11 @@ function certificate(name: string, path: string): Buffer {
     return readFileSync(path);
   } catch (cause) {
     const option = { ca: "sslrootcert", cert: "sslcert", key: "sslkey" }[name] ?? name;
-    throw new SyncError("INVALID", `the file that ${option} names cannot be read`, { store: "sql", cure: "correct its path", cause });
+    throw new SyncError("INVALID", `the file that ${option} names cannot be read`, {
+      store: "sql",
+      cure: "correct its path",
+      cause,
+    });
   }
 }
 

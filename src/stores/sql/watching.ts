@@ -6,7 +6,11 @@ import type { Feed, Spot } from "./dialect.ts";
 export interface Watching {
   readonly feed: Feed;
   /** Heads after a key, a page of them; fewer than a full page only at the end. */
-  readonly page: (range: Range, after: string | undefined, call: CallOptions) => Promise<{ heads: Head[]; last: boolean }>;
+  readonly page: (
+    range: Range,
+    after: string | undefined,
+    call: CallOptions,
+  ) => Promise<{ heads: Head[]; last: boolean }>;
   /** False when the store is being closed. @throws SyncError when the caller has given up. */
   readonly goesOn: () => boolean;
   /** How often something was said to have changed. */
@@ -42,7 +46,12 @@ export async function* watching(range: Range, options: WatchOptions, use: Watchi
     for (const head of heads) {
       if (!goesOn()) return;
       initialKey = head.key;
-      yield { kind: "change", key: head.key, head, cursor: formatCursor({ kind: "initial", epoch, from, key: head.key }) };
+      yield {
+        kind: "change",
+        key: head.key,
+        head,
+        cursor: formatCursor({ kind: "initial", epoch, from, key: head.key }),
+      };
     }
     initial = !last;
   }
