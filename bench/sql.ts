@@ -13,8 +13,9 @@ import { formatVersion } from "../src/version.ts";
 const [url] = process.argv.slice(2);
 if (url === undefined) throw new Error("name the database: postgres://user@host/database");
 
+/** Keys in all; a share of them is used by each of many short rounds, so that a busy machine hurts both sides alike. */
 const KEYS = 2000;
-const ROUNDS = 5;
+const ROUNDS = 41;
 const value = new Uint8Array(256).map((_, i) => i * 7);
 const keys = Array.from({ length: KEYS }, (_, i) => `users/${i}/profile`);
 let ms = 1.7e12;
@@ -68,9 +69,9 @@ const readStore: Work = (items) => store.read(items.map(({ key }) => key));
 const readBare: Work = (items) => pool.query({ ...bare.readMany, values: [items.map(({ key }) => Buffer.from(key))] });
 const readBareOne: Work = ([item]) => pool.query({ ...bare.read, values: [Buffer.from((item as Entry).key)] });
 
-/** Keys a second: `size` keys a call, `wide` calls at once. */
-async function speed(work: Work, size: number, wide: number): Promise<number> {
-  const items = entries();
+/** Microseconds a key: `size` keys a call, `wide` calls at once, `count` keys in all. */
+async function cost(work: Work, size: number, wide: number, count: number): Promise<number> {
+  const items = entries().slice(0, count);
   const calls: (readonly Entry[])[] = [];
   for (let i = 0; i < items.length; i += size) calls.push(items.slice(i, i + size));
   const began = performance.now();
@@ -79,24 +80,29 @@ async function speed(work: Work, size: number, wide: number): Promise<number> {
     for (const call of next) await work(call);
   };
   await Promise.all(Array.from({ length: wide }, lane));
-  return (items.length * 1000) / (performance.now() - began);
+  return ((performance.now() - began) * 1000) / items.length;
 }
 
+const median = (numbers: readonly number[]) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0;
+
+/** Medians of many pairs of short rounds, each pair one after the other. */
 async function compare(name: string, ours: Work, theirs: Work, size: number, wide: number): Promise<void> {
-  const speeds: [number[], number[]] = [[], []];
-  for (let round = 0; round <= ROUNDS; round++) {
-    for (const [which, work] of round % 2 === 0
-      ? [ours, theirs].entries()
-      : [...[ours, theirs].entries()].toReversed()) {
-      const found = await speed(work, size, wide);
-      if (round > 0) speeds[which]?.push(found); // the first one warms up
-    }
+  const count = size === 1 ? 100 * Math.min(wide, 2) : size;
+  const [mine, bares, ratios]: [number[], number[], number[]] = [[], [], []];
+  for (let round = -3; round < ROUNDS; round++) {
+    const oursFirst = round % 2 === 0;
+    const first = await cost(oursFirst ? ours : theirs, size, wide, count);
+    const second = await cost(oursFirst ? theirs : ours, size, wide, count);
+    if (round < 0) continue; // warming up
+    const [mineUs, baresUs] = oursFirst ? [first, second] : [second, first];
+    mine.push(mineUs);
+    bares.push(baresUs);
+    ratios.push(mineUs / baresUs);
   }
-  const [mine = 0, bares = 0] = speeds.map((found) => found.sort((a, b) => a - b)[Math.floor(found.length / 2)] ?? 0);
-  const more = (bares / mine - 1) * 100;
-  console.log(
-    `${name.padEnd(32)} ${mine.toFixed(0).padStart(8)} /s   bare ${bares.toFixed(0).padStart(8)} /s   ${more.toFixed(0).padStart(4)} % more`,
-  );
+  const [a, b] = [median(mine), median(bares)];
+  const perSecond = (us: number) => `${(1e6 / us).toFixed(0).padStart(7)} /s`;
+  const more = `${((median(ratios) - 1) * 100).toFixed(0).padStart(4)} % more`;
+  console.log(`${name.padEnd(28)} ${perSecond(a)}   bare ${perSecond(b)}   ${more}`);
 }
 
 let statements = 0;
@@ -105,17 +111,24 @@ Client.prototype.query = function counted(this: Client, ...args: never[]) {
   statements++;
   return Reflect.apply(query, this, args);
 } as typeof query;
-await writeStore(entries().slice(0, 1000));
+const quiet = await sql(url, { runtime: systemRuntime, table: "bench", notify: false });
+await quiet.write(
+  entries()
+    .map((entry) => ({ entry, asOf: 0 }))
+    .slice(0, 1000),
+);
 const count = async (name: string, work: () => Promise<unknown>) => {
   statements = 0;
   await work();
   console.log(`${name.padEnd(32)} ${String(statements).padStart(8)} statements`);
 };
-await count("write 1,000 keys", () => writeStore(entries().slice(0, 1000)));
-await count("read 1,000 keys", () => readStore(entries().slice(0, 1000)));
+const some = entries().slice(0, 1000);
+await count("write 1,000 keys", () => quiet.write(some.map((entry) => ({ entry, asOf: 0 }))));
+await count("read 1,000 keys", () => quiet.read(some.map(({ key }) => key)));
 await count("list 1,000 keys", async () => {
-  for await (const item of store.list({ prefix: "" })) if (item.kind !== "entry") throw new Error("partial");
+  for await (const item of quiet.list({ prefix: "" })) if (item.kind !== "entry") throw new Error("partial");
 });
+await quiet.close();
 Client.prototype.query = query;
 
 await compare("write, 1 a call", writeStore, writeBareOne, 1, 1);

@@ -55,12 +55,12 @@ describe.skipIf(server === undefined)("a call", () => {
     const { store } = await opened();
     await store.read(["warm"]);
     const entries = Array.from({ length: 1000 }, (_, i) => entry(`k${i}`, 1));
-    expect(await statementsOf(() => put(store, ...entries))).toEqual(["sync_sync_write"]);
+    expect(await statementsOf(() => put(store, ...entries))).toEqual(["sync_sync_writes"]);
     expect(
       await statementsOf(() =>
         store.write(entries.map((item) => write({ ...item, version: versionAt(2) }, versionAt(1)))),
       ),
-    ).toEqual(["sync_sync_write_if"]);
+    ).toEqual(["sync_sync_writes_if"]);
     expect(await statementsOf(() => store.read(entries.map(({ key }) => key)))).toEqual(["sync_sync_many"]);
     expect(await statementsOf(() => store.read(["k1", "k1"]))).toEqual(["sync_sync_one"]);
     const items = entries.map(({ key }) => ({ key, version: versionAt(2), reason: "ghost" as const }));
@@ -80,7 +80,7 @@ describe.skipIf(server === undefined)("a call", () => {
         write(entry("other", 1)),
       ]);
     });
-    expect(sent).toEqual(["BEGIN", "sync_sync_write_if", "sync_sync_write_if", "sync_sync_write_if", "COMMIT"]);
+    expect(sent).toEqual(["BEGIN", "sync_sync_decide", "sync_sync_decide", "sync_sync_decide", "COMMIT"]);
     expect(results).toEqual([
       { status: "stored" },
       { status: "conflict", current: a },
@@ -94,7 +94,7 @@ describe.skipIf(server === undefined)("a call", () => {
     await store.read(["warm"]);
     const big = new Uint8Array(12 * 1024 * 1024);
     const sent = await statementsOf(() => put(store, entry("a", 1, big), entry("b", 1, big), entry("c", 1, big)));
-    expect(sent).toEqual(["BEGIN", "sync_sync_write", "sync_sync_write", "COMMIT"]);
+    expect(sent).toEqual(["BEGIN", "sync_sync_decide", "sync_sync_decide", "COMMIT"]);
     // A page of values ends where it gets large, and the list goes on.
     const sizes: unknown[] = [];
     for await (const item of store.list({ prefix: "" }, { detail: "values" })) {
@@ -162,10 +162,10 @@ describe.skipIf(server === undefined)("where another transaction comes between",
       await writing;
     });
     await other.end();
-    expect(sent.filter((name) => /sync_write|BEGIN|COMMIT/.test(name)).slice(-4)).toEqual([
+    expect(sent.filter((name) => /sync_(?:writes|decide)|BEGIN|COMMIT/.test(name)).slice(-4)).toEqual([
       "COMMIT",
       "BEGIN",
-      "sync_sync_write",
+      "sync_sync_decide",
       "COMMIT",
     ]);
   });

@@ -75,6 +75,16 @@ export interface Dialect {
   readonly followers: { readonly ageMs: number; readonly one: Statement; readonly many: Statement } | undefined;
 }
 
+/** Where the systems' SQL differs inside statements that they otherwise share. */
+export interface Syntax {
+  /** What the column `tx` is set to: the order of commits. */
+  readonly commit: string;
+  /** A statement may meet rows that are newer than its snapshot: conditions are then decided on the row itself. */
+  readonly readCommitted: boolean;
+  /** Which rows are there for readers; expired ones that wait for their removal are not. */
+  readonly alive: string;
+}
+
 export interface HintSource {
   /** Startup options of that connection. */
   readonly options: string | undefined;
@@ -87,9 +97,12 @@ export interface HintSource {
 export interface Statements {
   readonly one: Statement;
   readonly many: Statement;
-  readonly write: Statement;
+  /** For one write, and for many. */
+  readonly write: readonly [Statement, Statement];
   /** As `write`, with conditions. */
-  readonly writeIf: Statement;
+  readonly writeIf: readonly [Statement, Statement];
+  /** As `writeIf` for many, inside a transaction: races and collisions are told, not undone. */
+  readonly decide: Statement;
   readonly overwrite: Statement;
   readonly forget: Statement;
   readonly trim: Statement;

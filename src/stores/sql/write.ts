@@ -2,7 +2,9 @@ import { SyncError } from "../../error.ts";
 import { randomBelow, sleep } from "../../runtime.ts";
 import type { Runtime } from "../../runtime.ts";
 import type { Entry } from "../../entry.ts";
+import { STORED } from "../../store.ts";
 import type { Write, WriteResult } from "../../store.ts";
+import type { Version } from "../../version.ts";
 import { boolArray, byteaArray, bytes, int8Array, jsonbArray, textArray, uuidArray } from "./arrays.ts";
 import type { Connection, Parameter } from "./connection.ts";
 import { decide } from "./decide.ts";
@@ -11,7 +13,7 @@ import type { Statements } from "./dialect.ts";
 import { isContention, stateOf } from "./failures.ts";
 import { keyBytes, metaText, versionText } from "./rows.ts";
 import type { Row } from "./rows.ts";
-import { CONTENDED } from "./statements.ts";
+import { CONTENDED } from "./write-statement.ts";
 
 /** How often a transaction is tried that others were faster than, and the longest wait between, in milliseconds. */
 export const ATTEMPTS_MAX = 40;
@@ -122,30 +124,54 @@ async function settleRound(on: Connection, round: readonly Placed[], use: Writin
   return results;
 }
 
-async function send(on: Connection, round: readonly Placed[], strict: boolean, use: Writing): Promise<Decision[]> {
+/** @param undoes Whether a race or a collision fails the statement, so that nothing of the round is stored. */
+async function send(on: Connection, round: readonly Placed[], undoes: boolean, use: Writing): Promise<Decision[]> {
+  const { statements, runtime, store } = use;
   const writes = round.map(([, write]) => write);
-  const conditional = writes.some((write) => write.if !== undefined);
+  const now = runtime.now();
+  const conditional = !undoes || writes.some((write) => write.if !== undefined);
+  const [one, many] = conditional ? statements.writeIf : statements.write;
+  const [only] = writes;
+  const alone = undoes && writes.length === 1 && only !== undefined;
+  const statement = alone ? one : undoes ? many : statements.decide;
+  const rows = await on.query(statement, alone ? single(only, conditional, now) : columns(writes, conditional, now));
+  const decisions: Decision[] = writes.map(() => STORED_AT_ONCE);
+  let decided = undoes ? 0 : rows.length;
+  for (const row of rows) {
+    const n = Number(row[0]);
+    if (n > 0) decisions[n - 1] = decide(row, writes[n - 1] as Write, now, store);
+    else decided = -n;
+  }
+  if (decided !== writes.length) throw emptied(store);
+  return decisions;
+}
+
+const STORED_AT_ONCE: Decision = { kind: "settled", result: STORED };
+
+function single(write: Write, conditional: boolean, now: number): Parameter[] {
+  const { key, value, state, version, expires, meta } = write.entry;
+  const held = value === null ? null : bytes(value);
+  const values = [bytes(keyBytes(key)), held, state, versionText(version), expires, metaText(meta)];
+  const wanted = wantedOf(write);
+  return conditional ? [...values, write.if === "absent", wanted && versionText(wanted), now] : values;
+}
+
+function columns(writes: readonly Write[], conditional: boolean, now: number): Parameter[] {
   const entries = writes.map(({ entry }) => entry);
-  const now = use.runtime.now();
-  const values: Parameter[] = [
+  const values = [
     byteaArray(entries.map(({ key }) => keyBytes(key))),
     byteaArray(entries.map(({ value }) => value)),
     textArray(entries.map(({ state }) => state)),
     uuidArray(entries.map(({ version }) => version)),
     int8Array(entries.map(({ expires }) => expires)),
     jsonbArray(entries.map(({ meta }) => metaText(meta))),
-    strict,
   ];
-  if (conditional) {
-    values.push(boolArray(writes.map((write) => write.if === "absent")));
-    values.push(uuidArray(writes.map((write) => (write.if === undefined || write.if === "absent" ? null : write.if))));
-    values.push(now);
-  }
-  const rows = await on.query(conditional ? use.statements.writeIf : use.statements.write, values);
-  if (rows.length !== round.length) throw emptied(use.store);
-  const byPlace: Row[] = [];
-  for (const row of rows) byPlace[Number(row[0]) - 1] = row;
-  return writes.map((write, i) => decide(byPlace[i] ?? [], write, now, use.store));
+  if (!conditional) return values;
+  return [...values, boolArray(writes.map((write) => write.if === "absent")), uuidArray(writes.map(wantedOf)), now];
+}
+
+function wantedOf({ if: condition }: Write): Version | null {
+  return condition === undefined || condition === "absent" ? null : condition;
 }
 
 /** False when the row is no longer what it was. */
