@@ -106,11 +106,16 @@ async function compare(name: string, ours: Work, theirs: Work, size: number, wid
 }
 
 let statements = 0;
-const { query } = Client.prototype;
-Client.prototype.query = function counted(this: Client, ...args: never[]) {
-  statements++;
-  return Reflect.apply(query, this, args);
-} as typeof query;
+const plain = Object.getOwnPropertyDescriptor(Client.prototype, "query") as PropertyDescriptor & {
+  value: () => unknown;
+};
+Object.defineProperty(Client.prototype, "query", {
+  ...plain,
+  value(this: Client, ...args: []) {
+    statements++;
+    return Reflect.apply(plain.value, this, args);
+  },
+});
 const quiet = await sql(url, { runtime: systemRuntime, table: "bench", notify: false });
 await quiet.write(
   entries()
@@ -129,7 +134,7 @@ await count("list 1,000 keys", async () => {
   for await (const item of quiet.list({ prefix: "" })) if (item.kind !== "entry") throw new Error("partial");
 });
 await quiet.close();
-Client.prototype.query = query;
+Object.defineProperty(Client.prototype, "query", plain);
 
 await compare("write, 1 a call", writeStore, writeBareOne, 1, 1);
 await compare("write, 1 a call, 10 at once", writeStore, writeBareOne, 1, 10);

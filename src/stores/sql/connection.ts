@@ -55,7 +55,7 @@ export class Connection {
 
   /** Begins a statement whose rows never end, and gives each as it comes; nothing is kept. The connection ends with it. */
   stream(text: string, onRow: (row: Readonly<Record<string, unknown>>) => void): void {
-    const query = new Query<Record<string, unknown>>({ text, types: AS_TEXT as never });
+    const query = new Query<Record<string, unknown>>({ text, types: AS_TEXT });
     query.on("row", onRow);
     query.on("error", () => this.destroy());
     query.on("end", () => this.destroy());

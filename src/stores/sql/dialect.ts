@@ -97,6 +97,8 @@ export interface HintSource {
 export interface Statements {
   readonly one: Statement;
   readonly many: Statement;
+  /** For one write without a condition: a row if it was stored, none if `write` must say why not. */
+  readonly store: Statement;
   /** For one write, and for many. */
   readonly write: readonly [Statement, Statement];
   /** As `write`, with conditions. */

@@ -1,6 +1,6 @@
 import type { Statement } from "./connection.ts";
 import type { Names, Statements, Syntax } from "./dialect.ts";
-import { writeText } from "./write-statement.ts";
+import { storeText, writeText } from "./write-statement.ts";
 
 /** Rows of a page of a list, and at most about so many bytes of values. */
 export const PAGE_ROWS = 500;
@@ -18,6 +18,7 @@ export function statements(names: Names, syntax: Syntax): Statements {
   return {
     one: named("one", `SELECT key, ${HEAD}, value FROM ${entries} k WHERE key = $1::bytea AND ${alive}`),
     many: named("many", `SELECT key, ${HEAD}, value FROM ${entries} k WHERE key = ANY($1::bytea[]) AND ${alive}`),
+    store: named("store", storeText(names, syntax)),
     write: [named("write", writeText(names, syntax, { single: true })), named("writes", writeText(names, syntax, {}))],
     writeIf: [
       named("write_if", writeText(names, syntax, { single: true, conditional: true })),

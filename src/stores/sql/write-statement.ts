@@ -75,6 +75,25 @@ export function writeText(
     ${resultText(conditional, undoes)}`;
 }
 
+/**
+ * The short way of one write without a condition, which is stored as a rule: it gives a row exactly then. What the other
+ * statement learns for its answer, this one only checks: nothing as new in the snapshot, and no absent key at or below
+ * the watermark. Parameters: the columns.
+ */
+export function storeText({ entries, about }: Names, { commit }: Syntax): string {
+  const older =
+    "k.version < excluded.version OR (k.version = excluded.version AND k.state = 'stub' AND excluded.state <> 'stub')";
+  const held = `SELECT 1 FROM ${entries} h WHERE h.key = $1::bytea`;
+  return `
+    INSERT INTO ${entries} AS k (${COLUMNS.join(", ")}, tx)
+    SELECT ${COLUMNS.map((column, i) => `$${i + 1}::${TYPES[column as keyof typeof TYPES]}`).join(", ")}, ${commit}
+    WHERE NOT EXISTS (${held} AND (h.version > $4::uuid OR (h.version = $4::uuid AND (h.state <> 'stub' OR $3::text = 'stub'))))
+      AND ($4::uuid > (SELECT watermark FROM ${about} WHERE id = 1) OR EXISTS (${held}))
+    ON CONFLICT (key) DO UPDATE SET ${[...HELD, "tx"].map((column) => `${column} = excluded.${column}`).join(", ")}
+    WHERE ${older}
+    RETURNING 1`;
+}
+
 /** Whether a condition holds for the row `k`; one that already has the version being written counts as met. */
 function metBy(absent: string, wanted: string, version: string): string {
   return `((NOT ${absent} AND ${wanted} IS NULL) OR k.version = ${version} OR k.version = ${wanted}

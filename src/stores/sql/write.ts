@@ -12,7 +12,6 @@ import type { Decision } from "./decide.ts";
 import type { Statements } from "./dialect.ts";
 import { isContention, stateOf } from "./failures.ts";
 import { keyBytes, metaText, versionText } from "./rows.ts";
-import type { Row } from "./rows.ts";
 import { CONTENDED } from "./write-statement.ts";
 
 /** How often a transaction is tried that others were faster than, and the longest wait between, in milliseconds. */
@@ -133,6 +132,9 @@ async function send(on: Connection, round: readonly Placed[], undoes: boolean, u
   const [one, many] = conditional ? statements.writeIf : statements.write;
   const [only] = writes;
   const alone = undoes && writes.length === 1 && only !== undefined;
+  if (alone && !conditional && (await on.query(statements.store, single(only, false, now))).length > 0) {
+    return [STORED_AT_ONCE];
+  }
   const statement = alone ? one : undoes ? many : statements.decide;
   const rows = await on.query(statement, alone ? single(only, conditional, now) : columns(writes, conditional, now));
   const decisions: Decision[] = writes.map(() => STORED_AT_ONCE);
