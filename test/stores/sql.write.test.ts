@@ -30,11 +30,11 @@ async function stranger(url: string, isolation = "read committed"): Promise<Clie
   return client;
 }
 
-/** Resolves when a session of the store waits for a lock. */
-const waits = () =>
+/** Resolves when so many sessions of the store wait for a lock. */
+const waits = (sessions = 1) =>
   until(
     () => server?.sessions("wait_event_type = 'Lock'") ?? Promise.resolve(0),
-    (count) => count > 0,
+    (count) => count >= sessions,
   );
 
 /** The statements sent while `work` runs, by their name or first word. */
@@ -210,10 +210,16 @@ describe.skipIf(server === undefined)("where another transaction comes between",
   // Mutation: `ORDER BY key` left out of the upsert.
   it("batches in opposite orders do not stop each other", async () => {
     const states: string[] = [];
-    const { store } = await opened({ onRetry: (state) => states.push(state) });
-    const keys = Array.from({ length: 300 }, (_, i) => `k${String(i).padStart(3, "0")}`);
+    const { store, url } = await opened({ onRetry: (state) => states.push(state) });
+    const keys = Array.from({ length: 301 }, (_, i) => `k${String(i).padStart(3, "0")}`);
     const batch = keys.map((key) => write(entry(key, 1)));
-    const calls = Array.from({ length: 12 }, (_, i) => store.write(i % 2 === 0 ? batch : batch.toReversed()));
+    // Somebody holds the key in the middle until both are on their way: in their own orders each would hold a half.
+    const other = await stranger(url);
+    await other.query(`INSERT INTO sync (key, value, state, version) VALUES ('k150', 'x', 'value', '${versionAt(1)}')`);
+    const calls = [batch, batch.toReversed()].map((writes) => store.write(writes));
+    await waits(2);
+    await other.query("ROLLBACK");
+    await other.end();
     for (const results of await Promise.all(calls)) expect(new Set(results)).toEqual(new Set([{ status: "stored" }]));
     expect(states.filter((state) => state === "40P01")).toEqual([]);
   });
