@@ -104,4 +104,35 @@ const GIT: Scheme = {
   },
 };
 
-const BUILT_IN = [MEMORY, LMDB, GIT];
+const SQL_OPTIONS: Scheme["options"] = {
+  table: "text",
+  create: "flag",
+  metaIndex: "flag",
+  connections: "count",
+  timeout: "duration",
+  notify: "flag",
+  expiredKeep: "duration",
+  host: "text",
+  sslmode: ["disable", "require", "verify-ca", "verify-full"],
+  sslrootcert: "text",
+  sslcert: "text",
+  sslkey: "text",
+  application_name: "text",
+};
+
+/** One store under the names that its systems' own URLs have. */
+const SQL = ["postgres", "postgresql", "cockroach"].map((name): Scheme => {
+  return {
+    name,
+    example: `${name}://user@host/database?table=sync`,
+    role: "store",
+    durable: true,
+    options: SQL_OPTIONS,
+    async open(url, values, context) {
+      const { openSql } = await import("./open-sql.ts");
+      return openSql(url, values, context);
+    },
+  };
+});
+
+const BUILT_IN = [MEMORY, LMDB, GIT, ...SQL];
