@@ -18,6 +18,7 @@ const DOORS = {
   ".": { packages: [], without: HEAVY },
   "./lmdb": { packages: ["lmdb", ...OF_LMDB], without: HEAVY },
   "./git": { packages: [], without: ["node:http", "node:https"] },
+  "./s3": { packages: ["aws4fetch", "undici"], without: ["node:child_process"] },
   "./testing": { packages: [], without: HEAVY },
 };
 

@@ -79,7 +79,9 @@ export function readOptions(url: StoreUrl, kinds: Readonly<Record<string, Option
   return values;
 }
 
-/** The text without the user and password that a URL may carry: it goes into messages. */
+/** The text without the user, password and keys that a URL may carry: it goes into messages. */
 export function withoutSecrets(text: string): string {
-  return text.replaceAll(/\/\/[^/@\s]*@/g, "//…@");
+  return text
+    .replaceAll(/\/\/[^@\s?]*@/g, "//…@")
+    .replaceAll(/([?&](?:accessKeyId|secretAccessKey|sessionToken)=)[^&\s]*/g, "$1…");
 }
