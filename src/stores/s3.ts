@@ -242,14 +242,15 @@ class S3 implements S3Store {
   }
 
   close(): Promise<void> {
-    this.closing ??= this.shut();
+    if (this.closing === undefined) {
+      this.closing = this.shut();
+      this.watches.close();
+    }
     return this.closing;
   }
 
   private async shut(): Promise<void> {
-    await undefined; // so that `closing` is set before anything wakes
-    this.watches.close();
-    while (this.running.size > 0) await Promise.allSettled([...this.running]);
+    while (this.running.size > 0) await Promise.allSettled(this.running);
     await this.space.client.close();
   }
 

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { compareKeys } from "../../src/entry.ts";
 import { SyncError } from "../../src/error.ts";
@@ -17,7 +17,9 @@ describe("names of objects", () => {
   // Mutation: any of the escapes left out.
   it("give every key back", () => {
     fc.assert(
-      fc.property(key, (key) => void expect(keyOf(nameOf(key))).toBe(key)),
+      fc.property(key, (key) => {
+        expect(keyOf(nameOf(key))).toBe(key);
+      }),
       runs,
     );
   });
@@ -26,14 +28,18 @@ describe("names of objects", () => {
   it("are in the byte order of the keys", () => {
     const order = (a: string, b: string) => Math.sign(compareKeys(a, b));
     fc.assert(
-      fc.property(odd, odd, (a, b) => void expect(order(nameOf(a), nameOf(b))).toBe(order(a, b))),
+      fc.property(odd, odd, (a, b) => {
+        expect(order(nameOf(a), nameOf(b))).toBe(order(a, b));
+      }),
       { ...runs, numRuns: 60_000 },
     );
   });
 
   it("begin with what the prefix of the keys says", () => {
     fc.assert(
-      fc.property(key, key, (a, b) => void expect(nameOf(a + b).startsWith(prefixNameOf(a))).toBe(true)),
+      fc.property(key, key, (a, b) => {
+        expect(nameOf(a + b).startsWith(prefixNameOf(a))).toBe(true);
+      }),
       runs,
     );
   });

@@ -25,7 +25,7 @@ export function callOf(runtime: Runtime, store: string, operation: string, optio
   const { signal, deadline } = options;
   const stops = new Set<(error: SyncError) => void>();
   const stopAll = (error: SyncError) => {
-    for (const stop of [...stops]) stop(error);
+    for (const stop of stops) stop(error);
   };
   const onAbort = () => {
     if (signal !== undefined) stopAll(aborted(signal, store, operation));

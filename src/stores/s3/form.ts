@@ -31,7 +31,8 @@ export interface Past {
 export const PAST_MS = 90 * 60_000;
 /** How long what was seen of an object may be the condition of a write. */
 export const FACT_MS = 10 * 60_000;
-const PAST_MAX = 24;
+/** What fits into 256 bytes, the most that every server takes in one header. */
+export const PAST_MAX = 16;
 const ETAG_DIGITS = 8;
 const MINUTE_MS = 60_000;
 

@@ -30,7 +30,8 @@ export function nameOf(key: string): string {
 
 /** What the names of all keys that begin with `prefix` begin with. Names of a few other keys may do so too. */
 export function prefixNameOf(prefix: string): string {
-  return written(prefix).name;
+  // OpenStack Swift looks for what comes after the last character, and there is nothing after this one.
+  return written(prefix).name.replace(/\u{10FFFF}+$/u, "");
 }
 
 /** `dots`: how many dots the last segment consists of; -1 when it has something else. */
@@ -70,7 +71,7 @@ export function keyOf(name: string): string | undefined {
 
 /** The inverse of writing, for names that were written; anything for others. */
 function read(name: string): string {
-  const chars = [...name];
+  const chars = Array.from(name);
   let key = "";
   let dots = 0;
   for (let i = 0; i < chars.length; i++) {
@@ -109,7 +110,7 @@ function read(name: string): string {
 /** @throws SyncError INVALID for what no bucket or proxy would take as the beginning of every name. */
 export function checkPrefix(prefix: string): void {
   const odd = prefix.split("/").some((part, i, all) => (part === "" && i < all.length - 1) || /^\.{1,2}$/.test(part));
-  if (!prefix.isWellFormed() || /[\0-\u001f\u007f]/.test(prefix) || odd || utf8Length(prefix) > PREFIX_BYTES_MAX) {
+  if (!prefix.isWellFormed() || hasControls(prefix) || odd || utf8Length(prefix) > PREFIX_BYTES_MAX) {
     throw new SyncError("INVALID", `the prefix ${JSON.stringify(prefix.slice(0, 64))} is refused`, {
       cure: `give at most ${PREFIX_BYTES_MAX} bytes without control characters, empty segments, . and ..`,
     });
@@ -117,6 +118,10 @@ export function checkPrefix(prefix: string): void {
 }
 
 const PREFIX_BYTES_MAX = 400;
+
+function hasControls(text: string): boolean {
+  return Array.from(text).some((char) => char < " " || char === "\u007f");
+}
 
 /** How long a key may be so that its name, twice its length at worst, is one that S3 takes. */
 export function keyBytesMaxFor(prefix: string): number {

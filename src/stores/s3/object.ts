@@ -39,6 +39,9 @@ const PLAIN = /^(?!.*=\?)[\x21-\x24\x26-\x7e]+(?: [\x21-\x24\x26-\x7e]+)*$/;
 const PLAIN_NAME = /^(?!sync-)[a-z0-9][a-z0-9-]*$/;
 const PLAIN_BYTES_MAX = 256;
 const PLAIN_NAMES_MAX = 16;
+/** The most that every server takes in one header. */
+const PIECES = /.{1,240}/g;
+const PIECES_MAX = 16;
 const META_BLOCK_BYTES_MAX = 8 * 1024;
 
 /** An object to put: what the entry is, as body and headers. */
@@ -87,7 +90,8 @@ export function headersOf({ state, version, expires, meta }: Head): Record<strin
       plain++;
     } else packed[name] = value;
   }
-  if (Object.keys(packed).length > 0) headers[`${OWN}meta`] = packedOf(packed);
+  const pieces = Object.keys(packed).length === 0 ? [] : (packedOf(packed).match(PIECES) ?? []);
+  for (const [i, piece] of pieces.entries()) headers[`${OWN}meta-${i}`] = piece;
   return headers;
 }
 
@@ -190,8 +194,8 @@ function ownMeta(headers: Headers): Meta | undefined {
   for (const [header, value] of Object.entries(headers)) {
     if (header.startsWith(META) && !header.startsWith(OWN)) meta[header.slice(META.length)] = value;
   }
-  const packed = headers[`${OWN}meta`];
-  const unpacked = packed === undefined ? NO_META : unpackedOf(packed);
+  const packed = Array.from({ length: PIECES_MAX }, (_, i) => headers[`${OWN}meta-${i}`] ?? "").join("");
+  const unpacked = packed === "" ? NO_META : unpackedOf(packed);
   if (unpacked === undefined) return undefined;
   const type = headers["content-type"];
   const typed = headers[`${OWN}untyped`] === undefined && unpacked["content-type"] === undefined && type !== undefined;

@@ -6,13 +6,13 @@ import type { Call } from "./call.ts";
 import type { Client } from "./client.ts";
 import { placed } from "./failures.ts";
 import type { Where } from "./failures.ts";
-import { Facts } from "./facts.ts";
+import type { Facts } from "./facts.ts";
 import { keyOf, nameOf } from "./names.ts";
 import { entryOf, foundOf } from "./object.ts";
 import type { Found } from "./object.ts";
 import type { Abilities } from "./probe.ts";
 import { getRanges } from "./ranges.ts";
-import { Slots, Turns } from "./slots.ts";
+import type { Slots, Turns } from "./slots.ts";
 import type { Watermark } from "./watermark.ts";
 
 /** What every verb of one store works with. */

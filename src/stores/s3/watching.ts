@@ -34,7 +34,7 @@ export class Watches {
 
   /** This store changed something: watches look at once. */
   wake(): void {
-    for (const wake of [...this.sleepers]) wake();
+    for (const wake of this.sleepers) wake();
   }
 
   close(): void {
