@@ -1,11 +1,11 @@
 import { execFile } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { sleep } from "../../src/runtime.ts";
+import { randomBelow, sleep } from "../../src/runtime.ts";
 import { systemRuntime } from "../../src/system.ts";
 
 const run = promisify(execFile);
@@ -44,30 +44,48 @@ function locked(): boolean {
   }
 }
 
-/** A port on loopback that nobody listens on. */
+/**
+ * A port on loopback that nobody listens on, below those that systems give to outgoing connections: one of these could
+ * be taken between now and its use.
+ */
 export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+  for (;;) {
+    const port = 10_000 + randomBelow(systemRuntime, 20_000);
+    const server = createServer();
+    const free = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+    });
+    if (free) return port;
+  }
 }
 
-/** Waits until `ready` is true. @throws after `patienceMs`, saying what was waited for. */
-export async function until(what: string, ready: () => Promise<boolean>, patienceMs = 60_000): Promise<void> {
+/** Waits until `ready` is true. @throws after `patienceMs`, or when a process that is waited for has ended. */
+export async function until(
+  what: string,
+  ready: () => Promise<boolean>,
+  children: readonly ChildProcess[] = [],
+  patienceMs = 20_000,
+): Promise<void> {
   const end = systemRuntime.monotonic() + patienceMs;
   while (!(await ready().catch(() => false))) {
+    if (children.some(({ exitCode }) => exitCode !== null)) throw new Error(`${what} ended`);
     if (systemRuntime.monotonic() > end) throw new Error(`${what} did not come up in ${patienceMs} ms`);
     await sleep(systemRuntime, 25);
   }
 }
 
+const STARTS_MAX = 3;
+
 /** What a server's tests know of it: itself, or why it cannot be had. Under CI it must be had. */
 export async function reachable<T>(start: () => Promise<T>): Promise<{ server: T } | { missing: string }> {
-  try {
-    return { server: await start() };
-  } catch (error) {
-    if (process.env["CI"] !== undefined) throw error;
-    return { missing: error instanceof Error ? error.message : String(error) };
+  for (let starts = 1; ; starts++) {
+    try {
+      return { server: await start() };
+    } catch (error) {
+      if (starts < STARTS_MAX) continue; // another process may have taken its port
+      if (process.env["CI"] !== undefined) throw error;
+      return { missing: error instanceof Error ? error.message : String(error) };
+    }
   }
 }

@@ -49,10 +49,7 @@ export async function radosgw(): Promise<Radosgw> {
   const url = `http://${HOST}:${port}`;
   const gateway = async () => {
     const child = start("radosgw", "-n", "client.rgw");
-    await until("radosgw", async () => {
-      if (child.exitCode !== null) throw new Error("radosgw ended");
-      return (await fetch(url)).status < 500;
-    });
+    await until("radosgw", async () => (await fetch(url)).status < 500, [child]);
     return child;
   };
   const stop = async () => {
@@ -65,7 +62,7 @@ export async function radosgw(): Promise<Radosgw> {
     await run("monmaptool", ["--create", "--addv", "m", `[v1:${HOST}:${monitor}]`, "--fsid", cluster, map]);
     await run("ceph-mon", ["--mkfs", "-i", "m", "--monmap", map, "-c", config]);
     start("ceph-mon", "-i", "m");
-    await until("ceph-mon", () => ceph("mon", "stat").then(() => true));
+    await until("ceph-mon", () => ceph("mon", "stat").then(() => true), children);
     const disk = randomUUID();
     await ceph("osd", "new", disk);
     await run("ceph-osd", ["-i", "0", "--mkfs", "--osd-uuid", disk, "-c", config]);

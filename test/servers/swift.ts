@@ -57,7 +57,7 @@ export async function swift(): Promise<Swift> {
     start("proxy", proxy(folder, door, cache));
     const url = `http://${HOST}:${door}`;
     for (const port of [...ports, door]) {
-      await until("swift", async () => (await fetch(`http://${HOST}:${port}/healthcheck`)).status < 600, 30_000);
+      await until("swift", async () => (await fetch(`http://${HOST}:${port}/healthcheck`)).status < 600, children);
     }
     return { url, accessKeyId: "sync:sync", secretAccessKey: "SKSYNC", stop };
   } catch (error) {

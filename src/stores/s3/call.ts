@@ -12,7 +12,7 @@ export interface Call {
   readonly options: CallOptions;
   /** @throws SyncError ABORTED or TIMEOUT when the call should not go on. */
   check(): void;
-  /** Calls `stop` when the call ends early. @returns what takes that back. */
+  /** Calls `stop` when the call ends early, also when it has by now. @returns what takes that back. */
   onStop(stop: (error: SyncError) => void): () => void;
   /** Takes timer and listener away. */
   end(): void;
@@ -24,7 +24,9 @@ const TIMER_MS_MAX = 2 ** 31 - 1;
 export function callOf(runtime: Runtime, store: string, operation: string, options: CallOptions = {}): Call {
   const { signal, deadline } = options;
   const stops = new Set<(error: SyncError) => void>();
+  let stopped: SyncError | undefined;
   const stopAll = (error: SyncError) => {
+    stopped = error;
     for (const stop of stops) stop(error);
   };
   const onAbort = () => {
@@ -42,6 +44,7 @@ export function callOf(runtime: Runtime, store: string, operation: string, optio
     options,
     check: () => checkCall(runtime, options, store, operation),
     onStop(stop) {
+      if (stopped !== undefined) stop(stopped); // between the last check and now
       stops.add(stop);
       return () => stops.delete(stop);
     },

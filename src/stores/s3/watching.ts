@@ -1,5 +1,5 @@
 import { SyncError } from "../../error.ts";
-import type { Runtime } from "../../runtime.ts";
+import type { Runtime, Timer } from "../../runtime.ts";
 import type { Change, Range, WatchOptions } from "../../store.ts";
 import { formatCursor, parseCursor } from "../cursor.ts";
 import type { Call } from "./call.ts";
@@ -130,20 +130,17 @@ export class Watches {
   /** Until this store changes something, it is time to look, or the call ends. */
   private sleep(call: Call, intervalMs: number | undefined): Promise<void> {
     return new Promise((resolve) => {
+      let release = () => {};
+      let timer: Timer | undefined;
       const wake = () => {
         timer?.cancel();
         release();
         this.sleepers.delete(wake);
         resolve();
       };
-      const release = call.onStop(wake);
-      const timer = intervalMs === undefined ? undefined : this.runtime.timer(intervalMs, wake);
+      timer = intervalMs === undefined ? undefined : this.runtime.timer(intervalMs, wake);
       this.sleepers.add(wake);
-      try {
-        call.check();
-      } catch {
-        wake(); // it ended before anybody listened; the caller checks again
-      }
+      release = call.onStop(wake);
       if (this.closing) wake();
     });
   }

@@ -8,9 +8,11 @@ import type { Version } from "../../../src/version.ts";
 
 const encoder = new TextEncoder();
 
+const BASE_MS = systemRuntime.now() - 3_600_000;
+
 /** Versions of the last hour, by number. */
 export function version(at: number): Version {
-  return formatVersion(systemRuntime.now() - 3_600_000 + at, 0, "00000000000000aa");
+  return formatVersion(BASE_MS + at, 0, "00000000000000aa");
 }
 
 export function value(key: string, at: Version, content: string | Uint8Array, meta: Meta = NO_META): Entry {
@@ -52,4 +54,10 @@ export function gate(): { readonly opened: Promise<void>; open(): void } {
     open = resolve;
   });
   return { opened, open: () => open() };
+}
+
+export async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const found: T[] = [];
+  for await (const item of items) found.push(item);
+  return found;
 }
