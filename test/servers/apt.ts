@@ -65,7 +65,7 @@ export async function until(
   what: string,
   ready: () => Promise<boolean>,
   children: readonly ChildProcess[] = [],
-  patienceMs = 20_000,
+  patienceMs = 60_000,
 ): Promise<void> {
   const end = systemRuntime.monotonic() + patienceMs;
   while (!(await ready().catch(() => false))) {
