@@ -65,7 +65,7 @@ if ("missing" in ceph) {
       expect(result.parts).toBeGreaterThan(30);
       expect(result.hashes[0]).toBe(result.hashes[1]);
       expect(result.most).toBeLessThanOrEqual(GROWTH_BYTES_MAX);
-    });
+    }, 120_000);
 
     it("can be read from any byte to any other", async () => {
       await putStream(client, call(), target("ranges"), chunks(9 * MIB));

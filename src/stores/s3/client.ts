@@ -51,6 +51,8 @@ export interface ClientOptions {
 /** A request that failed in passing waits a random time up to this, doubled each time, in milliseconds. */
 const WAIT_MS = 100;
 const WAIT_MS_MAX = 5_000;
+/** The header that says the sum of the body, which the signature covers. A request may bring it along. */
+export const SUM = "x-amz-content-sha256";
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
 /** The slowest line on which a body is still waited for: 64 bytes a millisecond is half a megabit a second. */
 const BYTES_PER_MS_MIN = 64;
@@ -206,7 +208,8 @@ export class Client {
   private async signed(ask: Ask, signal: AbortSignal): Promise<Sending> {
     const { method, body } = ask;
     const url = this.urlOf(ask);
-    const headers: Record<string, string> = { "x-amz-content-sha256": sha256(body ?? NOTHING), ...ask.headers };
+    const headers: Record<string, string> = { ...ask.headers };
+    headers[SUM] ??= body === undefined ? SUM_OF_NOTHING : sha256(body);
     const signer = this.signer({ method, url, headers });
     headers["authorization"] = await signer.authHeader();
     for (const name of ["x-amz-date", "x-amz-security-token"]) {
@@ -232,7 +235,7 @@ export class Client {
   }
 }
 
-const NOTHING = new Uint8Array(0);
+const SUM_OF_NOTHING = sha256(new Uint8Array(0));
 
 export function sha256(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");

@@ -8,13 +8,13 @@ import { VERSION_ZERO } from "../../version.ts";
 import { conditionOf, head, put, remove } from "./bucket.ts";
 import type { Over } from "./bucket.ts";
 import type { Call } from "./call.ts";
-import { sha256 } from "./client.ts";
+import { SUM, sha256 } from "./client.ts";
 import { decide, sameByHeaders } from "./decide.ts";
 import { placed } from "./failures.ts";
 import { pastAfter } from "./form.ts";
 import { putStream } from "./multipart.ts";
 import { objectOf, unquoted } from "./object.ts";
-import type { Found } from "./object.ts";
+import type { Found, Made } from "./object.ts";
 import { grouped } from "./slots.ts";
 import { fetchEntry, look, objectName, whereOf } from "./space.ts";
 import type { Space } from "./space.ts";
@@ -195,7 +195,7 @@ class Writing {
     const parts = made.body.length >= limits.multipartBytes && abilities.put === "none";
     const stored = parts
       ? await putStream(client, call, { ...target, partBytes: limits.partBytes }, one(made.body))
-      : await put(client, call, { name, key: entry.key, body: made.body }, made.headers, condition, abilities.put);
+      : await put(client, call, { name, key: entry.key, body: made.body }, summed(made), condition, abilities.put);
     const etag = typeof stored === "object" ? stored.etag : stored;
     if (etag === undefined) {
       space.facts.drop(name);
@@ -253,6 +253,11 @@ class Writing {
     await sleep(runtime, 1 + randomBelow(runtime, WAIT_MS_MAX), this.call.options.signal).catch(() => {});
     this.call.check();
   }
+}
+
+/** A plain body has the value's sum: it need not be made twice. */
+function summed({ headers, form, sha256 }: Made): Readonly<Record<string, string>> {
+  return form === "plain" && sha256 !== undefined ? { ...headers, [SUM]: sha256 } : headers;
 }
 
 async function* one(body: Uint8Array): AsyncGenerator<Uint8Array> {
