@@ -41,8 +41,8 @@ if ("missing" in ceph) {
     await between.close();
   });
 
-  /** Holds the slow store's next request of this method to the key, lets `meanwhile` happen, and lets it go on. */
-  async function while_(method: string, key: string, call: () => Promise<unknown>, meanwhile: () => Promise<unknown>) {
+  /** Holds the slow store's next request of this method to the key, lets something happen, and lets it go on. */
+  async function meanwhile(method: string, key: string, call: () => Promise<unknown>, happens: () => Promise<unknown>) {
     const arrived = gate();
     const onward = gate();
     let once = true;
@@ -54,7 +54,7 @@ if ("missing" in ceph) {
     });
     const calling = call();
     await arrived.opened;
-    await meanwhile();
+    await happens();
     onward.open();
     return calling;
   }
@@ -66,7 +66,7 @@ if ("missing" in ceph) {
     it("does not overwrite the same bytes written again", async () => {
       await write(slow, value("k", v1, "same"));
       const late = () => write(slow, value("k", v2, "older"));
-      const result = await while_("PUT", "k", late, () => write(quick, value("k", v3, "same")));
+      const result = await meanwhile("PUT", "k", late, () => write(quick, value("k", v3, "same")));
       expect(result).toEqual({ status: "superseded", by: v3 });
       expect(text(await held(quick, "k"))).toBe("same");
       expect((await held(quick, "k"))?.version).toBe(v3);
@@ -76,7 +76,7 @@ if ("missing" in ceph) {
     it("does not overwrite them when other bytes were there in between", async () => {
       await write(slow, value("k", v1, "same"));
       const late = () => write(slow, value("k", v2, "older"));
-      const result = await while_("PUT", "k", late, async () => {
+      const result = await meanwhile("PUT", "k", late, async () => {
         await write(quick, value("k", v3, "other"));
         await write(quick, value("k", v4, "same"));
       });
@@ -88,7 +88,7 @@ if ("missing" in ceph) {
     it("does not overwrite a newer tombstone with an older one", async () => {
       await write(slow, tombstone("k", v1));
       const late = () => write(slow, value("k", v2, "older"));
-      const result = await while_("PUT", "k", late, () => write(quick, tombstone("k", v3)));
+      const result = await meanwhile("PUT", "k", late, () => write(quick, tombstone("k", v3)));
       expect(result).toEqual({ status: "superseded", by: v3 });
       expect(await held(quick, "k")).toMatchObject({ state: "deleted", version: v3 });
     });
@@ -97,7 +97,7 @@ if ("missing" in ceph) {
     it("does not overwrite them after more changes than an object remembers", async () => {
       await write(slow, value("k", v1, "same"));
       const late = () => write(slow, value("k", v2, "older"));
-      const result = await while_("PUT", "k", late, async () => {
+      const result = await meanwhile("PUT", "k", late, async () => {
         for (let i = 0; i < 20; i++) await write(quick, value("k", version(10 + i), `other ${i}`));
         await write(quick, value("k", version(99), "same"));
       });
@@ -113,7 +113,7 @@ if ("missing" in ceph) {
       await write(quick, tombstone("k", collected));
       await slow.read(["k"]);
       const late = () => write(slow, value("other", old, "from long ago"));
-      const result = await while_("PUT", "other", late, () =>
+      const result = await meanwhile("PUT", "other", late, () =>
         quick.forget([{ key: "k", version: collected, reason: "collected" }]),
       );
       expect(result).toEqual({ status: "too-old" });
@@ -128,7 +128,7 @@ if ("missing" in ceph) {
     it("keeps what was written between the look and the removal", async () => {
       await write(quick, value("k", v1, "old"));
       const forgetting = () => slow.forget([{ key: "k", version: v1, reason: "ghost" }]);
-      await while_("PUT", "k", forgetting, () => write(quick, value("k", v2, "new")));
+      await meanwhile("PUT", "k", forgetting, () => write(quick, value("k", v2, "new")));
       expect(text(await held(quick, "k"))).toBe("new");
     });
 
@@ -137,7 +137,7 @@ if ("missing" in ceph) {
       await write(quick, value("k", v1, "old"));
       const forgetting = () => slow.forget([{ key: "k", version: v1, reason: "ghost" }]);
       let writing: Promise<unknown> = Promise.resolve();
-      await while_("DELETE", "k", forgetting, async () => {
+      await meanwhile("DELETE", "k", forgetting, async () => {
         expect(await held(quick, "k")).toBeUndefined(); // a grave counts as nothing
         writing = write(quick, value("k", v2, "new"));
         for (let i = 0; i < 20; i++) await quick.read(["k"]); // time enough for one that does not wait
