@@ -14,6 +14,7 @@ export default defineConfig({
       { find: /^microsync\/lmdb$/, replacement: source("stores/lmdb.ts") },
       { find: /^microsync\/git$/, replacement: source("stores/git/index.ts") },
       { find: /^microsync\/sql$/, replacement: source("stores/sql.ts") },
+      { find: /^microsync\/s3$/, replacement: source("stores/s3.ts") },
       { find: /^microsync\/testing$/, replacement: source("testing/index.ts") },
     ],
   },

@@ -36,6 +36,7 @@ const DOORS = {
     packages: ["pg", ...OF_PG],
     without: ["node:child_process", "node:http", "node:https", "node:worker_threads"],
   },
+  "./s3": { packages: ["aws4fetch", "undici"], without: ["node:child_process"] },
   "./testing": { packages: [], without: HEAVY },
 };
 

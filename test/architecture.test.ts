@@ -19,6 +19,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   zlib: VOCABULARY_UP,
   stores: [...VOCABULARY_UP, ...SHARED_BY_STORES],
   "stores/lmdb": [...VOCABULARY_UP, ...SHARED_BY_STORES, "zlib"],
+  "stores/s3": [...VOCABULARY_UP, ...SHARED_BY_STORES, "zlib"],
   testing: [...VOCABULARY_UP, "journal"],
   chain: [...VOCABULARY_UP, "journal", "wrappers"],
   session: PARTS,
@@ -35,6 +36,7 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   sync: ["@standard-schema/spec"],
   "stores/lmdb": ["lmdb"],
   "stores/sql": ["pg"],
+  "stores/s3": ["aws4fetch", "undici"],
   cli: ["commander"],
 };
 
@@ -48,6 +50,7 @@ const NODE_SIDE = [
   "stores/lmdb",
   "stores/git",
   "stores/sql",
+  "stores/s3",
 ];
 const SYSTEM = "src/system.ts"; // the platform's clock, for every platform: outside the core's compiler settings
 
@@ -127,7 +130,7 @@ describe("the core", () => {
   it("is everything but the clock and what runs on Node alone", () => {
     const config = JSON.parse(read("tsconfig.core.json").replace(/^\s*\/\/.*$/gm, "")) as Record<string, unknown>;
     const outside = [SYSTEM, ...NODE_SIDE.map((zone) => `src/${zone}`), "src/index.ts"];
-    const withoutEnding = (path: string) => path.replace(/(?<=lmdb|zlib|sql|journal\/node-\w+)\.ts$/, "");
+    const withoutEnding = (path: string) => path.replace(/(?<=lmdb|zlib|sql|s3|journal\/node-\w+)\.ts$/, "");
     expect(config["include"]).toEqual(["types/core", "src"]);
     expect(new Set((config["exclude"] as string[]).map(withoutEnding))).toEqual(new Set(outside));
   });

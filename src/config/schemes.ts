@@ -135,4 +135,34 @@ const SQL = ["postgres", "postgresql", "cockroach"].map((name): Scheme => {
   };
 });
 
-const BUILT_IN = [MEMORY, LMDB, GIT, ...SQL];
+const S3: Scheme = {
+  name: "s3",
+  example: "s3://bucket/data/?region=eu-central-1",
+  role: "store",
+  durable: true,
+  options: {
+    endpoint: "text",
+    region: "text",
+    addressing: ["host", "path"],
+    profile: "text",
+    accessKeyId: "text",
+    secretAccessKey: "text",
+    sessionToken: "text",
+    ca: "text",
+    create: "flag",
+    conditions: ["probe", "quoted", "unquoted", "none"],
+    concurrency: "count",
+    attempts: "count",
+    timeout: "duration",
+    multipartBytes: "size",
+    largestValue: "size",
+    poll: "duration",
+    watchKeysMax: "count",
+  },
+  async open(url, values, context) {
+    const { openS3 } = await import("./open-s3.ts");
+    return openS3(url, values, context);
+  },
+};
+
+const BUILT_IN = [MEMORY, LMDB, GIT, S3, ...SQL];
