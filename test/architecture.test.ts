@@ -8,7 +8,7 @@ import { filesIn, importsOf, read } from "./project.ts";
  */
 const VOCABULARY_UP = ["vocabulary"];
 /** Pieces that several stores are made of; no stores themselves. */
-const SHARED_BY_STORES = ["stores/cursor", "stores/poll"];
+const SHARED_BY_STORES = ["stores/cursor", "stores/poll", "stores/git-layout", "stores/lfs"];
 const PARTS = [...VOCABULARY_UP, "journal", "wrappers", "chain"];
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   vocabulary: [],
@@ -32,11 +32,22 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   vocabulary: ["@standard-schema/spec"],
   sync: ["@standard-schema/spec"],
   "stores/lmdb": ["lmdb"],
+  "stores/github": ["undici"],
+  "stores/lfs": ["undici"],
   cli: ["commander"],
 };
 
 /** Zones that run on Node alone; everything else is the core and stays clear of it. */
-const NODE_SIDE = ["zlib", "config", "cli", "stores/lmdb", "stores/git"];
+const NODE_SIDE = [
+  "zlib",
+  "config",
+  "cli",
+  "stores/lmdb",
+  "stores/git",
+  "stores/git-layout",
+  "stores/github",
+  "stores/lfs",
+];
 const SYSTEM = "src/system.ts"; // the platform's clock, for every platform: outside the core's compiler settings
 
 const sources = filesIn("src", /\.ts$/);
@@ -77,6 +88,7 @@ describe("import directions", () => {
     ["src/store.ts", "./chain/chain.ts"],
     ["src/stores/memory.ts", "./lmdb.ts"],
     ["src/stores/git/index.ts", "../lmdb.ts"],
+    ["src/stores/github/index.ts", "../git/index.ts"],
     ["src/chain/read.ts", "../stores/memory.ts"],
     ["src/chain/read.ts", "../sync.ts"],
     ["src/wrappers/retry.ts", "../chain/chain.ts"],

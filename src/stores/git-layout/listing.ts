@@ -3,11 +3,13 @@ import type { Runtime } from "../../runtime.ts";
 import type { ListOptions, Listed, Range } from "../../store.ts";
 import type { Branch } from "./branch.ts";
 import { touchVersion } from "./history.ts";
+import { inRepository } from "./names.ts";
+import type { Naming } from "./names.ts";
 import { isLiteral, isSidePath, keyOfPath, pathOfKey } from "./path.ts";
 import { parseRecord, recordName } from "./record.ts";
 import { lowTag } from "./snapshot.ts";
 import type { View } from "./snapshot.ts";
-import { filesAt, recordIdsAt } from "./trees.ts";
+import { recordIdsAt } from "./side.ts";
 import { groupsBySize, valuesOf } from "./values.ts";
 
 export interface Listing {
@@ -46,10 +48,10 @@ export async function* list(
     check();
     const window = keys.slice(at, at + Math.min(WINDOW_KEYS, left));
     const found = (await stop(branch.look(view, window))).filter(({ head }) => head !== undefined);
-    const { objects } = branch.place;
-    const groups = detail === "values" ? await stop(groupsBySize(objects, found, VALUES_BYTES_MAX)) : [found];
+    const { naming } = branch;
+    const groups = detail === "values" ? await stop(groupsBySize(naming, found, VALUES_BYTES_MAX)) : [found];
     for (const group of groups) {
-      const entries = detail === "values" ? await stop(valuesOf(objects, group)) : [];
+      const entries = detail === "values" ? await stop(valuesOf(naming, group)) : [];
       for (const [i, { head, tag }] of group.entries()) {
         if (head === undefined) continue;
         check();
@@ -70,17 +72,19 @@ async function keysOf(
   const tags = new Map<string, string>();
   const { commit, history, side } = view;
   if (commit === null) return tags;
-  const { git } = branch.place;
+  const { naming } = branch;
   // Taken before anything is awaited, as the view asks for.
   const touches = [...history.touches].filter(([key]) => fits(key));
   const pending = [...view.pending].filter(([key]) => fits(key));
 
-  const root = branch.naming.prefix;
-  const live = side ? await recordIdsAt(git, commit, root, "value") : undefined;
-  const dead = side ? await recordIdsAt(git, commit, root, "deleted") : undefined;
+  const live = side ? await recordIdsAt(naming, commit, "value") : undefined;
+  const dead = side ? await recordIdsAt(naming, commit, "deleted") : undefined;
   const low = new Map(touches);
   const literal = new Set<string>();
-  for await (const { path, id } of filesAt(git, commit, root, folderOf(prefix))) {
+  const folder = folderOf(prefix);
+  for await (const file of naming.repository.files(commit, inRepository(naming.prefix, folder))) {
+    const { id } = file;
+    const path = folder === "" ? file.path : `${folder}/${file.path}`;
     if (isSidePath(path)) continue;
     const key = keyOfPath(path);
     if (key === undefined || !fits(key)) continue;
@@ -98,20 +102,20 @@ async function keysOf(
       tags.set(key, lowTag(touchVersion(touch), null));
     }
   }
-  if (dead !== undefined) await addDeletions(branch, [...dead.values()], fits, tags);
+  if (dead !== undefined) await addDeletions(naming, [...dead.values()], fits, tags);
   for (const [key, { tag }] of pending) tags.set(key, tag);
   return tags;
 }
 
 async function addDeletions(
-  { place }: Branch,
+  { repository }: Naming,
   ids: readonly string[],
   fits: (key: string) => boolean,
   tags: Map<string, string>,
 ): Promise<void> {
   for (let at = 0; at < ids.length; at += WINDOW_KEYS) {
     const window = ids.slice(at, at + WINDOW_KEYS);
-    for (const object of await place.objects.contents(window)) {
+    for (const object of await repository.contents(window)) {
       const record = object === undefined ? undefined : parseRecord(object.bytes);
       if (object === undefined || record?.state !== "deleted" || !fits(record.key)) continue;
       tags.set(record.key, object.id.slice(0, 20));

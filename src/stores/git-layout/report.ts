@@ -1,7 +1,7 @@
 import type { SyncError } from "../../error.ts";
 
 /** What a person should know and no call could say. */
-export type GitReport =
+export type LayoutReport =
   /** A file that no key names: not UTF-8, too long, or in a reserved place. Told once a path. */
   | { readonly kind: "no-key"; readonly path: string }
   /** The branch was rewritten: what was known of it does not hold any more. */

@@ -35,9 +35,9 @@ const WINDOW = 512;
 /** Looks at the branch at an interval, and at once when this store itself moved it. */
 export async function* watch(watching: Watching, range: Range, options: WatchOptions): AsyncIterable<Change> {
   const { branch, runtime, closing, check } = watching;
+  const { store } = branch.naming;
   const { cursor, initial = true, intervalMs = INTERVAL_MS } = options;
-  if (!(intervalMs > 0))
-    throw new SyncError("INVALID", "intervalMs is a positive number of milliseconds", { store: "git" });
+  if (!(intervalMs > 0)) throw new SyncError("INVALID", "intervalMs is a positive number of milliseconds", { store });
   const start = cursor === undefined ? undefined : parse(cursor);
   if (cursor !== undefined && start === undefined) {
     return yield { kind: "relist", reason: "the cursor is not one of this store" };
@@ -51,7 +51,7 @@ export async function* watch(watching: Watching, range: Range, options: WatchOpt
     const look = () =>
       within(
         runtime,
-        "git",
+        store,
         "watch",
         options,
         branch.view(runtime.now()).then(({ view }) => view),
@@ -80,7 +80,7 @@ export async function* watch(watching: Watching, range: Range, options: WatchOpt
         branch,
         runtime,
         check,
-        stop: <T>(work: Promise<T>) => within(runtime, "git", "watch", options, work),
+        stop: <T>(work: Promise<T>) => within(runtime, store, "watch", options, work),
       };
       for await (const item of list(listing, range, { detail: "entries", after })) {
         if (item.kind !== "entry") continue;
@@ -108,7 +108,7 @@ export async function* watch(watching: Watching, range: Range, options: WatchOpt
       current = true;
       if (branch.shown === told.commit) await wake.after(intervalMs, options.deadline);
       if (closing.aborted) return;
-      if (options.signal?.aborted === true) throw aborted(options.signal, "git", "watch");
+      if (options.signal?.aborted === true) throw aborted(options.signal, store, "watch");
       check();
       view = await look();
       if (branch.rewrites !== rewrites) return yield { kind: "relist", reason: "the branch was rewritten" };
@@ -145,7 +145,7 @@ async function* changesBetween(
   to: string | null = view.commit,
 ): AsyncIterable<Omit<Extract<Change, { kind: "change" }>, "cursor">> {
   if (to === null || from === to) return;
-  const different = await difference(branch.place, branch.naming.prefix, from, to);
+  const different = await difference(branch.naming, from, to);
   const inRange = different.filter(({ key }) => key.startsWith(prefix));
   for (let at = 0; at < inRange.length; at += WINDOW) {
     const window = inRange.slice(at, at + WINDOW);
@@ -179,12 +179,12 @@ function parse(cursor: string): Told | undefined {
 }
 
 /** Why nothing can be told after this cursor; undefined when it can. */
-async function lostSince({ place }: Branch, { commit, next }: Told, head: string | null): Promise<string | undefined> {
+async function lostSince({ naming }: Branch, { commit, next }: Told, head: string | null): Promise<string | undefined> {
   for (const told of [commit, next?.commit ?? null]) {
     if (told === null || told === head) continue;
     if (head === null) return "the branch is empty now";
-    const { code } = await place.git.run(["merge-base", "--is-ancestor", told, head]);
-    if (code !== 0) return "the branch was rewritten: the commit of the cursor is not part of it any more";
+    if (!(await naming.repository.isAncestor(told, head)))
+      return "the branch was rewritten: the commit of the cursor is not part of it any more";
   }
   return undefined;
 }

@@ -1,9 +1,7 @@
-import type { Git } from "./command.ts";
 import type { History, Touch } from "./history.ts";
-import { passage } from "./passage.ts";
-import type { PathChange, Step } from "./passage.ts";
 import { isSidePath, keyOfPath, placesOfKey } from "./path.ts";
 import { WATERMARK_PATH, nameOfRecordPath, recordName } from "./record.ts";
+import type { PathChange, Repository, Step } from "./repository.ts";
 
 /** A key that a person's commit was the last to touch, so that its file may say other than its record. */
 export interface Candidate {
@@ -32,7 +30,7 @@ export interface Scanned {
 }
 
 export interface ScanOptions {
-  readonly git: Git;
+  readonly repository: Repository;
   readonly prefix: string;
   /** Where to begin; only `commit` and `length` are looked at. */
   readonly from: Pick<History, "commit" | "length">;
@@ -42,14 +40,14 @@ export interface ScanOptions {
 }
 
 /** Reads the log between two commits, the newest first: the first touch of a key that is met is its last one. */
-export async function scan({ git, prefix, from, to, onBadPath }: ScanOptions): Promise<Scanned> {
+export async function scan({ repository, prefix, from, to, onBadPath }: ScanOptions): Promise<Scanned> {
   const lasts = new Map<string, Last>();
   const others = new Map<string, boolean>();
   const watermarks = new Set<string>();
   const numbered: { position: number }[] = [];
   let steps = 0;
   let end: string | null = null;
-  for await (const step of passage(git, { from: from.commit, to, prefix, onBadPath })) {
+  for await (const step of repository.passage({ from: from.commit, to, prefix, onBadPath })) {
     take(step, steps++, { lasts, others, watermarks, numbered, onBadPath });
     end = step.parent;
   }

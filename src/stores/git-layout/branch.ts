@@ -2,30 +2,30 @@ import type { SyncError } from "../../error.ts";
 import { SyncError as Failure, asSyncError } from "../../error.ts";
 import { randomBelow, sleep } from "../../runtime.ts";
 import type { Runtime } from "../../runtime.ts";
+import type { CallOptions } from "../../store.ts";
 import { VERSION_ZERO } from "../../version.ts";
 import type { Version, VersionClock } from "../../version.ts";
 import { adoptedVersion } from "./adopt.ts";
 import { findUnadopted } from "./evidence.ts";
 import type { Unadopted } from "./adopt.ts";
-import { gitError } from "./command.ts";
 import { emptyHistory, saveHistory } from "./history.ts";
 import type { History } from "./history.ts";
-import { importer } from "./importer.ts";
-import type { Importer } from "./importer.ts";
-import { trailers } from "./passage.ts";
 import type { Place, Seen } from "./place.ts";
 import { plan } from "./plan.ts";
 import type { KeyChange } from "./plan.ts";
 import { FORMAT, FORMAT_PATH, README, README_PATH, WATERMARK_PATH, recordName } from "./record.ts";
 import { scan } from "./scan.ts";
+import { trailers } from "./trailers.ts";
 import type { Candidate, Scanned } from "./scan.ts";
 import { inRepository } from "./names.ts";
 import type { Naming } from "./names.ts";
 import { NOTHING, look, sideAt, watermarkOf } from "./snapshot.ts";
 import type { Known, View } from "./snapshot.ts";
-import type { GitReport } from "./report.ts";
+import type { LayoutReport } from "./report.ts";
 
 export interface BranchSettings {
+  /** The store's name, for errors. */
+  readonly store: string;
   readonly runtime: Runtime;
   readonly clock: VersionClock;
   readonly place: Place;
@@ -34,7 +34,7 @@ export interface BranchSettings {
   readonly author: string;
   /** Where the history is kept between two processes; undefined: nowhere. */
   readonly historyFile: string | undefined;
-  readonly report: (event: GitReport) => void;
+  readonly report: (event: LayoutReport) => void;
 }
 
 /** What one commit of Sync is to do. */
@@ -58,7 +58,6 @@ export class Branch {
   readonly naming: Naming;
   readonly place: Place;
   private readonly settings: BranchSettings;
-  private readonly commits: Importer;
   private history: History;
   private savedLength: number;
   private current: View;
@@ -78,9 +77,7 @@ export class Branch {
   constructor(settings: BranchSettings, history: History | undefined) {
     this.settings = settings;
     this.place = settings.place;
-    const { objects, algorithm } = settings.place;
-    this.naming = { objects, algorithm, prefix: settings.prefix };
-    this.commits = importer(settings.place.git);
+    this.naming = { store: settings.store, repository: settings.place.repository, prefix: settings.prefix };
     this.history = history ?? emptyHistory();
     this.savedLength = this.history.length;
     this.current = NO_VIEW;
@@ -124,6 +121,7 @@ export class Branch {
   async commit<T>(
     notBefore: number,
     draft: (view: View, asOf: number) => Promise<{ draft: Draft | undefined; result: T }>,
+    options: CallOptions = {},
   ): Promise<{ result: T; failures: ReadonlyMap<string, SyncError> }> {
     let since = notBefore;
     for (let race = 0; race < RACES_MAX; race++) {
@@ -132,7 +130,7 @@ export class Branch {
       const view = await this.follow(seen);
       const made = await draft(view, seen.asOf);
       if (made.draft === undefined) return { result: made.result, failures: NO_FAILURES };
-      const outcome = await this.publish(view, made.draft);
+      const outcome = await this.publish(view, made.draft, options);
       if (outcome !== undefined) return { result: made.result, failures: outcome };
       since = this.settings.runtime.now();
     }
@@ -144,7 +142,6 @@ export class Branch {
   async close(): Promise<void> {
     await this.tail;
     await this.tidying;
-    await this.commits.close();
     if (this.history.commit !== null && this.history.length !== this.savedLength) await this.save();
     await this.place.close();
   }
@@ -153,6 +150,7 @@ export class Branch {
   private async publish(
     view: View,
     { changes, watermark, subject }: Draft,
+    options: CallOptions = {},
   ): Promise<ReadonlyMap<string, SyncError> | undefined> {
     const { deletes, files, failures } = await plan(this.naming, view, changes);
     const at = (path: string) => inRepository(this.naming.prefix, path);
@@ -166,8 +164,8 @@ export class Branch {
     const { runtime, author, prefix } = this.settings;
     const message = `${subject}\n\n${trailers(view.commit, prefix)}`;
     const made = { parent: view.commit, message, author, timeMs: runtime.now(), deletes, files };
-    const commit = await this.commits.commit(made);
-    if (!(await this.place.publish(view.commit, commit))) return undefined;
+    const commit = await this.place.publish(made, options);
+    if (commit === undefined) return undefined;
     this.advance(view, commit, changes, failures, watermark);
     for (const listener of this.listeners) listener();
     if (++this.published % TIDY_EVERY === 0) this.tidy();
@@ -176,21 +174,13 @@ export class Branch {
 
   /** Lets git pack what has piled up, beside everything else. Git itself decides whether it is worth it. */
   private tidy(): void {
-    const { report } = this.settings;
+    const { report, store } = this.settings;
     const run = async () => {
-      const { code, stderr } = await this.place.git.run([
-        "-c",
-        "gc.auto=2000",
-        "-c",
-        "gc.autoDetach=false",
-        "gc",
-        "--auto",
-        "--quiet",
-      ]);
-      if (code !== 0) report({ kind: "untidy", error: gitError("gc", stderr) });
+      const error = await this.place.tidy();
+      if (error !== undefined) report({ kind: "untidy", error });
     };
     this.tidying = this.tidying.then(run).catch((error: unknown) => {
-      report({ kind: "untidy", error: asSyncError(error, { store: "git" }) });
+      report({ kind: "untidy", error: asSyncError(error, { store }) });
     });
   }
 
@@ -239,7 +229,7 @@ export class Branch {
     const { commit } = seen;
     if (this.current !== NO_VIEW && this.current.commit === commit) return this.current;
     if (commit === null) {
-      if (this.current.commit !== null) throw gone(this.place.branch);
+      if (this.current.commit !== null) throw gone(this.settings.store, this.place.branch);
       return this.show(EMPTY_VIEW);
     }
     const { candidates, scanned } = await this.read(commit);
@@ -250,7 +240,6 @@ export class Branch {
     const again = [...before].map(([key, { node }]) => candidateOf(key, node)).filter(({ name }) => !met.has(name));
     const unadopted = await findUnadopted({
       naming: this.naming,
-      git: this.place.git,
       commit,
       history: this.history,
       side,
@@ -271,15 +260,14 @@ export class Branch {
   private async read(
     commit: string,
   ): Promise<{ candidates: readonly Candidate[]; scanned: Pick<Scanned, "watermarks"> }> {
-    const { git } = this.place;
+    const { repository } = this.naming;
     const { prefix } = this.settings;
     const onBadPath = (path: string) => this.badPath(path);
     let scanned: Scanned | undefined;
     if (this.history.commit === commit) return { candidates: [], scanned: NOTHING_NEW };
     if (this.history.commit !== null) {
       const from = this.history;
-      // A commit that the remote does not have any more may be missing here too: then the log says so by failing.
-      scanned = await scan({ git, prefix, from, to: commit, onBadPath }).catch(() => undefined);
+      scanned = await scan({ repository, prefix, from, to: commit, onBadPath });
     }
     this.stamp++;
     if (scanned?.onLine === true) {
@@ -292,7 +280,7 @@ export class Branch {
       this.settings.report({ kind: "rewritten", branch: this.place.branch });
     }
     const history = emptyHistory();
-    scanned = await scan({ git, prefix, from: history, to: commit, onBadPath });
+    scanned = await scan({ repository, prefix, from: history, to: commit, onBadPath });
     if (!scanned.onLine) {
       throw new Failure("UNSUPPORTED", "the repository is shallow: where its commits stand cannot be counted", {
         cure: "git fetch --unshallow",
@@ -306,19 +294,19 @@ export class Branch {
   }
 
   private async save(): Promise<void> {
-    const { historyFile, runtime, report } = this.settings;
+    const { historyFile, runtime, report, store } = this.settings;
     // What is pending is found again by reading the same commits again, and by nothing else.
     if (historyFile === undefined || this.current.pending.size > 0) return;
     this.savedLength = this.history.length;
     try {
       await saveHistory(runtime, historyFile, this.history);
     } catch (error) {
-      report({ kind: "no-cache", error: asSyncError(error, { store: "git" }) });
+      report({ kind: "no-cache", error: asSyncError(error, { store }) });
     }
   }
 
   private async watermarkFloor(ids: ReadonlySet<string>, current: Version): Promise<Version> {
-    const found = await this.naming.objects.contents([...ids]);
+    const found = await this.naming.repository.contents([...ids]);
     const all = found.flatMap((object) => (object === undefined ? [] : [watermarkOf(object.bytes)]));
     return all.reduce((a, b) => (a > b ? a : b), current);
   }
@@ -358,7 +346,7 @@ export class Branch {
         return this.current;
       }
     } catch (caught) {
-      error = asSyncError(caught, { store: "git", operation: "adopt" });
+      error = asSyncError(caught, { store: this.settings.store, operation: "adopt" });
     }
     if (error !== undefined) {
       report({ kind: "provisional", keys: items.length, error });
@@ -392,9 +380,9 @@ export function counted(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? "" : "s"}`;
 }
 
-function gone(branch: string): SyncError {
+function gone(store: string, branch: string): SyncError {
   return new Failure("NOT_FOUND", `the branch ${branch} is gone`, {
-    store: "git",
+    store,
     cure: "create it again, and open the store again",
   });
 }

@@ -1,6 +1,5 @@
 import { judge, tick } from "./adopt.ts";
 import type { Unadopted } from "./adopt.ts";
-import type { Git } from "./command.ts";
 import type { History } from "./history.ts";
 import type { Naming } from "./names.ts";
 import { parseRecord, recordPath } from "./record.ts";
@@ -8,14 +7,13 @@ import { hasLiteralPlace } from "./scan.ts";
 import type { Candidate } from "./scan.ts";
 import { filesAtPaths, locate } from "./snapshot.ts";
 import type { Known, Pending } from "./snapshot.ts";
-import { recordNamesAt } from "./trees.ts";
+import { recordNamesAt } from "./side.ts";
 
 /** From so many keys on, one listing of the side tree is cheaper than asking for each record. */
 const LISTING_FROM = 2_000;
 
 export interface Search {
   readonly naming: Naming;
-  readonly git: Git;
   readonly commit: string;
   /** Speaks of `commit`. Keys that turn out to have a record, or to need one, leave its touches. */
   readonly history: History;
@@ -38,7 +36,7 @@ export async function findUnadopted(
   const paths = worth.flatMap(({ name }) => [recordPath(name, "value"), recordPath(name, "deleted")]);
   const here = await filesAtPaths(naming, commit, paths);
   const ids = worth.map(({ records }) => [...records]);
-  const past = await naming.objects.contents(ids.flat());
+  const past = await naming.repository.contents(ids.flat());
   let next = 0;
   const parsed = worth.map((candidate, i) => {
     const found = [here[2 * i], here[2 * i + 1]].filter((object) => object !== undefined);
@@ -76,8 +74,8 @@ export async function findUnadopted(
 }
 
 /** The candidates that have, or had, more than the log to describe them. In a repository that Sync never wrote: none. */
-async function worthALook({ naming, git, commit, history, side, candidates, before }: Search): Promise<Candidate[]> {
-  const listed = side && candidates.length > LISTING_FROM ? await recordNamesAt(git, commit, naming.prefix) : undefined;
+async function worthALook({ naming, commit, history, side, candidates, before }: Search): Promise<Candidate[]> {
+  const listed = side && candidates.length > LISTING_FROM ? await recordNamesAt(naming, commit) : undefined;
   return candidates.filter(({ name, records, wasForgotten, key }) => {
     if (records.size > 0 || wasForgotten || history.forgotten.has(name)) return true;
     if (key !== undefined && before.has(key)) return true;

@@ -32,7 +32,8 @@ import type { Known, View } from "./snapshot.ts";
 import { valuesOf } from "./values.ts";
 import { watch } from "./watching.ts";
 
-export interface GitStoreSettings {
+/** A branch as a Store. */
+export interface BranchStoreSettings {
   readonly runtime: Runtime;
   readonly branch: Branch;
   readonly supports: Supports;
@@ -40,14 +41,12 @@ export interface GitStoreSettings {
   readonly freshMs: number;
 }
 
-const NAME = "git";
-
-export function gitStore(settings: GitStoreSettings): Store {
-  return new GitStore(settings);
+export function branchStore(settings: BranchStoreSettings): Store {
+  return new BranchStore(settings);
 }
 
-class GitStore implements Store {
-  readonly name = NAME;
+class BranchStore implements Store {
+  readonly name: string;
   readonly supports: Supports;
   private readonly runtime: Runtime;
   private readonly branch: Branch;
@@ -56,9 +55,10 @@ class GitStore implements Store {
   private readonly underWay = new Set<Promise<unknown>>();
   private closed: Promise<void> | undefined;
 
-  constructor({ runtime, branch, supports, freshMs }: GitStoreSettings) {
+  constructor({ runtime, branch, supports, freshMs }: BranchStoreSettings) {
     this.runtime = runtime;
     this.branch = branch;
+    this.name = branch.naming.store;
     this.supports = supports;
     this.freshMs = freshMs;
   }
@@ -82,8 +82,8 @@ class GitStore implements Store {
   private async readSince(keys: readonly string[], since: number): Promise<Answer[]> {
     const { view, asOf } = await this.branch.view(since);
     const knowns = await this.branch.look(view, keys);
-    const entries = await valuesOf(this.branch.place.objects, knowns);
-    return entries.map((entry) => ({ entry, asOf, complete: true, stale: false, from: NAME }));
+    const entries = await valuesOf(this.branch.naming, knowns);
+    return entries.map((entry) => ({ entry, asOf, complete: true, stale: false, from: this.name }));
   }
 
   async write(writes: readonly Write[], options: CallOptions = {}): Promise<WriteResult[]> {
@@ -105,7 +105,7 @@ class GitStore implements Store {
   private refusal(write: Write): WriteResult | undefined {
     const { refusesWrites } = this.branch.place;
     if (refusesWrites === undefined) return refusal(this, write);
-    return failed(readonlyError(refusesWrites, "write", write.entry.key));
+    return failed(readonlyError(this.name, refusesWrites, "write", write.entry.key));
   }
 
   /** Decides writes on the newest view and commits what they change, until both happened on the same commit. */
@@ -116,21 +116,25 @@ class GitStore implements Store {
     return branch.exclusive(async () => {
       // What is taken, the push decides. What is refused must be refused by the newest state, not by an old mirror's.
       const attempt = (since: number, newest: boolean) =>
-        branch.commit(since, async (view) => {
-          checkCall(runtime, options, NAME, "write");
-          const { results, changes } = await this.outcome(view, keys, writes);
-          const sure = newest || results.every((result) => result === STORED);
-          if (!sure) return { draft: undefined, result: undefined };
-          const draft = { changes, watermark: undefined, subject: subjectOf(changes) };
-          // Nothing to change, but only as far as an old mirror knows.
-          if (changes.length === 0) return { draft: undefined, result: newest ? results : undefined };
-          return { draft, result: results };
-        });
+        branch.commit(
+          since,
+          async (view) => {
+            checkCall(runtime, options, this.name, "write");
+            const { results, changes } = await this.outcome(view, keys, writes);
+            const sure = newest || results.every((result) => result === STORED);
+            if (!sure) return { draft: undefined, result: undefined };
+            const draft = { changes, watermark: undefined, subject: subjectOf(changes) };
+            // Nothing to change, but only as far as an old mirror knows.
+            if (changes.length === 0) return { draft: undefined, result: newest ? results : undefined };
+            return { draft, result: results };
+          },
+          options,
+        );
       try {
         const remote = branch.place.remote;
         const first = await attempt(-Infinity, !remote);
         const { result, failures } = first.result === undefined ? await attempt(asked, true) : first;
-        if (result === undefined) throw new SyncError("INTERNAL", "a write was left undecided", { store: NAME });
+        if (result === undefined) throw new SyncError("INTERNAL", "a write was left undecided", { store: this.name });
         return result.map((each, i) => {
           const error = failures.get(writes[i]?.entry.key ?? "");
           return error === undefined || each.status !== "stored" ? each : failed(error);
@@ -143,11 +147,11 @@ class GitStore implements Store {
 
   /** A push without an answer: only for conditional writes does it matter whether it happened once. */
   private failure(error: unknown, writes: readonly Write[]): SyncError {
-    const known = asSyncError(error, { store: NAME, operation: "write" });
+    const known = asSyncError(error, { store: this.name, operation: "write" });
     if (known.code !== "INDETERMINATE" || writes.some((write) => write.if !== undefined)) return known;
     const cure = "try again: the same versions are sent, and count once";
     return new SyncError("UNAVAILABLE", "a push may or may not have arrived", {
-      store: NAME,
+      store: this.name,
       operation: "write",
       cure,
       cause: known,
@@ -168,7 +172,7 @@ class GitStore implements Store {
     }
     const asked = [...wanted];
     const values = await valuesOf(
-      this.branch.place.objects,
+      this.branch.naming,
       asked.flatMap((key) => knowns.get(key) ?? []),
     );
     const valueOf = new Map(asked.map((key, i) => [key, values[i]?.value]));
@@ -187,7 +191,7 @@ class GitStore implements Store {
       }
       return result;
     });
-    const { algorithm } = this.branch.place;
+    const { algorithm } = this.branch.naming.repository;
     const changes = [...changed].map(([key, entry]) => changeOf(entry, knowns.get(key), algorithm));
     return { results, changes };
   }
@@ -195,16 +199,20 @@ class GitStore implements Store {
   async forget(items: readonly Forget[], options: CallOptions = {}): Promise<void> {
     this.check("forget", options);
     const { refusesWrites } = this.branch.place;
-    if (refusesWrites !== undefined && items.length > 0) throw readonlyError(refusesWrites, "forget");
+    if (refusesWrites !== undefined && items.length > 0) throw readonlyError(this.name, refusesWrites, "forget");
     checkForget(this, items);
     if (items.length === 0) return;
     const asked = this.runtime.now();
     await this.call("forget", options, () =>
       this.branch.exclusive(() =>
-        this.branch.commit(asked, async (view) => {
-          checkCall(this.runtime, options, NAME, "forget");
-          return { draft: await this.forgetting(view, items), result: undefined };
-        }),
+        this.branch.commit(
+          asked,
+          async (view) => {
+            checkCall(this.runtime, options, this.name, "forget");
+            return { draft: await this.forgetting(view, items), result: undefined };
+          },
+          options,
+        ),
       ),
     );
   }
@@ -256,7 +264,7 @@ class GitStore implements Store {
   }
 
   private stopped(options: CallOptions) {
-    return <T>(work: Promise<T>) => within(this.runtime, NAME, "list", options, work);
+    return <T>(work: Promise<T>) => within(this.runtime, this.name, "list", options, work);
   }
 
   close(): Promise<void> {
@@ -269,19 +277,19 @@ class GitStore implements Store {
   }
 
   private check(operation: string, options: CallOptions): void {
-    if (this.closed !== undefined) throw closedError(NAME, operation);
-    checkCall(this.runtime, options, NAME, operation);
+    if (this.closed !== undefined) throw closedError(this.name, operation);
+    checkCall(this.runtime, options, this.name, operation);
   }
 
   /** Runs a call, which `close` waits for, and lets its caller go at the signal or the deadline. */
   private call<T>(operation: string, options: CallOptions, work: () => Promise<T>): Promise<T> {
     const running = work().catch((error: unknown) => {
-      throw asSyncError(error, { store: NAME, operation });
+      throw asSyncError(error, { store: this.name, operation });
     });
     this.underWay.add(running);
     const over = () => this.underWay.delete(running);
     running.then(over, over);
-    return within(this.runtime, NAME, operation, options, running);
+    return within(this.runtime, this.name, operation, options, running);
   }
 }
 
@@ -292,11 +300,12 @@ function notBefore(now: number, { maxAgeMs, authority }: ReadOptions, freshMs: n
 }
 
 function readonlyError(
+  store: string,
   why: { readonly what: string; readonly cure: string },
   operation: string,
   key?: string,
 ): SyncError {
-  const where = { store: NAME, operation, cure: why.cure };
+  const where = { store, operation, cure: why.cure };
   return new SyncError("READONLY", why.what, key === undefined ? where : { ...where, key });
 }
 

@@ -5,14 +5,12 @@ import type { Version } from "../../version.ts";
 import { touchVersion } from "./history.ts";
 import type { History } from "./history.ts";
 import { metaOfKey } from "./kind.ts";
-import { lookUp } from "./lookup.ts";
-import type { TreeEntry } from "./lookup.ts";
-import { objectName } from "./names.ts";
+import { inRepository } from "./names.ts";
 import type { Naming } from "./names.ts";
-import type { ObjectBytes } from "./objects.ts";
 import { SIDE_FOLDER, placesOfKey } from "./path.ts";
 import { WATERMARK_PATH, parseRecord, recordName, recordPath } from "./record.ts";
 import type { SideRecord } from "./record.ts";
+import type { Blob, TreeEntry } from "./repository.ts";
 
 /** The branch at a commit whose changes by persons all have a version, if only a provisional one. */
 export interface View {
@@ -50,9 +48,6 @@ export interface Pending extends Known {
 }
 
 export const NOTHING: Known = { head: undefined, blob: null, tag: "", recorded: undefined };
-
-/** So many files are cheaper asked for by their paths. */
-const FEW = 8;
 
 /** What the view knows of each key, in order, without values. */
 export async function look(naming: Naming, view: View, keys: readonly string[]): Promise<Known[]> {
@@ -129,20 +124,16 @@ async function recordsAt(naming: Naming, commit: string, names: readonly string[
   });
 }
 
-/** The files at these paths, in order. Few are asked for in one round trip, many folder by folder. */
-export async function filesAtPaths(
-  naming: Naming,
+/** The files at these paths of the store, in order. */
+export function filesAtPaths(
+  { repository, prefix }: Naming,
   commit: string,
   paths: readonly string[],
-): Promise<(ObjectBytes | undefined)[]> {
-  const { objects, prefix } = naming;
-  if (paths.length <= FEW) return objects.contents(paths.map((path) => objectName(commit, prefix, path)));
-  const entries = await lookUp(naming, commit, paths);
-  const there = entries.flatMap((entry, i) => (entry?.type === "blob" ? [{ id: entry.id, i }] : []));
-  const found = await objects.contents(there.map(({ id }) => id));
-  const files: (ObjectBytes | undefined)[] = paths.map(() => undefined);
-  for (const [n, { i }] of there.entries()) files[i] = found[n];
-  return files;
+): Promise<(Blob | undefined)[]> {
+  return repository.filesAt(
+    commit,
+    paths.map((path) => inRepository(prefix, path)),
+  );
 }
 
 export function knownOf(record: SideRecord, recordId: string): Known {
@@ -171,7 +162,8 @@ export async function placesAt(
   keys: readonly string[],
 ): Promise<Place[][]> {
   const places = keys.map(placesOfKey);
-  const entries = commit === null ? [] : await lookUp(naming, commit, places.flat());
+  const paths = places.flat().map((path) => inRepository(naming.prefix, path));
+  const entries = commit === null ? [] : await naming.repository.lookUp(commit, paths);
   let at = 0;
   return places.map((paths) =>
     paths.map((path) => {
@@ -196,12 +188,12 @@ export async function locate(
 
 /** What a commit says of the side tree itself. */
 export async function sideAt(
-  { objects, prefix }: Naming,
+  { repository, prefix }: Naming,
   commit: string,
 ): Promise<{ side: boolean; watermark: Version }> {
-  const [tree] = await objects.infos([objectName(commit, prefix, SIDE_FOLDER)]);
+  const [tree] = await repository.lookUp(commit, [inRepository(prefix, SIDE_FOLDER)]);
   if (tree?.type !== "tree") return { side: false, watermark: VERSION_ZERO };
-  const [watermark] = await objects.contents([objectName(commit, prefix, WATERMARK_PATH)]);
+  const [watermark] = await repository.filesAt(commit, [inRepository(prefix, WATERMARK_PATH)]);
   return { side: true, watermark: watermark === undefined ? VERSION_ZERO : watermarkOf(watermark.bytes) };
 }
 

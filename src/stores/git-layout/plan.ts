@@ -1,11 +1,10 @@
 import { SyncError } from "../../error.ts";
 import { foldersOf, insidePath, isLiteral, keyOfPath, literalPath, pathOfKey } from "./path.ts";
-import type { NewFile } from "./importer.ts";
 import type { SideRecord } from "./record.ts";
 import { encodeRecord, recordName, recordPath } from "./record.ts";
-import { lookUp } from "./lookup.ts";
 import { inRepository } from "./names.ts";
 import type { Naming } from "./names.ts";
+import type { NewFile } from "./repository.ts";
 import { locate, look, placesAt } from "./snapshot.ts";
 import type { Known, Located, View } from "./snapshot.ts";
 
@@ -117,7 +116,7 @@ async function targetsOf(
     const own = pathOfKey(key);
     const inside = insidePath(own);
     if (record?.state === "value" && (others.has(own) || others.has(inside))) {
-      failures.set(key, notAFile(key, "the key's own path"));
+      failures.set(key, notAFile(naming.store, key, "the key's own path"));
       continue;
     }
     const isFolder = here[0]?.entry?.type === "tree" || needed.has(own);
@@ -159,12 +158,15 @@ async function movesOf(
   const { commit } = view;
   const folders = [...new Set(targets.flatMap((target) => target.folders))].filter((path) => !done.deletes.has(path));
   if (commit === null || folders.length === 0) return [];
-  const found = await lookUp(naming, commit, folders);
+  const found = await naming.repository.lookUp(
+    commit,
+    folders.map((path) => inRepository(naming.prefix, path)),
+  );
   const inTheWay = folders.filter((path, i) => found[i]?.type === "blob" || view.history.others.has(path));
   const movable = inTheWay.filter((path) => !view.history.others.has(path) && !isLiteral(path));
   for (const path of inTheWay.filter((path) => !movable.includes(path))) {
     for (const target of targets.filter(({ folders }) => folders.includes(path))) {
-      done.failures.set(target.key, notAFile(target.key, JSON.stringify(path)));
+      done.failures.set(target.key, notAFile(naming.store, target.key, JSON.stringify(path)));
       done.written.delete(target.path);
       done.written.delete(recordPath(recordName(target.key), "value"));
     }
@@ -183,9 +185,9 @@ async function movesOf(
   });
 }
 
-function notAFile(key: string, where: string): SyncError {
+function notAFile(store: string, key: string, where: string): SyncError {
   return new SyncError("INVALID", `a symbolic link, a submodule or a foreign file stands at ${where}`, {
-    store: "git",
+    store,
     operation: "write",
     key,
     cure: "move it away in the repository, or use another key",
