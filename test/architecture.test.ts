@@ -8,7 +8,7 @@ import { filesIn, importsOf, read } from "./project.ts";
  */
 const VOCABULARY_UP = ["vocabulary"];
 /** Pieces that several stores are made of; no stores themselves. */
-const SHARED_BY_STORES = ["stores/cursor", "stores/poll", "stores/git-layout", "stores/lfs"];
+const SHARED_BY_STORES = ["stores/cursor", "stores/poll", "stores/git-layout", "stores/lfs", "stores/wire"];
 const PARTS = [...VOCABULARY_UP, "journal", "wrappers", "chain"];
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   vocabulary: [],
@@ -32,8 +32,7 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   vocabulary: ["@standard-schema/spec"],
   sync: ["@standard-schema/spec"],
   "stores/lmdb": ["lmdb"],
-  "stores/github": ["undici"],
-  "stores/lfs": ["undici"],
+  "stores/wire": ["undici"],
   cli: ["commander"],
 };
 
@@ -47,6 +46,7 @@ const NODE_SIDE = [
   "stores/git-layout",
   "stores/github",
   "stores/lfs",
+  "stores/wire",
 ];
 const SYSTEM = "src/system.ts"; // the platform's clock, for every platform: outside the core's compiler settings
 

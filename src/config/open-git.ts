@@ -58,6 +58,8 @@ function told(event: GitReport): string {
       return `${event.keys} changes made by people could not be committed with a version: ${messageOf(event.error)}`;
     case "untidy":
       return `git could not pack the repository: ${messageOf(event.error)}`;
+    case "no-lfs":
+      return `large values are kept in git itself: ${messageOf(event.error)}`;
     case "no-cache":
       return `the cache of the log could not be written: ${messageOf(event.error)}`;
   }

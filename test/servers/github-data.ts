@@ -67,7 +67,8 @@ export function dataRoutes(
     const args = ["ls-tree", "-z", "-l", "--full-tree", ...(recursive ? ["-r", "-t"] : []), found.id];
     const lines = (await repo.git(args)).split("\0").filter((line) => line !== "");
     const tree = lines.slice(0, treeEntriesMax).map((line) => {
-      const [meta = "", path = ""] = [line.slice(0, line.indexOf("\t")), line.slice(line.indexOf("\t") + 1)];
+      const tab = line.indexOf("\t");
+      const [meta, path] = [line.slice(0, tab), line.slice(tab + 1)];
       const [mode = "", type = "", sha = "", size = ""] = meta.split(/ +/);
       return { path, mode, type, sha, ...(type === "blob" ? { size: Number(size) } : {}) };
     });

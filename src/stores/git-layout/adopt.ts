@@ -29,6 +29,8 @@ export interface Unadopted {
   /** Above everything that the key ever was; the new version goes above it. */
   readonly base: Version;
   readonly meta: Head["meta"];
+  /** Stays "lfs" where Sync has told git so in `.gitattributes`, and has to take it back one day. */
+  readonly storage: SideRecord["storage"];
 }
 
 /**
@@ -48,7 +50,8 @@ export function judge(evidence: Evidence): Unadopted | "settled" | "unrecorded" 
   const describes = newest !== undefined && (newest.blob ?? undefined) === file;
   if (describes && newest.version === base && records.length === 1 && !damaged) return "settled";
   const meta = file === undefined ? NO_META : newest?.state === "value" ? newest.meta : metaOfKey(key);
-  return { key, state: file === undefined ? "deleted" : "value", file, base, meta };
+  const storage = file !== undefined && newest?.storage === "lfs" ? "lfs" : undefined;
+  return { key, state: file === undefined ? "deleted" : "value", file, base, meta, storage };
 }
 
 /** The version directly above `base`, for those who cannot commit one. The same on every node. */

@@ -18,7 +18,7 @@ import { scan } from "./scan.ts";
 import { trailers } from "./trailers.ts";
 import type { Candidate, Scanned } from "./scan.ts";
 import { inRepository } from "./names.ts";
-import type { Naming } from "./names.ts";
+import type { LargeFiles, Naming } from "./names.ts";
 import { NOTHING, look, sideAt, watermarkOf } from "./snapshot.ts";
 import type { Known, View } from "./snapshot.ts";
 import type { LayoutReport } from "./report.ts";
@@ -35,6 +35,7 @@ export interface BranchSettings {
   /** Where the history is kept between two processes; undefined: nowhere. */
   readonly historyFile: string | undefined;
   readonly report: (event: LayoutReport) => void;
+  readonly large: LargeFiles | undefined;
 }
 
 /** What one commit of Sync is to do. */
@@ -77,7 +78,8 @@ export class Branch {
   constructor(settings: BranchSettings, history: History | undefined) {
     this.settings = settings;
     this.place = settings.place;
-    this.naming = { store: settings.store, repository: settings.place.repository, prefix: settings.prefix };
+    const { store, prefix, large } = settings;
+    this.naming = { store, repository: settings.place.repository, prefix, large };
     this.history = history ?? emptyHistory();
     this.savedLength = this.history.length;
     this.current = NO_VIEW;
@@ -143,6 +145,7 @@ export class Branch {
     await this.tail;
     await this.tidying;
     if (this.history.commit !== null && this.history.length !== this.savedLength) await this.save();
+    await this.naming.large?.files.close();
     await this.place.close();
   }
 
@@ -319,7 +322,7 @@ export class Branch {
       return view;
     }
     const changes: KeyChange[] = [];
-    for (const { key, state, file, base, meta } of items) {
+    for (const { key, state, file, base, meta, storage } of items) {
       const known = view.pending.get(key);
       // Above what was shown provisionally, too.
       const above = known?.head !== undefined && known.head.version > base ? known.head.version : base;
@@ -331,6 +334,7 @@ export class Branch {
         blob: file ?? null,
         expires: null,
         meta,
+        storage,
       } as const;
       changes.push({ key, record, bytes: undefined, known: known ?? NOTHING, recordOnly: true });
     }

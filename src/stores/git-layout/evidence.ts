@@ -90,8 +90,20 @@ function keepTouch({ touches }: History, key: string, present: boolean): void {
   if (touch?.state === "deleted" && present) touches.set(key, { ...touch, state: "present" });
 }
 
-function pendingOf({ key, state, file, base, meta }: Unadopted, recorded: Known["recorded"], node: string): Pending {
+function pendingOf(
+  { key, state, file, base, meta, storage }: Unadopted,
+  recorded: Known["recorded"],
+  node: string,
+): Pending {
   const version = tick(base, node);
   const head = { key, state, version, expires: null, meta };
-  return { head, blob: file ?? null, tag: `pending.${version}`, recorded, base, node };
+  return {
+    head,
+    blob: file ?? null,
+    tag: `pending.${version}`,
+    recorded,
+    base,
+    node,
+    ...(storage === undefined ? {} : { storage }),
+  };
 }

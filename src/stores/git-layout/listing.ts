@@ -10,7 +10,7 @@ import { parseRecord, recordName } from "./record.ts";
 import { lowTag } from "./snapshot.ts";
 import type { View } from "./snapshot.ts";
 import { recordIdsAt } from "./side.ts";
-import { groupsBySize, valuesOf } from "./values.ts";
+import { filesOf, groupsBySize, valueOf } from "./values.ts";
 
 export interface Listing {
   readonly branch: Branch;
@@ -51,11 +51,15 @@ export async function* list(
     const { naming } = branch;
     const groups = detail === "values" ? await stop(groupsBySize(naming, found, VALUES_BYTES_MAX)) : [found];
     for (const group of groups) {
-      const entries = detail === "values" ? await stop(valuesOf(naming, group)) : [];
-      for (const [i, { head, tag }] of group.entries()) {
+      const files = detail === "values" ? await stop(filesOf(naming, group)) : undefined;
+      for (const known of group) {
+        const { head, tag, blob } = known;
         if (head === undefined) continue;
         check();
-        yield { kind: "entry", key: head.key, tag, head, value: entries[i]?.value ?? null };
+        const file = blob === null ? undefined : files?.get(blob);
+        // A large value is in memory alone.
+        const value = file === undefined ? null : await stop(valueOf(naming, known, file));
+        yield { kind: "entry", key: head.key, tag, head, value };
         if (--left <= 0) return;
       }
     }

@@ -13,6 +13,8 @@ import { KEY_BYTES_MAX, utf8Length } from "../../entry.ts";
 
 /** The folder, at the store's root, that holds what files cannot say. Reserved in every folder, in any case. */
 export const SIDE_FOLDER = ".microsync";
+/** What git reads of every folder; Sync adds to it which files are pointers to large ones. No key's file. */
+const ATTRIBUTES = ".gitattributes";
 const VALUE = "%value";
 const EMPTY = "%empty";
 /** Stands at the end of a part of a name that goes on in the next folder, and at the beginning of that one. */
@@ -132,11 +134,15 @@ const LINE = /\p{Cc}/u;
 
 /** Whether a tree can hold a file of this name, and Sync look for it. */
 function isTreePath(path: string): boolean {
-  if (path === "" || LINE.test(path)) return false;
+  if (path === "" || LINE.test(path) || isAttributes(path)) return false;
   return path.split("/").every((s) => s !== "" && s !== "." && s !== ".." && !/^(?:\.git|\.microsync)$/i.test(s));
 }
 
-/** Whether a path lies in a side folder, of this store or of one with another prefix. */
+/** Whether a path lies in a side folder, of this store or of one with another prefix, or is git's own. */
 export function isSidePath(path: string): boolean {
-  return path.split("/").some((segment) => segment.toLowerCase() === SIDE_FOLDER);
+  return isAttributes(path) || path.split("/").some((segment) => segment.toLowerCase() === SIDE_FOLDER);
+}
+
+function isAttributes(path: string): boolean {
+  return path === ATTRIBUTES || path.endsWith(`/${ATTRIBUTES}`);
 }

@@ -1,4 +1,5 @@
 import { SyncError } from "../../error.ts";
+import { attributesOf } from "./attributes.ts";
 import { foldersOf, insidePath, isLiteral, keyOfPath, literalPath, pathOfKey } from "./path.ts";
 import type { SideRecord } from "./record.ts";
 import { encodeRecord, recordName, recordPath } from "./record.ts";
@@ -36,6 +37,7 @@ export async function plan(naming: Naming, view: View, changes: readonly KeyChan
   const failures = new Map<string, SyncError>();
   const deletes = new Set<string>();
   const files = new Map<string, NewFile["content"]>();
+  const marks = { add: new Set<string>(), remove: new Set<string>() };
 
   const withFiles = changes.filter((change) => !change.recordOnly);
   const targets = await targetsOf(naming, view, withFiles, failures);
@@ -60,11 +62,25 @@ export async function plan(naming: Naming, view: View, changes: readonly KeyChan
       if (target.sameFile !== record.blob) files.set(target.path, bytes ?? record.blob ?? "");
     }
   }
+  for (const change of withFiles) {
+    if (failures.has(change.key)) continue;
+    const target = targets.get(change.key);
+    for (const path of target?.occupied ?? []) if (change.known.storage === "lfs") marks.remove.add(path);
+    if (target !== undefined && change.record?.storage === "lfs") marks.add.add(target.path);
+  }
   const moves = await movesOf(naming, view, [...targets.values()], { deletes, written: files, failures });
-  for (const { from, to, blob, record } of moves) {
+  for (const { from, to, blob, record, isLarge } of moves) {
+    if (isLarge) {
+      marks.remove.add(from);
+      marks.add.add(to);
+    }
     deletes.add(from);
     files.set(to, blob);
     if (record !== undefined) files.set(recordPath(recordName(record.key), "value"), utf8(encodeRecord(record)));
+  }
+  for (const [path, text] of await attributesOf(naming, view.commit, marks)) {
+    if (text === "") deletes.add(path);
+    else files.set(path, utf8(text));
   }
   const at = (path: string) => inRepository(naming.prefix, path);
   return {
@@ -142,6 +158,8 @@ interface Move {
   readonly blob: string;
   /** The record that a file without one is given, so that its move is no change of it. */
   readonly record: SideRecord | undefined;
+  /** It is a pointer to a large file. */
+  readonly isLarge: boolean;
 }
 
 /** Files of other keys that stand where this plan needs a folder: they go inside it. */
@@ -181,7 +199,7 @@ async function movesOf(
     const { key, version, expires, meta } = known.head;
     const record =
       known.recorded === undefined ? ({ key, state: "value", version, blob, expires, meta } as const) : undefined;
-    return [{ from, to: insidePath(from), blob, record }];
+    return [{ from, to: insidePath(from), blob, record, isLarge: known.storage === "lfs" }];
   });
 }
 

@@ -19,6 +19,11 @@ export interface SideRecord {
   readonly blob: string | null;
   readonly expires: number | null;
   readonly meta: Meta;
+  /**
+   * "lfs": the file is a pointer that Sync made, and `.gitattributes` says so. "plain": it looks like one, and is the
+   * value itself. Undefined: a file that looks like a pointer is one.
+   */
+  readonly storage?: "lfs" | "plain" | undefined;
 }
 
 /** What the side tree holds apart from records. */
@@ -56,11 +61,12 @@ export function nameOfRecordPath(path: string): string | undefined {
   return match === null ? undefined : match.slice(1).join("");
 }
 
-export function encodeRecord({ key, state, version, blob, expires, meta }: SideRecord): string {
+export function encodeRecord({ key, state, version, blob, expires, meta, storage }: SideRecord): string {
   const parts: Record<string, unknown> = { key, version };
   if (state === "value") parts["blob"] = blob;
   else parts["state"] = state;
   if (expires !== null) parts["expires"] = expires;
+  if (storage !== undefined) parts["storage"] = storage;
   // A deletion has no file whose name could say anything.
   const usual = state === "value" ? metaOfKey(key) : NO_META;
   if (canonicalMeta(meta) !== canonicalMeta(usual)) parts["meta"] = meta;
@@ -72,7 +78,15 @@ export function parseRecord(bytes: Uint8Array): SideRecord | undefined {
   try {
     const parsed: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
     if (typeof parsed !== "object" || parsed === null) return undefined;
-    const { key, version, state = "value", blob = null, expires = null, meta } = parsed as Record<string, unknown>;
+    const {
+      key,
+      version,
+      state = "value",
+      blob = null,
+      expires = null,
+      meta,
+      storage,
+    } = parsed as Record<string, unknown>;
     if (typeof key !== "string" || typeof version !== "string" || !isVersion(version)) return undefined;
     if (state !== "value" && state !== "deleted" && state !== "none") return undefined;
     if (state === "value" ? typeof blob !== "string" || !/^[0-9a-f]{40,64}$/.test(blob) : blob !== null)
@@ -82,7 +96,15 @@ export function parseRecord(bytes: Uint8Array): SideRecord | undefined {
     const usual = state === "value" ? metaOfKey(key) : NO_META;
     const known = meta === undefined ? usual : (meta as Meta);
     checkMeta(known);
-    return { key, state, version, blob: blob as string | null, expires: expires as number | null, meta: known };
+    return {
+      key,
+      state,
+      version,
+      blob: blob as string | null,
+      expires: expires as number | null,
+      meta: known,
+      ...(storage === "lfs" || storage === "plain" ? { storage } : {}),
+    };
   } catch {
     return undefined; // JSON and the checks say why; that it is no record is all that its reader needs
   }

@@ -12,5 +12,7 @@ export type LayoutReport =
   | { readonly kind: "provisional"; readonly keys: number; readonly error: SyncError | undefined }
   /** Git could not pack what has piled up; the repository works, and grows. */
   | { readonly kind: "untidy"; readonly error: SyncError }
+  /** The repository has no place for large files: large values lie in git itself. */
+  | { readonly kind: "no-lfs"; readonly error: SyncError }
   /** The cache of the log could not be written; opening will read the log again. */
   | { readonly kind: "no-cache"; readonly error: SyncError };

@@ -37,6 +37,8 @@ export interface Known {
   readonly tag: string;
   /** Where its record is; undefined when it has none. */
   readonly recorded: SideRecord["state"] | undefined;
+  /** See `SideRecord.storage`. */
+  readonly storage?: SideRecord["storage"];
 }
 
 /** A change by a person that is shown with a provisional version. */
@@ -137,9 +139,9 @@ export function filesAtPaths(
 }
 
 export function knownOf(record: SideRecord, recordId: string): Known {
-  const { key, state, version, blob, expires, meta } = record;
+  const { key, state, version, blob, expires, meta, storage } = record;
   const head = state === "none" ? undefined : { key, state, version, expires, meta };
-  return { head, blob, tag: recordId.slice(0, 20), recorded: state };
+  return { head, blob, tag: recordId.slice(0, 20), recorded: state, ...(storage === undefined ? {} : { storage }) };
 }
 
 export interface Located {

@@ -20,6 +20,9 @@ import type {
 } from "../../store.ts";
 import { VERSION_ZERO, isLow } from "../../version.ts";
 import type { Version } from "../../version.ts";
+import { oneChunk } from "../lfs/files.ts";
+import type { Upload } from "../lfs/files.ts";
+import { encodePointer, parsePointer, pointerOf } from "../lfs/pointer.ts";
 import { counted } from "./branch.ts";
 import type { Branch } from "./branch.ts";
 import { changes as isChange, decide, needsValue } from "./decide.ts";
@@ -27,7 +30,10 @@ import type { Standing } from "./decide.ts";
 import { list } from "./listing.ts";
 import { within } from "./patience.ts";
 import type { KeyChange } from "./plan.ts";
+import type { LayoutReport } from "./report.ts";
 import { blobId } from "./record.ts";
+import type { SideRecord } from "./record.ts";
+import { NOTHING } from "./snapshot.ts";
 import type { Known, View } from "./snapshot.ts";
 import { valuesOf } from "./values.ts";
 import { watch } from "./watching.ts";
@@ -39,6 +45,7 @@ export interface BranchStoreSettings {
   readonly supports: Supports;
   /** A read that asks for nothing else is answered by what was fetched at most so many milliseconds ago. */
   readonly freshMs: number;
+  readonly report: (event: LayoutReport) => void;
 }
 
 export function branchStore(settings: BranchStoreSettings): Store {
@@ -51,16 +58,19 @@ class BranchStore implements Store {
   private readonly runtime: Runtime;
   private readonly branch: Branch;
   private readonly freshMs: number;
+  private readonly report: BranchStoreSettings["report"];
+  private isWithoutLarge = false;
   private readonly closing = new AbortController();
   private readonly underWay = new Set<Promise<unknown>>();
   private closed: Promise<void> | undefined;
 
-  constructor({ runtime, branch, supports, freshMs }: BranchStoreSettings) {
+  constructor({ runtime, branch, supports, freshMs, report }: BranchStoreSettings) {
     this.runtime = runtime;
     this.branch = branch;
     this.name = branch.naming.store;
     this.supports = supports;
     this.freshMs = freshMs;
+    this.report = report;
   }
 
   async read(keys: readonly string[], options: ReadOptions = {}): Promise<Answer[]> {
@@ -69,20 +79,20 @@ class BranchStore implements Store {
     if (keys.length === 0) return [];
     return this.call("read", options, async () => {
       const asked = this.runtime.now();
-      const answers = await this.readSince(keys, notBefore(asked, options, this.freshMs));
+      const answers = await this.readSince(keys, notBefore(asked, options, this.freshMs), options);
       const { atLeast } = options;
       const behind = keys.some((key, i) => {
         const wanted = atLeast?.get(key);
         return wanted !== undefined && (answers[i]?.entry?.version ?? VERSION_ZERO) < wanted;
       });
-      return behind ? this.readSince(keys, asked) : answers;
+      return behind ? this.readSince(keys, asked, options) : answers;
     });
   }
 
-  private async readSince(keys: readonly string[], since: number): Promise<Answer[]> {
+  private async readSince(keys: readonly string[], since: number, options: CallOptions): Promise<Answer[]> {
     const { view, asOf } = await this.branch.view(since);
     const knowns = await this.branch.look(view, keys);
-    const entries = await valuesOf(this.branch.naming, knowns);
+    const entries = await valuesOf(this.branch.naming, knowns, options);
     return entries.map((entry) => ({ entry, asOf, complete: true, stale: false, from: this.name }));
   }
 
@@ -120,7 +130,7 @@ class BranchStore implements Store {
           since,
           async (view) => {
             checkCall(runtime, options, this.name, "write");
-            const { results, changes } = await this.outcome(view, keys, writes);
+            const { results, changes } = await this.outcome(view, keys, writes, options);
             const sure = newest || results.every((result) => result === STORED);
             if (!sure) return { draft: undefined, result: undefined };
             const draft = { changes, watermark: undefined, subject: subjectOf(changes) };
@@ -162,6 +172,7 @@ class BranchStore implements Store {
     view: View,
     keys: readonly string[],
     writes: readonly Write[],
+    options: CallOptions,
   ): Promise<{ results: WriteResult[]; changes: KeyChange[] }> {
     const knowns = new Map<string, Known>();
     for (const [i, known] of (await this.branch.look(view, keys)).entries()) knowns.set(keys[i] ?? "", known);
@@ -174,6 +185,7 @@ class BranchStore implements Store {
     const values = await valuesOf(
       this.branch.naming,
       asked.flatMap((key) => knowns.get(key) ?? []),
+      options,
     );
     const valueOf = new Map(asked.map((key, i) => [key, values[i]?.value]));
     const standing = new Map<string, Standing | undefined>();
@@ -191,9 +203,28 @@ class BranchStore implements Store {
       }
       return result;
     });
+    const contents = await this.placed([...changed.values()], options);
     const { algorithm } = this.branch.naming.repository;
-    const changes = [...changed].map(([key, entry]) => changeOf(entry, knowns.get(key), algorithm));
+    const changes = contents.map((content) => changeOf(content, knowns.get(content.entry.key), algorithm));
     return { results, changes };
+  }
+
+  /** The files of entries; the large values among them are where those point to, before a commit says so. */
+  private async placed(entries: readonly Entry[], options: CallOptions): Promise<Content[]> {
+    const { large } = this.branch.naming;
+    const above = large === undefined || this.isWithoutLarge ? Infinity : large.aboveBytes;
+    const contents = entries.map((entry) => contentOf(entry, above));
+    const uploads = contents.flatMap(({ upload }) => upload ?? []);
+    if (uploads.length === 0) return contents;
+    try {
+      await large?.files.upload(uploads, options);
+      return contents;
+    } catch (error) {
+      if (!(error instanceof SyncError) || error.code !== "UNSUPPORTED" || large?.orInGit !== true) throw error;
+      this.isWithoutLarge = true;
+      this.report({ kind: "no-lfs", error });
+      return entries.map((entry) => contentOf(entry, Infinity));
+    }
   }
 
   async forget(items: readonly Forget[], options: CallOptions = {}): Promise<void> {
@@ -309,18 +340,35 @@ function readonlyError(
   return new SyncError("READONLY", why.what, key === undefined ? where : { ...where, key });
 }
 
-function changeOf(entry: Entry, known: Known | undefined, algorithm: "sha1" | "sha256"): KeyChange {
-  const { key, version, value, expires, meta } = entry;
-  const state = value === null ? "deleted" : "value";
-  const blob = value === null ? null : blobId(value, algorithm);
-  const now = known ?? { head: undefined, blob: null, tag: "", recorded: undefined };
-  return {
-    key,
-    record: { key, state, version, blob, expires, meta },
-    bytes: value ?? undefined,
-    known: now,
-    recordOnly: false,
-  };
+interface Content {
+  readonly entry: Entry;
+  readonly file: Uint8Array | undefined;
+  readonly storage: SideRecord["storage"];
+  readonly upload: Upload | undefined;
+}
+
+/** What becomes the file of a value: the value, or a pointer to it when it has more than so many bytes. */
+function contentOf(entry: Entry, aboveBytes: number): Content {
+  const { value } = entry;
+  if (value === null) return { entry, file: undefined, storage: undefined, upload: undefined };
+  if (value.length > aboveBytes) {
+    const pointer = pointerOf(value);
+    const upload = { ...pointer, content: () => oneChunk(value) };
+    return { entry, file: encodePointer(pointer), storage: "lfs", upload };
+  }
+  return { entry, file: value, storage: parsePointer(value) === undefined ? undefined : "plain", upload: undefined };
+}
+
+function changeOf(
+  { entry, file, storage }: Content,
+  known: Known | undefined,
+  algorithm: "sha1" | "sha256",
+): KeyChange {
+  const { key, version, expires, meta } = entry;
+  const state = file === undefined ? "deleted" : "value";
+  const blob = file === undefined ? null : blobId(file, algorithm);
+  const record = { key, state, version, blob, expires, meta, storage } as const;
+  return { key, record, bytes: file, known: known ?? NOTHING, recordOnly: false };
 }
 
 function subjectOf(changes: readonly KeyChange[]): string {

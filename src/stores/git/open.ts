@@ -16,12 +16,14 @@ import { branchStore } from "../git-layout/store.ts";
 import { checkGit, gitCommand, gitError } from "./command.ts";
 import type { Git } from "./command.ts";
 import { direct } from "./direct.ts";
+import { folderOf, largeFiles } from "./large.ts";
+import type { LargeOptions } from "./large.ts";
 import { CHECKED_OUT_CURE, REMOTE, REMOTE_REFS, mirror } from "./mirror.ts";
 import type { GitPlace } from "./place.ts";
 import { parseGitUrl } from "./url.ts";
 import type { GitUrl } from "./url.ts";
 
-export interface GitOptions {
+export interface GitOptions extends LargeOptions {
   readonly runtime?: Runtime | undefined;
   /** What relative paths start from. Default: the working folder. */
   readonly folder?: string | undefined;
@@ -90,7 +92,16 @@ async function opened(url: GitUrl, options: GitOptions): Promise<Store> {
     const historyFile = join(cache, `history-${fingerprint(`${place.branch}\0${url.prefix}`)}`);
     const report = options.onReport ?? (() => {});
     const author = await authorOf(place.git, options.author);
-    const settings = { store: "git", runtime, clock, place, prefix: url.prefix, author, historyFile, report };
+    const gitDir = await objectsDir(url, place, runtime);
+    const large = largeFiles({
+      ...options,
+      runtime,
+      url,
+      branch: place.branch,
+      gitDir,
+      timeoutMs: options.timeoutMs ?? TIMEOUT_MS,
+    });
+    const settings = { store: "git", large, runtime, clock, place, prefix: url.prefix, author, historyFile, report };
     const branch = new Branch(settings, await loadHistory(historyFile));
     const { view } = await branch.view(runtime.now());
     if (view.commit !== null) await checkFormat(branch.naming, view.commit);
@@ -109,11 +120,18 @@ async function opened(url: GitUrl, options: GitOptions): Promise<Store> {
       asOf: "known",
       readonly: place.refusesWrites !== undefined,
     };
-    return branchStore({ runtime, branch, supports, freshMs });
+    return branchStore({ runtime, branch, supports, freshMs, report });
   } catch (error) {
     await place.close();
     throw error;
   }
+}
+
+/** Where the repository itself is, when it is on this machine, and not just a mirror of it. */
+async function objectsDir(url: GitUrl, { git, remote }: GitPlace, runtime: Runtime): Promise<string | undefined> {
+  if (!remote) return git.gitDir;
+  const folder = folderOf(url);
+  return folder === undefined ? undefined : (await repositoryAt(folder, runtime))?.git.gitDir;
 }
 
 async function placeOf(url: GitUrl, options: GitOptions, runtime: Runtime, cache: string): Promise<GitPlace> {

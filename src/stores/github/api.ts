@@ -6,7 +6,7 @@ import { aborted } from "../../store.ts";
 import type { CallOptions } from "../../store.ts";
 import type { Credentials } from "./credentials.ts";
 import { headerOf, limited, pauseOf, statusError } from "./failures.ts";
-import type { Http, HttpAnswer } from "./http.ts";
+import type { Http, HttpAnswer } from "../wire/http.ts";
 import { GRAPHQL_HOURLY, REST_HOURLY } from "./spending.ts";
 import type { GithubBudgets } from "./spending.ts";
 
@@ -140,9 +140,8 @@ export function githubApi(settings: ApiSettings): Api {
         url: sending.url,
         headers,
         body: sending.body,
-        answerBytesMax: ANSWER_BYTES_MAX,
       };
-      const answer = await http.send(request, { signal: options.signal, deadline });
+      const answer = await http.send(request, ANSWER_BYTES_MAX, { signal: options.signal, deadline });
       counts.bytesGot += answer.bytes.length;
       return { answer, token };
     } finally {

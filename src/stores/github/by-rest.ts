@@ -5,7 +5,7 @@ import { json } from "./api.ts";
 import type { Api } from "./api.ts";
 import type { Commits } from "./commits.ts";
 import { messageOf, statusError } from "./failures.ts";
-import type { HttpAnswer } from "./http.ts";
+import type { HttpAnswer } from "../wire/http.ts";
 import type { Pace } from "./pace.ts";
 import type { Parcel, ParcelFile, Way } from "./publish.ts";
 

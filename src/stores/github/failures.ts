@@ -1,6 +1,6 @@
 import { SyncError } from "../../error.ts";
 import type { ErrorCode } from "../../error.ts";
-import type { HttpAnswer } from "./http.ts";
+import type { HttpAnswer } from "../wire/http.ts";
 
 /** After a refusal that names no time. Source: docs.github.com, "Best practices for using the REST API". */
 export const PAUSE_MS = 60_000;

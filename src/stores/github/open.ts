@@ -18,7 +18,9 @@ import type { GithubApp } from "./app.ts";
 import { encodeRef } from "./by-rest.ts";
 import { credentials } from "./credentials.ts";
 import { statusError } from "./failures.ts";
-import { http } from "./http.ts";
+import { http } from "../wire/http.ts";
+import { checkAddress } from "./address.ts";
+import { largeFiles } from "./large.ts";
 import { githubPlace } from "./place.ts";
 import { sharedBudgets } from "./spending.ts";
 import type { GithubBudgets } from "./spending.ts";
@@ -40,7 +42,13 @@ export interface GithubOptions {
   /** Author of commits that are made by REST. Default, and always by GraphQL: whoever the credential belongs to. */
   readonly author?: { readonly name: string; readonly email: string } | undefined;
   readonly readonly?: boolean | undefined;
-  /** A larger value is refused. Default 35 MiB: GitHub's blobs end at 40. */
+  /** False: large values lie in git, and pointers are values like any. Default true. */
+  readonly lfs?: boolean | undefined;
+  /** Values of more bytes go to Git LFS. Default 1 MiB. */
+  readonly lfsAboveBytes?: number | undefined;
+  /** The LFS server. Default: the one of the repository. */
+  readonly lfsUrl?: string | undefined;
+  /** A larger value is refused. Default 100 MiB; without LFS 35 MiB, since GitHub's blobs end at 40. */
   readonly valueBytesMax?: number | undefined;
   /** A read that says nothing else is answered by what was asked so long ago at most. Default 1,000. */
   readonly freshMs?: number | undefined;
@@ -58,9 +66,11 @@ export interface GithubOptions {
 }
 
 const BATCH_MAX = 1_000;
+const BLOB_BYTES_MAX = 35 * 1024 * 1024;
 const MIB = 1024 * 1024;
 const DEFAULTS = {
-  valueBytesMax: 35 * MIB,
+  valueBytesMax: 100 * MIB,
+  lfsAboveBytes: MIB,
   freshMs: 1_000,
   timeoutMs: 60_000,
   connectionsMax: 8,
@@ -104,7 +114,7 @@ async function opened(url: GithubUrl, options: GithubOptions): Promise<Store> {
         accept: "application/vnd.github+json",
         "user-agent": "microsync",
       };
-      const answer = await wire.send({ method, url: rest + path, headers, answerBytesMax: MIB }, call);
+      const answer = await wire.send({ method, url: rest + path, headers }, MIB, call);
       if (answer.status >= 300) throw statusError(answer, "sign in as an app");
       return json(answer) as Record<string, unknown>;
     });
@@ -126,13 +136,14 @@ async function opened(url: GithubUrl, options: GithubOptions): Promise<Store> {
       keptBytesMax: numbers.keptBytesMax,
       close: () => wire.close(),
     });
+    const large = largeFiles(url, options, numbers, { runtime, branch: branchName, rest, credentials: who });
     const cache = join(options.cacheFolder ?? cacheFolder("github"), fingerprint(`${rest}/${owner}/${repo}`));
     const historyFile = join(cache, `history-${fingerprint(`${branchName}\0${prefix}`)}`);
     const report = options.onReport ?? (() => {});
     const { name = "Sync", email = "sync@localhost" } = options.author ?? {};
     const author = `${name} <${email}>`;
     const branch = new Branch(
-      { store: "github", runtime, clock, place, prefix, author, historyFile, report },
+      { store: "github", runtime, clock, place, prefix, author, historyFile, report, large },
       await loadHistory(historyFile),
     );
     const { view } = await branch.view(runtime.now());
@@ -153,7 +164,7 @@ async function opened(url: GithubUrl, options: GithubOptions): Promise<Store> {
       asOf: "known",
       readonly: place.refusesWrites !== undefined,
     };
-    return branchStore({ runtime, branch, supports, freshMs: numbers.freshMs });
+    return branchStore({ runtime, branch, supports, freshMs: numbers.freshMs, report });
   } catch (error) {
     await wire.close();
     throw error;
@@ -164,27 +175,21 @@ const ASKED = { what: "the store was opened read-only", cure: "open it without r
 
 function numbersOf(options: GithubOptions): typeof DEFAULTS {
   const numbers = { ...DEFAULTS };
+  if (options.lfs === false) numbers.valueBytesMax = BLOB_BYTES_MAX;
   for (const name of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[]) {
-    const value = options[name] ?? DEFAULTS[name];
-    const min = name === "valueBytesMax" || name === "freshMs" ? 0 : 1;
+    const value = options[name] ?? numbers[name];
+    const min = /^(?:valueBytesMax|lfsAboveBytes|freshMs)$/.test(name) ? 0 : 1;
     if (!(value >= min)) throw new SyncError("INVALID", `${name} is a number from ${min} on`);
     numbers[name] = value;
   }
   return numbers;
 }
 
-/** Where the two interfaces of a host are. */
+/** Where the two interfaces of a host are. @throws SyncError INVALID for an address that a token may not go to. */
 function addressesOf({ host }: GithubUrl, api: string | undefined): { rest: string; graphql: string } {
   const usual = host === "github.com" ? "https://api.github.com" : `https://${host}/api/v3`;
   const rest = (api ?? usual).replace(/\/+$/, "");
-  const address = URL.canParse(rest) ? new URL(rest) : undefined;
-  const isHere = /^(?:127\.0\.0\.1|localhost|\[::1\])$/.test(address?.hostname ?? "");
-  const fits = address?.protocol === "https:" || (address?.protocol === "http:" && isHere);
-  if (!fits || address.username !== "" || address.password !== "" || address.search !== "") {
-    throw new SyncError("INVALID", "the address of the API is no https URL", {
-      cure: "write https://host/api/v3, without credentials; http is for this machine alone",
-    });
-  }
+  checkAddress(rest, "the API", "https://host/api/v3");
   return { rest, graphql: rest.endsWith("/api/v3") ? rest.replace(/\/v3$/, "/graphql") : `${rest}/graphql` };
 }
 

@@ -39,9 +39,8 @@ export function githubRepository(objects: Objects, commits: Commits): Repository
     const line = await commits.line(from, to);
     for (let at = 0; at < line.length; at += WINDOW) {
       const window = line.slice(at, at + WINDOW);
-      const parents = await Promise.all(
-        window.map(({ parent }) => (parent === null ? undefined : commits.info(parent))),
-      );
+      const parents: (CommitInfo | undefined)[] = [];
+      for (const { parent } of window) parents.push(parent === null ? undefined : await commits.info(parent));
       const roots = [...window.map(({ tree }) => tree), ...parents.map((parent) => parent?.tree)];
       const folders = await foldersIn(roots, prefix);
       const pairs = window.map((_, i) => ({ to: folders[i] ?? null, from: folders[window.length + i] ?? null }));
@@ -82,8 +81,8 @@ export function githubRepository(objects: Objects, commits: Commits): Repository
     },
     passage,
     async *changes(from, to, prefix) {
-      const ends = [from, to].map((commit) => (commit === null ? undefined : rootOf(commit)));
-      const [before = null, after = null] = await foldersIn(await Promise.all(ends), prefix);
+      const roots = [from === null ? undefined : await rootOf(from), await rootOf(to)];
+      const [before = null, after = null] = await foldersIn(roots, prefix);
       const [changes = []] = await differences(objects, [{ from: before, to: after }], () => {});
       yield* changes;
     },
