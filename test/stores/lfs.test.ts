@@ -60,6 +60,12 @@ function bytesOf(size: number, seed: number): Uint8Array {
 }
 const large = (key: string, size = 3_000_000, seed = 1): Entry => ({ ...value(key, ""), value: bytesOf(size, seed) });
 
+/** An entry with its value as a digest: comparing megabytes number by number takes a minute. */
+function brief(entry: Entry | undefined): unknown {
+  if (entry === undefined || entry.value === null) return entry;
+  return { ...entry, value: createHash("sha256").update(entry.value).digest("hex") };
+}
+
 interface Way {
   readonly name: string;
   /** The bare repository, and what a person clones. */
@@ -149,7 +155,7 @@ describe.runIf(missing === undefined).each(WAYS)("large values: $name", (way) =>
     ]);
     // From another store, which has nothing of it in memory.
     const other = await way.open({ cacheFolder: place.path("other") });
-    for (const entry of entries) expect((await one(other, entry.key)).entry).toEqual(entry);
+    for (const entry of entries) expect(brief((await one(other, entry.key)).entry)).toEqual(brief(entry));
     expect(await keysOf(other)).toEqual(["a", "a/b", "dir/big.bin", "small.txt", "with space [x]!.bin"]);
   }, 60_000);
 
@@ -206,7 +212,8 @@ describe.runIf(missing === undefined).each(WAYS)("large values: $name", (way) =>
     if (entry === undefined) throw new Error("not there");
     expect(await other.write(writes([entry]))).toEqual([{ status: "stored" }]);
     const [conflict] = await other.write([{ entry: value("big", "x"), asOf: 0, if: "absent" }]);
-    expect(conflict).toEqual({ status: "conflict", current: entry });
+    expect(conflict?.status).toBe("conflict");
+    expect(conflict?.status === "conflict" ? brief(conflict.current) : undefined).toEqual(brief(entry));
   }, 60_000);
 });
 
