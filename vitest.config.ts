@@ -13,6 +13,7 @@ export default defineConfig({
       { find: /^microsync$/, replacement: source("index.ts") },
       { find: /^microsync\/lmdb$/, replacement: source("stores/lmdb.ts") },
       { find: /^microsync\/git$/, replacement: source("stores/git/index.ts") },
+      { find: /^microsync\/github$/, replacement: source("stores/github/index.ts") },
       { find: /^microsync\/testing$/, replacement: source("testing/index.ts") },
     ],
   },

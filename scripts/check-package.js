@@ -18,6 +18,7 @@ const DOORS = {
   ".": { packages: [], without: HEAVY },
   "./lmdb": { packages: ["lmdb", ...OF_LMDB], without: HEAVY },
   "./git": { packages: [], without: ["node:http", "node:https"] },
+  "./github": { packages: [], without: ["node:http", "node:https", "node:child_process"] },
   "./testing": { packages: [], without: HEAVY },
 };
 

@@ -26,6 +26,8 @@ export interface Place {
    * @throws SyncError INDETERMINATE when the branch may have moved, another code when it has not.
    */
   publish(commit: NewCommit, options: CallOptions): Promise<string | undefined>;
+  /** Calls back when somebody says that the branch has moved, until it is told to stop. */
+  onPush(listener: () => void): () => void;
   /** Lets the repository be packed, beside everything else; an error is reported, not thrown. */
   tidy(): Promise<SyncError | undefined>;
   close(): Promise<void>;

@@ -44,6 +44,7 @@ export async function* watch(watching: Watching, range: Range, options: WatchOpt
   }
   const wake = waker(runtime);
   const stopListening = branch.onOwnCommit(wake.now);
+  const stopHearing = branch.place.onPush(wake.soon);
   closing.addEventListener("abort", wake.now, { once: true });
   options.signal?.addEventListener("abort", wake.now, { once: true });
   try {
@@ -118,6 +119,7 @@ export async function* watch(watching: Watching, range: Range, options: WatchOpt
     throw error;
   } finally {
     stopListening();
+    stopHearing();
     wake.cancel();
     closing.removeEventListener("abort", wake.now);
     options.signal?.removeEventListener("abort", wake.now);
@@ -193,6 +195,7 @@ async function lostSince({ naming }: Branch, { commit, next }: Told, head: strin
 function waker(runtime: Runtime) {
   let timer: Timer | undefined;
   let go: (() => void) | undefined;
+  let isDue = false;
   const now = () => {
     timer?.cancel();
     timer = undefined;
@@ -201,9 +204,18 @@ function waker(runtime: Runtime) {
   };
   return {
     now,
+    /** As now; when nothing waits, the next waiting is over at once. */
+    soon: () => {
+      isDue = go === undefined;
+      now();
+    },
     cancel: now,
     after: (delayMs: number, deadline: number | undefined) =>
       new Promise<void>((resolve) => {
+        if (isDue) {
+          isDue = false;
+          return resolve();
+        }
         go = resolve;
         const left = deadline === undefined ? delayMs : Math.max(0, Math.min(delayMs, deadline - runtime.monotonic()));
         timer = runtime.timer(left, now, true);

@@ -46,6 +46,7 @@ export function direct({ runtime, git, branch, algorithm, refusesWrites }: Direc
       if (error.code !== "UNAVAILABLE") throw error;
       throw new SyncError("UNAVAILABLE", error.message, { cause: error });
     },
+    onPush: () => () => {}, // nobody says
     tidy: () => tidy(git),
     async close() {
       await commits.close();

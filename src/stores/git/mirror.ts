@@ -126,6 +126,7 @@ export function mirror(settings: MirrorSettings): GitPlace {
       await arrived(commit, error);
       return commit;
     },
+    onPush: () => () => {}, // nobody says
     tidy: () => tidy(git),
     async close() {
       await commits.close();

@@ -1,6 +1,5 @@
 import { SyncError } from "../../error.ts";
 import type { Runtime } from "../../runtime.ts";
-import type { CallOptions } from "../../store.ts";
 import type { Api, GraphqlAnswer } from "./api.ts";
 import type { Commits } from "./commits.ts";
 import type { Objects } from "./objects.ts";

@@ -6,4 +6,6 @@ export { GRAPHQL_LIMITS, githubBudgets } from "./spending.ts";
 export type { GithubBudgetOptions, GithubBudgets } from "./spending.ts";
 export { parseGithubUrl } from "./url.ts";
 export type { GithubUrl } from "./url.ts";
+export { githubWebhook } from "./webhook.ts";
+export type { GithubWebhook, WebhookHeaders } from "./webhook.ts";
 export type { LayoutReport as GithubReport } from "../git-layout/report.ts";

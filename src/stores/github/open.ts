@@ -26,6 +26,7 @@ import { sharedBudgets } from "./spending.ts";
 import type { GithubBudgets } from "./spending.ts";
 import { parseGithubUrl } from "./url.ts";
 import type { GithubUrl } from "./url.ts";
+import type { GithubWebhook } from "./webhook.ts";
 
 export interface GithubOptions {
   readonly runtime?: Runtime | undefined;
@@ -62,6 +63,8 @@ export interface GithubOptions {
   readonly budgets?: GithubBudgets | undefined;
   /** Folder for what was read from the history. Default: the user's cache folder. It may be deleted at any time. */
   readonly cacheFolder?: string | undefined;
+  /** Wakes watches when GitHub says that somebody pushed; they look at their interval besides. */
+  readonly webhook?: GithubWebhook | undefined;
   readonly onReport?: ((report: LayoutReport) => void) | undefined;
 }
 
@@ -134,6 +137,7 @@ async function opened(url: GithubUrl, options: GithubOptions): Promise<Store> {
       author: options.author,
       refusesWrites,
       keptBytesMax: numbers.keptBytesMax,
+      webhook: options.webhook,
       close: () => wire.close(),
     });
     const large = largeFiles(url, options, numbers, { runtime, branch: branchName, rest, credentials: who });

@@ -17,6 +17,7 @@ import { pace } from "./pace.ts";
 import { learn, parcelOf } from "./publish.ts";
 import type { Made, Parcel } from "./publish.ts";
 import { githubRepository } from "./repository.ts";
+import type { GithubWebhook } from "./webhook.ts";
 
 export interface GithubPlaceSettings {
   readonly runtime: Runtime;
@@ -28,6 +29,7 @@ export interface GithubPlaceSettings {
   readonly author: { readonly name: string; readonly email: string } | undefined;
   readonly refusesWrites: Place["refusesWrites"];
   readonly keptBytesMax: number;
+  readonly webhook: GithubWebhook | undefined;
   readonly close: () => Promise<void>;
 }
 
@@ -44,7 +46,7 @@ const NO_OPTIONS: CallOptions = {};
 
 /** A branch on GitHub. Its head is asked for with a tag, which costs nothing of the hourly limit while it stays. */
 export function githubPlace(settings: GithubPlaceSettings): Place {
-  const { runtime, api, owner, repo, branch, prefix, author, refusesWrites, keptBytesMax } = settings;
+  const { runtime, api, owner, repo, branch, prefix, author, refusesWrites, keptBytesMax, webhook } = settings;
   const base = `/repos/${owner}/${repo}`;
   const objects = githubObjects({ api, owner, repo, keptBytesMax });
   const commits = githubCommits(api, owner, repo);
@@ -143,6 +145,7 @@ export function githubPlace(settings: GithubPlaceSettings): Place {
       await learn(objects, commits, parcel, done);
       return done.id;
     },
+    onPush: (listener) => webhook?.subscribe(`${owner}/${repo}`, branch, listener) ?? (() => {}),
     tidy: () => Promise.resolve(undefined), // GitHub packs by itself
     async close() {
       await asked.settle();

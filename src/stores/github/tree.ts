@@ -52,7 +52,7 @@ function bytesOfName({ name, raw }: TreeItem): Uint8Array {
 
 /** In git's order, where a folder's name counts as ending with a slash. */
 export function inOrder(tree: Tree): TreeItem[] {
-  const slash = Buffer.from("/");
+  const slash = Buffer.of(47);
   const keyed = [...tree.values()].map((item) => {
     const name = bytesOfName(item);
     return { item, key: isFolder(item) ? Buffer.concat([name, slash]) : name };
