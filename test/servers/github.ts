@@ -40,9 +40,13 @@ export interface GithubServer {
   /** Those that are not answered yet. */
   readonly underWay: () => number;
   readonly connections: () => number;
+  /** Resolves when no connection is left. */
+  idle(): Promise<void>;
   /** Tokens that are taken, by what they may do. */
   readonly tokens: Map<string, "write" | "read">;
   fault: (request: IncomingMessage, body: Buffer) => Fault | undefined;
+  /** A request has taken effect, and will never be answered. */
+  onHang: () => void;
   /** Without: 404, as from servers that lack it. */
   hasGraphql: boolean;
   /** A recursive tree is cut after so many entries. */
@@ -109,6 +113,7 @@ export async function githubServer(folder: string): Promise<GithubServer> {
   const repos = new Map<string, Repo>();
   const requests: Told[] = [];
   const sockets = new Set<Socket>();
+  const waiting: (() => void)[] = [];
   const spent = new Map<string, number>();
   let underWay = 0;
   mkdirSync(folder, { recursive: true });
@@ -154,6 +159,7 @@ export async function githubServer(folder: string): Promise<GithubServer> {
       response.writeHead = () => response;
       response.end = () => {
         if (cut) request.socket.destroy();
+        else server.onHang();
         return response;
       };
     }
@@ -205,7 +211,10 @@ export async function githubServer(folder: string): Promise<GithubServer> {
     const http = createServer(handle);
     http.on("connection", (socket) => {
       sockets.add(socket);
-      socket.on("close", () => sockets.delete(socket));
+      socket.on("close", () => {
+        sockets.delete(socket);
+        if (sockets.size === 0) for (const resolve of waiting.splice(0)) resolve();
+      });
     });
     await new Promise<void>((resolve) => http.listen(port, "127.0.0.1", resolve));
     return http;
@@ -224,8 +233,10 @@ export async function githubServer(folder: string): Promise<GithubServer> {
     requests,
     underWay: () => underWay,
     connections: () => sockets.size,
+    idle: () => (sockets.size === 0 ? Promise.resolve() : new Promise((resolve) => waiting.push(resolve))),
     tokens: new Map([["tok_octo", "write"]]),
     fault: () => undefined,
+    onHang: () => {},
     hasGraphql: true,
     treeEntriesMax: 100_000,
     extra: () => Promise.resolve(false),

@@ -141,6 +141,11 @@ export class Branch {
     });
   }
 
+  /** See `Place.interrupt`. */
+  interrupt(): void {
+    this.place.interrupt();
+  }
+
   async close(): Promise<void> {
     await this.tail;
     await this.tidying;

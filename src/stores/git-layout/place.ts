@@ -30,5 +30,7 @@ export interface Place {
   onPush(listener: () => void): () => void;
   /** Lets the repository be packed, beside everything else; an error is reported, not thrown. */
   tidy(): Promise<SyncError | undefined>;
+  /** Ends what goes on for nobody: every caller has left or been answered, and the store closes. */
+  interrupt(): void;
   close(): Promise<void>;
 }

@@ -61,6 +61,8 @@ class BranchStore implements Store {
   private readonly report: BranchStoreSettings["report"];
   private isWithoutLarge = false;
   private readonly closing = new AbortController();
+  private readonly callers = new Set<Promise<unknown>>();
+  /** What goes on, for callers who may have left. */
   private readonly underWay = new Set<Promise<unknown>>();
   private closed: Promise<void> | undefined;
 
@@ -301,6 +303,8 @@ class BranchStore implements Store {
   close(): Promise<void> {
     this.closed ??= (async () => {
       this.closing.abort();
+      await Promise.allSettled(this.callers);
+      this.branch.interrupt();
       await Promise.allSettled(this.underWay);
       await this.branch.close();
     })();
@@ -317,10 +321,16 @@ class BranchStore implements Store {
     const running = work().catch((error: unknown) => {
       throw asSyncError(error, { store: this.name, operation });
     });
-    this.underWay.add(running);
-    const over = () => this.underWay.delete(running);
-    running.then(over, over);
-    return within(this.runtime, this.name, operation, options, running);
+    const called = within(this.runtime, this.name, operation, options, running);
+    for (const [all, one] of [
+      [this.underWay, running],
+      [this.callers, called],
+    ] as const) {
+      all.add(one);
+      const over = () => all.delete(one);
+      one.then(over, over);
+    }
+    return called;
   }
 }
 

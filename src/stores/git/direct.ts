@@ -48,6 +48,7 @@ export function direct({ runtime, git, branch, algorithm, refusesWrites }: Direc
     },
     onPush: () => () => {}, // nobody says
     tidy: () => tidy(git),
+    interrupt: () => {}, // a command ends by itself, or by its time
     async close() {
       await commits.close();
       await reader.close();

@@ -128,6 +128,7 @@ export function mirror(settings: MirrorSettings): GitPlace {
     },
     onPush: () => () => {}, // nobody says
     tidy: () => tidy(git),
+    interrupt: () => {}, // a command ends by itself, or by its time
     async close() {
       await commits.close();
       await running?.done.catch(() => {}); // its callers are told

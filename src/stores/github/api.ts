@@ -104,7 +104,7 @@ export function githubApi(settings: ApiSettings): Api {
         : [[budgets.rest, makes] as const, [budgets.graphql, asks] as const];
     for (const [budget, part] of parts) {
       const waitMs = budget.waitMs(part);
-      if (waitMs > deadline - runtime.monotonic()) {
+      if (waitMs > 0 && waitMs > deadline - runtime.monotonic()) {
         throw limited(`the budget of ${budget.name} is used up`, sending.operation, waitMs);
       }
     }
@@ -154,9 +154,14 @@ export function githubApi(settings: ApiSettings): Api {
     const deadline = options.deadline === undefined ? end : Math.min(end, options.deadline);
     const { operation, repeatable } = sending;
     let renewed = false;
+    let failure: SyncError | undefined;
     for (let tries = 1; ; tries++) {
-      await afford(sending, options, deadline);
-      let failure: SyncError;
+      try {
+        await afford(sending, options, deadline);
+      } catch (error) {
+        // What became of the request that was sent counts, not that there was no time to send it again.
+        throw failure ?? error;
+      }
       let sent: Awaited<ReturnType<typeof once>>;
       try {
         sent = await once(sending, options, deadline);
@@ -164,6 +169,7 @@ export function githubApi(settings: ApiSettings): Api {
         if (!(error instanceof SyncError) || error.code !== "UNAVAILABLE" || !repeatable || tries >= TRIES_MAX) {
           throw error;
         }
+        failure = error;
         await pause(options, deadline, tries);
         continue;
       }

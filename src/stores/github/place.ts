@@ -147,6 +147,7 @@ export function githubPlace(settings: GithubPlaceSettings): Place {
     },
     onPush: (listener) => webhook?.subscribe(`${owner}/${repo}`, branch, listener) ?? (() => {}),
     tidy: () => Promise.resolve(undefined), // GitHub packs by itself
+    interrupt: () => void settings.close(),
     async close() {
       await asked.settle();
       await settings.close();

@@ -56,7 +56,7 @@ export function http(settings: HttpSettings): Http {
   const { timeoutMs, connectionsMax } = settings;
   let connections = 0;
   let loading: Promise<{ agent: Agent; request: typeof Dispatcher.prototype.request }> | undefined;
-  let closed = false;
+  let closing: Promise<void> | undefined;
 
   /** The client is loaded by the first request: a store that never asks anybody needs none. */
   const load = async () => {
@@ -78,9 +78,9 @@ export function http(settings: HttpSettings): Http {
   const begin = async (sent: HttpRequest, options: CallOptions) => {
     const { method, url, headers, body = null } = sent;
     const { origin, pathname, search } = new URL(url);
-    const patience = patienceOf(settings, `${method} ${pathname}`, options);
+    const patience = patienceOf(settings, `${method} ${pathname}`, options, () => closing !== undefined);
     try {
-      if (closed) throw new SyncError("CLOSED", "the store is closed", { store: settings.store });
+      if (closing !== undefined) throw new SyncError("CLOSED", "the store is closed", { store: settings.store });
       const { request } = await (loading ??= load());
       const content =
         body === null || typeof body === "string" || body instanceof Uint8Array ? body : Readable.from(moving(body));
@@ -141,15 +141,22 @@ export function http(settings: HttpSettings): Http {
       };
       return { status: answer.statusCode, headers: answer.headers, body: pieces() };
     },
-    async close() {
-      closed = true;
-      await (await loading)?.agent.destroy();
+    close() {
+      closing ??= (async () => {
+        await (await loading)?.agent.destroy();
+      })();
+      return closing;
     },
   };
 }
 
 /** How long one request may take, and why it ended when it did not end by itself. */
-function patienceOf({ runtime, store, timeoutMs }: HttpSettings, operation: string, options: CallOptions) {
+function patienceOf(
+  { runtime, store, timeoutMs }: HttpSettings,
+  operation: string,
+  options: CallOptions,
+  isClosing: () => boolean,
+) {
   const { signal, deadline } = options;
   const place = { store, operation };
   const stop = new AbortController();
@@ -183,6 +190,7 @@ function patienceOf({ runtime, store, timeoutMs }: HttpSettings, operation: stri
     over(error: unknown): SyncError {
       end();
       if (error instanceof SyncError) return error;
+      if (isClosing()) return new SyncError("CLOSED", "the store was closed meanwhile", place);
       if (signal?.aborted === true) return aborted(signal, store, operation);
       if (lateMs !== undefined) {
         const cure = "what was sent may still take effect";
