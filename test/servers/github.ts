@@ -80,7 +80,8 @@ export interface Reply {
 }
 
 function repoAt(folder: string, name: string): Repo {
-  const git = gitCommand({ runtime: systemRuntime, gitDir: folder });
+  // A server for tests need not survive a power loss.
+  const git = gitCommand({ runtime: systemRuntime, gitDir: folder, config: [["core.fsync", "none"]] });
   const commits = importer(git);
   let tail: Promise<unknown> = Promise.resolve();
   const attempt = async (args: readonly string[]) => {
