@@ -30,7 +30,8 @@ type Kind = "text" | "bytes";
 
 function entry(key: string, i: number, kind: Kind): Entry {
   const text = new TextEncoder().encode(JSON.stringify({ n: i, filler: "x".repeat(200) }));
-  const value = kind === "text" ? text : Uint8Array.from({ length: 230 }, (_, n) => (n * 31 + i) & 255);
+  const value =
+    kind === "text" ? text : Uint8Array.from({ length: 230 }, (_, n) => (n < 2 ? i >> (8 * n) : n * 31 + i) & 255);
   const version = formatVersion(1.7e12 + issued++, 0, "0123456789abcdef");
   return { key, state: "value", value, version, expires: null, meta: NO_META };
 }
