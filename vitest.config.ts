@@ -15,6 +15,7 @@ export default defineConfig({
       { find: /^microsync\/git$/, replacement: source("stores/git/index.ts") },
       { find: /^microsync\/sql$/, replacement: source("stores/sql.ts") },
       { find: /^microsync\/s3$/, replacement: source("stores/s3.ts") },
+      { find: /^microsync\/github$/, replacement: source("stores/github/index.ts") },
       { find: /^microsync\/testing$/, replacement: source("testing/index.ts") },
     ],
   },

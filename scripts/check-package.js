@@ -37,6 +37,7 @@ const DOORS = {
     without: ["node:child_process", "node:http", "node:https", "node:worker_threads"],
   },
   "./s3": { packages: ["aws4fetch", "undici"], without: ["node:child_process"] },
+  "./github": { packages: [], without: ["node:http", "node:https", "node:child_process"] },
   "./testing": { packages: [], without: HEAVY },
 };
 

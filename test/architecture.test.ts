@@ -8,7 +8,7 @@ import { filesIn, importsOf, read } from "./project.ts";
  */
 const VOCABULARY_UP = ["vocabulary"];
 /** Pieces that several stores are made of; no stores themselves. */
-const SHARED_BY_STORES = ["stores/cursor", "stores/poll"];
+const SHARED_BY_STORES = ["stores/cursor", "stores/poll", "stores/git-layout", "stores/lfs", "stores/wire"];
 const PARTS = [...VOCABULARY_UP, "journal", "wrappers", "chain"];
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   vocabulary: [],
@@ -37,6 +37,7 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   "stores/lmdb": ["lmdb"],
   "stores/sql": ["pg"],
   "stores/s3": ["aws4fetch", "undici"],
+  "stores/wire": ["undici"],
   cli: ["commander"],
 };
 
@@ -51,6 +52,10 @@ const NODE_SIDE = [
   "stores/git",
   "stores/sql",
   "stores/s3",
+  "stores/git-layout",
+  "stores/github",
+  "stores/lfs",
+  "stores/wire",
 ];
 const SYSTEM = "src/system.ts"; // the platform's clock, for every platform: outside the core's compiler settings
 
@@ -93,6 +98,7 @@ describe("import directions", () => {
     ["src/store.ts", "./chain/chain.ts"],
     ["src/stores/memory.ts", "./lmdb.ts"],
     ["src/stores/git/index.ts", "../lmdb.ts"],
+    ["src/stores/github/index.ts", "../git/index.ts"],
     ["src/chain/read.ts", "../stores/memory.ts"],
     ["src/chain/read.ts", "../sync.ts"],
     ["src/wrappers/retry.ts", "../chain/chain.ts"],

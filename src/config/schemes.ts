@@ -97,7 +97,15 @@ const GIT: Scheme = {
   example: "git:./truth.git#main:data",
   role: "store",
   durable: true,
-  options: { create: "flag", cacheFolder: "text", fresh: "duration", timeout: "duration" },
+  options: {
+    create: "flag",
+    cacheFolder: "text",
+    fresh: "duration",
+    timeout: "duration",
+    lfs: "flag",
+    lfsAboveBytes: "size",
+    lfsUrl: "text",
+  },
   async open(url, values, context) {
     const { openGit } = await import("./open-git.ts");
     return openGit(url, values, context);
@@ -165,4 +173,27 @@ const S3: Scheme = {
   },
 };
 
-const BUILT_IN = [MEMORY, LMDB, GIT, S3, ...SQL];
+const GITHUB: Scheme = {
+  name: "github",
+  example: "github:owner/repo#main:data",
+  role: "store",
+  durable: true,
+  options: {
+    api: "text",
+    create: "flag",
+    cacheFolder: "text",
+    fresh: "duration",
+    timeout: "duration",
+    connectionsMax: "count",
+    keptBytesMax: "size",
+    lfs: "flag",
+    lfsAboveBytes: "size",
+    lfsUrl: "text",
+  },
+  async open(url, values, context) {
+    const { openGithub } = await import("./open-github.ts");
+    return openGithub(url, values, context);
+  },
+};
+
+const BUILT_IN = [MEMORY, LMDB, GIT, GITHUB, S3, ...SQL];
