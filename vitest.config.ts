@@ -13,6 +13,7 @@ export default defineConfig({
       { find: /^microsync$/, replacement: source("index.ts") },
       { find: /^microsync\/lmdb$/, replacement: source("stores/lmdb.ts") },
       { find: /^microsync\/git$/, replacement: source("stores/git/index.ts") },
+      { find: /^microsync\/etcd$/, replacement: source("stores/etcd.ts") },
       { find: /^microsync\/testing$/, replacement: source("testing/index.ts") },
     ],
   },

@@ -18,6 +18,7 @@ const DOORS = {
   ".": { packages: [], without: HEAVY },
   "./lmdb": { packages: ["lmdb", ...OF_LMDB], without: HEAVY },
   "./git": { packages: [], without: ["node:http", "node:https"] },
+  "./etcd": { packages: ["@grpc/grpc-js"], without: HEAVY },
   "./testing": { packages: [], without: HEAVY },
 };
 

@@ -17,6 +17,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   zlib: VOCABULARY_UP,
   stores: [...VOCABULARY_UP, ...SHARED_BY_STORES],
   "stores/lmdb": [...VOCABULARY_UP, ...SHARED_BY_STORES, "zlib"],
+  "stores/etcd": [...VOCABULARY_UP, ...SHARED_BY_STORES, "zlib"],
   testing: VOCABULARY_UP,
   chain: [...VOCABULARY_UP, "journal", "wrappers"],
   session: PARTS,
@@ -32,11 +33,12 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   vocabulary: ["@standard-schema/spec"],
   sync: ["@standard-schema/spec"],
   "stores/lmdb": ["lmdb"],
+  "stores/etcd": ["@grpc/grpc-js"],
   cli: ["commander"],
 };
 
 /** Zones that run on Node alone; everything else is the core and stays clear of it. */
-const NODE_SIDE = ["zlib", "config", "cli", "stores/lmdb", "stores/git"];
+const NODE_SIDE = ["zlib", "config", "cli", "stores/lmdb", "stores/git", "stores/etcd"];
 const SYSTEM = "src/system.ts"; // the platform's clock, for every platform: outside the core's compiler settings
 
 const sources = filesIn("src", /\.ts$/);
@@ -113,7 +115,7 @@ describe("the core", () => {
   it("is everything but the clock and what runs on Node alone", () => {
     const config = JSON.parse(read("tsconfig.core.json").replace(/^\s*\/\/.*$/gm, "")) as Record<string, unknown>;
     const outside = [SYSTEM, ...NODE_SIDE.map((zone) => `src/${zone}`), "src/index.ts"];
-    const withoutEnding = (path: string) => path.replace(/(?<=lmdb|zlib)\.ts$/, "");
+    const withoutEnding = (path: string) => path.replace(/(?<=lmdb|etcd|zlib)\.ts$/, "");
     expect(config["include"]).toEqual(["types/core", "src"]);
     expect(new Set((config["exclude"] as string[]).map(withoutEnding))).toEqual(new Set(outside));
   });

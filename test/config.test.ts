@@ -88,7 +88,7 @@ describe("a URL", () => {
     ["lmdb:x?ttl", 'option "ttl" has no value'],
     ["lmdb:x?=5", 'option "=5" has no name'],
     ["lmdb:x?name=%zz", "option name has a broken % escape"],
-    ["etcd://u:p@host/x", "there is no store of scheme etcd: (known are memory: lmdb: git:)"],
+    ["mongo://u:p@host/x", "there is no store of scheme mongo: (known are memory: lmdb: git: etcd: etcds:)"],
     ["lmbd:x", "do you mean lmdb:?"],
     ["lmdb:x?tll=5s", 'there is no option "tll" (do you mean ttl? lmdb: takes bootstrap, breakerFailures'],
     ["lmdb:x?ttl=5s&ttl=6s", "option ttl is given 2 times"],

@@ -81,5 +81,5 @@ export function readOptions(url: StoreUrl, kinds: Readonly<Record<string, Option
 
 /** The text without the user and password that a URL may carry: it goes into messages. */
 export function withoutSecrets(text: string): string {
-  return text.replaceAll(/\/\/[^/@\s]*@/g, "//…@");
+  return text.replaceAll(/\/\/[^/\s]*@/g, "//…@");
 }
