@@ -77,10 +77,11 @@ class Etcd implements Store {
     const layout = new Layout(address.prefix);
     const store = name;
     const connection = new Connection(address, { runtime, store, ...limits });
-    const history = new History(connection, layout, runtime);
+    const history = new History(connection, layout, runtime, store);
     const { cache, requestBytesMax } = limits;
     const leases = new Leases(connection, {
       runtime,
+      store,
       retentionMs: limits.retentionMs,
       copyTtlMs: cache?.copyTtlMs,
     });
@@ -88,7 +89,7 @@ class Etcd implements Store {
     this.connection = connection;
     this.reader = new EtcdReader({ runtime, store, layout, history, noted: cache !== undefined });
     this.writer = new EtcdWriter({ runtime, store, layout, history, leases, room: this.room, requestBytesMax });
-    this.watched = { runtime, store, layout, connection, history, reader: this.reader };
+    this.watched = { runtime, store, layout, connection, history, reader: this.reader, timeoutMs: limits.timeoutMs };
     this.supports = {
       keyBytesMax: 512,
       valueBytesMax: requestBytesMax - OVERHEAD_BYTES,

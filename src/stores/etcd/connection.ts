@@ -9,10 +9,12 @@ import { EtcdError, etcdFailure, reasonOf } from "./failures.ts";
 import { Gate } from "./gate.ts";
 import { AUTHENTICATE, WATCH } from "./messages.ts";
 import type { Method, WatchRequest, WatchResponse } from "./messages.ts";
+import { unlessGivenUp } from "./wait.ts";
 
 export interface ConnectionOptions {
   readonly runtime: Runtime;
   readonly store: string;
+  readonly timeoutMs: number;
   /** The first attempt of a request is given up after this, in milliseconds; each next one after twice as long. */
   readonly attemptMs: number;
   readonly keepAliveMs: number;
@@ -40,6 +42,8 @@ export interface Reply<A> {
 const ATTEMPTS_MAX = 8;
 const BACKOFF_MS = 50;
 const BACKOFF_MS_MAX = 1000;
+/** Checking a password is slow on purpose (bcrypt): it may take so many times an attempt. */
+const SIGN_IN_ATTEMPTS = 3;
 const RECONNECT_MS = 50;
 const RECONNECT_MS_MAX = 1000;
 
@@ -85,6 +89,11 @@ export class Connection {
     } finally {
       this.gate.leave();
     }
+  }
+
+  /** For what no single caller waits for. */
+  ownCall(operation: string, timeoutMs = this.options.timeoutMs): Call {
+    return { operation, deadline: this.options.runtime.monotonic() + timeoutMs, signal: undefined };
   }
 
   /** One attempt at one member, for what is about that member. */
@@ -168,7 +177,7 @@ export class Connection {
     const started = runtime.monotonic();
     return new Promise<A>((resolve, reject) => {
       const metadata = new Metadata();
-      if (token !== undefined) metadata.set("token", token);
+      if (token !== undefined && token !== "") metadata.set("token", token);
       const sent = this.client(member).makeUnaryRequest(
         method.path,
         method.request.encode,
@@ -209,15 +218,11 @@ export class Connection {
   private async signIn(call: Call): Promise<void> {
     const { user } = this.address;
     if (user === undefined || this.token !== undefined) return;
+    const { runtime, store, attemptMs } = this.options;
     const member = this.current;
-    this.signingIn ??= this.attempt(
-      member,
-      AUTHENTICATE,
-      user,
-      { ...call, signal: undefined },
-      call.deadline,
-      undefined,
-    )
+    const own = this.ownCall("sign in");
+    const until = runtime.monotonic() + attemptMs * SIGN_IN_ATTEMPTS;
+    this.signingIn ??= this.attempt(member, AUTHENTICATE, user, own, until, undefined)
       .then(
         ({ token }) => {
           this.token = token;
@@ -230,7 +235,7 @@ export class Connection {
       .finally(() => {
         this.signingIn = undefined;
       });
-    await this.signingIn;
+    await unlessGivenUp(this.signingIn, runtime, call, store);
   }
 
   /** A stream of watch answers; `end` is called once, unless it was cancelled. */
@@ -246,7 +251,7 @@ export class Connection {
     const metadata = new Metadata();
     // A member that has lost its leader ends the stream, instead of being silent.
     metadata.set("hasleader", "true");
-    if (this.token !== undefined) metadata.set("token", this.token);
+    if (this.token !== undefined && this.token !== "") metadata.set("token", this.token);
     const { path, request, answer } = WATCH;
     const stream: ClientDuplexStream<WatchRequest, WatchResponse> = this.client(member).makeBidiStreamRequest(
       path,

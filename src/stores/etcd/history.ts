@@ -5,6 +5,7 @@ import type { Call, Connection, Reply } from "./connection.ts";
 import type { Layout } from "./layout.ts";
 import { EQUAL, OF_CREATE, RANGE, TXN } from "./messages.ts";
 import type { Header, KeyValue, Method } from "./messages.ts";
+import { unlessGivenUp } from "./wait.ts";
 
 /*
  * Whether etcd's revisions still mean what they meant. Each opened store that writes names itself, at random, under
@@ -31,6 +32,7 @@ export class History {
   private readonly connection: Connection;
   private readonly layout: Layout;
   private readonly runtime: Runtime;
+  private readonly store: string;
   private readonly name: string;
   private named = false;
   private naming: Promise<void> | undefined = undefined;
@@ -39,8 +41,9 @@ export class History {
   /** Told when the cluster turns out to have gone back, or to be another one. */
   private readonly listeners = new Set<() => void>();
 
-  constructor(connection: Connection, layout: Layout, runtime: Runtime) {
+  constructor(connection: Connection, layout: Layout, runtime: Runtime, store: string) {
     this.connection = connection;
+    this.store = store;
     this.layout = layout;
     this.runtime = runtime;
     const random = runtime.random(new Uint8Array(NAME_BYTES));
@@ -77,10 +80,10 @@ export class History {
   /** Before the first change: this store's name is under `epoch`, and there is a watermark. */
   async beNamed(call: Call): Promise<void> {
     if (this.named) return;
-    this.naming ??= this.writeName({ ...call, signal: undefined }).finally(() => {
+    this.naming ??= this.writeName(this.connection.ownCall("write")).finally(() => {
       this.naming = undefined;
     });
-    await this.naming;
+    await unlessGivenUp(this.naming, this.runtime, call, this.store);
   }
 
   /** The watermark is missing although there was one: the cluster was wiped. */

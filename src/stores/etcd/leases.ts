@@ -2,6 +2,7 @@ import type { Entry } from "../../entry.ts";
 import type { Runtime } from "../../runtime.ts";
 import type { Call, Connection } from "./connection.ts";
 import { LEASE_GRANT } from "./messages.ts";
+import { unlessGivenUp } from "./wait.ts";
 
 export const NO_LEASE = 0n;
 
@@ -16,6 +17,7 @@ const BUCKETS_MAX = 1024;
 
 export interface LeaseOptions {
   readonly runtime: Runtime;
+  readonly store: string;
   /** How long an expired entry stays, in milliseconds. */
   readonly retentionMs: number;
   /** Of a cache: no copy stays longer than this, in milliseconds. */
@@ -43,16 +45,20 @@ export class Leases {
     if (due === undefined) return undefined;
     const end = bucketEnd(due, this.options.runtime.now());
     if (end === undefined) return undefined;
+    const { runtime, store } = this.options;
     const known = this.granted.get(end);
-    if (known !== undefined) return known;
-    const lease = this.grant(end, { ...call, signal: undefined });
+    const lease = known ?? this.grant(end);
+    if (known === undefined) this.remember(end, lease);
+    return unlessGivenUp(lease, runtime, call, store);
+  }
+
+  private remember(end: number, lease: Promise<bigint>): void {
     this.granted.set(end, lease);
     if (this.granted.size > BUCKETS_MAX) {
       const [oldest] = this.granted.keys();
       if (oldest !== undefined) this.granted.delete(oldest);
     }
     lease.catch(() => this.granted.delete(end));
-    return lease;
   }
 
   /** Etcd has none of the leases that this store was granted. */
@@ -67,9 +73,9 @@ export class Leases {
     return Math.min(expired ?? Infinity, runtime.now() + copyTtlMs);
   }
 
-  private async grant(end: number, call: Call): Promise<bigint> {
+  private async grant(end: number): Promise<bigint> {
     const ttl = Math.max(BUCKET_S_MIN, Math.ceil(end - this.options.runtime.now() / 1000));
-    const { answer } = await this.connection.call(LEASE_GRANT, { ttl, id: 0n }, call);
+    const { answer } = await this.connection.call(LEASE_GRANT, { ttl, id: 0n }, this.connection.ownCall("write"));
     return answer.id;
   }
 }

@@ -24,12 +24,12 @@ export interface WatcherOptions {
   readonly connection: Connection;
   readonly history: History;
   readonly reader: EtcdReader;
+  /** A watch that could not go on for so long fails, in milliseconds. */
+  readonly timeoutMs: number;
 }
 
 /** Answers of the stream that wait for a slow reader. */
 const WAITING_MAX = 64;
-/** How often in a row a stream may fail before the watch does. */
-const FAILURES_MAX = 8;
 const BACKOFF_MS = 50;
 const BACKOFF_MS_MAX = 2000;
 const ENTRIES = 1;
@@ -148,7 +148,9 @@ export class EtcdWatch {
 
   private async *live(): AsyncIterable<Change> {
     let failures = 0;
-    await this.connect(false);
+    let brokenAt: number | undefined;
+    const { runtime, timeoutMs } = this.options;
+    await this.connect(undefined);
     for (;;) {
       const next = await this.mailbox.take();
       switch (next.kind) {
@@ -159,11 +161,12 @@ export class EtcdWatch {
           yield relist("etcd was set back to an earlier state");
           return;
         case "broken":
-          if (++failures > FAILURES_MAX) throw next.error;
-          this.reconnectLater(failures, next.error);
+          brokenAt ??= runtime.monotonic();
+          if (runtime.monotonic() - brokenAt >= timeoutMs) throw next.error;
+          this.reconnectLater(++failures, next.error);
           break;
         case "retry":
-          await this.connect(true);
+          await this.connect((brokenAt ?? runtime.monotonic()) + timeoutMs);
           break;
         case "answer": {
           const { answer } = next;
@@ -177,6 +180,7 @@ export class EtcdWatch {
           }
           if (answer.created) {
             failures = 0;
+            brokenAt = undefined;
             this.signedInAgain = false;
           }
           if (answer.watchId === EPOCH) this.epochChanged(answer.events);
@@ -202,12 +206,12 @@ export class EtcdWatch {
   }
 
   /** A stream from the first revision that was not told. Failures come by the mailbox, like what it tells. */
-  private async connect(again: boolean): Promise<void> {
+  private async connect(againUntil: number | undefined): Promise<void> {
     const { connection, layout } = this.options;
     this.stream?.cancel();
     this.stream = undefined;
     try {
-      const known = again ? await this.sameHistory() : this.told;
+      const known = againUntil === undefined ? this.told : await this.sameHistory(againUntil);
       if (known === undefined) return this.mailbox.put({ kind: "gone back" });
       const entries = { ...layout.span(this.range.prefix), startRevision: this.told + 1, watchId: ENTRIES };
       const epoch = { key: layout.epoch, startRevision: known + 1, watchId: EPOCH };
@@ -222,8 +226,9 @@ export class EtcdWatch {
   }
 
   /** The revision up to which the epoch is known, after a look at it; undefined when etcd is not what it was. */
-  private async sameHistory(): Promise<number | undefined> {
-    const now = await this.options.history.epochAt(0, this.callOf());
+  private async sameHistory(until: number): Promise<number | undefined> {
+    const call = this.callOf();
+    const now = await this.options.history.epochAt(0, { ...call, deadline: Math.min(call.deadline, until) });
     if (now.cluster !== this.cluster || now.revision < this.told) return undefined;
     // A name that holds since before what was told last, and was never heard of, is of another history.
     if (now.epoch.name !== this.epoch.name && now.epoch.since <= this.told) return undefined;

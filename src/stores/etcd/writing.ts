@@ -25,10 +25,14 @@ export const TXN_KEYS = 126;
 const TXN_KEYS_LOW = 124;
 /** What a transaction takes beside its keys, in bytes. */
 const TXN_BYTES = 2048;
+/** What etcd keeps beside the bytes of an entry and its note, roughly. */
+const ROW_BYTES = 300;
 /** Transactions of one call that are under way at once. */
 const AT_ONCE = 4;
 /** How often a write may meet a change by others before it gives up; each time somebody else got on. */
 const ROUNDS_MAX = 64;
+/** How often a call waits for room to be made, for all its transactions. */
+const RELIEFS_MAX = 16;
 
 export interface WriterOptions {
   readonly runtime: Runtime;
@@ -55,6 +59,7 @@ export class EtcdWriter {
    * @throws SyncError when nothing was answered.
    */
   async write(writes: readonly Write[], results: (WriteResult | undefined)[], call: Call): Promise<WriteResult[]> {
+    const relief = { left: RELIEFS_MAX };
     let open = writes.flatMap((write, at) => (results[at] === undefined ? [this.pendingOf(write, at)] : []));
     const total = open.length;
     let answered = 0;
@@ -65,7 +70,7 @@ export class EtcdWriter {
         if (round >= ROUNDS_MAX + total) throw this.contended();
         const left: Pending[] = [];
         await inParallel(this.chunks(turn), async (chunk) => {
-          for (const pending of await this.send(chunk, results, call)) left.push(pending);
+          for (const pending of await this.send(chunk, results, call, relief)) left.push(pending);
         });
         answered += turn.length - left.length;
         open = [...left, ...rest].sort((a, b) => a.at - b.at);
@@ -121,7 +126,7 @@ export class EtcdWriter {
     const asOf = room === undefined ? undefined : write.asOf;
     const value = encodeEnvelope(write.entry, { asOf, compression: zlibCompression });
     const puts: Op[] = [{ put: { key: stored, value } }];
-    const bytes = value.length + stored.length;
+    const bytes = value.length + 2 * stored.length + ROW_BYTES;
     if (room !== undefined) puts.push(this.noteOf(write, bytes));
     const low = history.watermark !== undefined && version <= history.watermark.version;
     const size = value.length + 4 * stored.length + 2 * stored.length * looks.length + 256;
@@ -158,9 +163,12 @@ export class EtcdWriter {
     chunk: readonly Pending[],
     results: (WriteResult | undefined)[],
     call: Call,
+    relief: { left: number },
   ): Promise<readonly Pending[]> {
     const { runtime, store, history, leases, room } = this.options;
     let answer: TxnResponse;
+    await room?.admit(call);
+    const sentAt = runtime.monotonic();
     try {
       await history.beNamed(call);
       for (const pending of chunk) await this.lend(pending, call);
@@ -173,15 +181,15 @@ export class EtcdWriter {
         leases.forget();
         return chunk;
       }
-      if (reason === "space" && room !== undefined) {
-        await room.make(call, error);
+      if (reason === "space" && room !== undefined && relief.left-- > 0) {
+        await room.make(call, sentAt, error);
         return chunk;
       }
       if (reason === "answer" && chunk.length > 1) {
         for (const pending of chunk) pending.lost = true;
         const half = chunk.length >> 1;
-        const first = await this.send(chunk.slice(0, half), results, call);
-        return [...first, ...(await this.send(chunk.slice(half), results, call))];
+        const first = await this.send(chunk.slice(0, half), results, call, relief);
+        return [...first, ...(await this.send(chunk.slice(half), results, call, relief))];
       }
       throw error;
     }
