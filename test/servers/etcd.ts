@@ -21,6 +21,8 @@ export interface EtcdMember {
   kill(): Promise<void>;
   /** Starts it again on the same data and the same port. */
   restart(): Promise<void>;
+  /** One of its metrics; 0 if it is not there. */
+  metric(name: string): Promise<number>;
 }
 
 export interface EtcdCluster {
@@ -152,6 +154,10 @@ export async function startEtcd(options: EtcdClusterOptions = {}): Promise<EtcdC
         child?.kill("SIGKILL");
         await gone;
       },
+      async metric(metric: string) {
+        const line = (await page(metrics, "/metrics")).split("\n").find((text) => text.startsWith(`${metric} `));
+        return Number(line?.split(" ")[1] ?? 0);
+      },
       async restart() {
         await spawnIt();
         await healthy(metrics, () => child?.exitCode ?? null);
@@ -261,14 +267,19 @@ async function healthy(port: number, exitCode: () => number | null): Promise<voi
   }
 }
 
-function isHealthy(port: number): Promise<boolean> {
+async function isHealthy(port: number): Promise<boolean> {
+  return (await page(port, "/health")).includes('"true"');
+}
+
+/** Empty when there is no answer. */
+function page(port: number, path: string): Promise<string> {
   return new Promise((resolve) => {
-    const request = get({ host: "127.0.0.1", port, path: "/health", timeout: 1000 }, (response) => {
+    const request = get({ host: "127.0.0.1", port, path, timeout: 1000 }, (response) => {
       let body = "";
       response.setEncoding("utf8").on("data", (part: string) => (body += part));
-      response.on("end", () => resolve(body.includes('"true"')));
+      response.on("end", () => resolve(body));
     });
-    request.on("error", () => resolve(false));
+    request.on("error", () => resolve(""));
     request.on("timeout", () => request.destroy());
   });
 }

@@ -15,7 +15,7 @@ export interface ConnectionOptions {
   readonly runtime: Runtime;
   readonly store: string;
   readonly timeoutMs: number;
-  /** The first attempt of a request is given up after this, in milliseconds; each next one after twice as long. */
+  /** An attempt is given up after this, in milliseconds; after each that was, the next one after twice as long. */
   readonly attemptMs: number;
   readonly keepAliveMs: number;
   readonly keepAliveTimeoutMs: number;
@@ -105,6 +105,7 @@ export class Connection {
   private async insist<Q, A>(method: Method<Q, A>, request: Q, call: Call): Promise<Reply<A>> {
     let repeated = false;
     let unreachable = 0;
+    let timeouts = 0;
     let signedIn = false;
     for (let attempt = 0; ; attempt++) {
       const member = this.current;
@@ -112,7 +113,7 @@ export class Connection {
       try {
         this.check(call);
         if (this.address.user !== undefined && this.token === undefined) await this.signIn(call);
-        const until = Math.min(call.deadline, runtime.monotonic() + attemptMs * 2 ** attempt);
+        const until = Math.min(call.deadline, runtime.monotonic() + attemptMs * 2 ** timeouts);
         const answer = await this.attempt(member, method, request, call, until, this.token);
         return { answer, repeated };
       } catch (error) {
@@ -124,6 +125,7 @@ export class Connection {
         }
         if (reason !== "again" && reason !== "unreachable") throw error;
         if (reason === "again") repeated = true;
+        if (error instanceof SyncError && error.code === "TIMEOUT") timeouts++;
         else unreachable++;
         this.leave(member);
         // One more than there are members: a connection that was cut a moment ago may be there again.

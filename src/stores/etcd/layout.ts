@@ -18,6 +18,8 @@ export interface Span {
 export class Layout {
   readonly watermark: Uint8Array;
   readonly epoch: Uint8Array;
+  /** Put where a transaction is refused for the watermark; it holds nothing. */
+  readonly quota: Uint8Array;
   /** Put at each count of a cache, for its revision. */
   readonly counted: Uint8Array;
   readonly notes: Span;
@@ -27,6 +29,7 @@ export class Layout {
   constructor(prefix: string) {
     this.watermark = utf8.encode(`${prefix}/watermark`);
     this.epoch = utf8.encode(`${prefix}/epoch`);
+    this.quota = utf8.encode(`${prefix}/quota`);
     this.counted = utf8.encode(`${prefix}/counted`);
     this.entries = utf8.encode(`${prefix}/k/`);
     this.noted = utf8.encode(`${prefix}/a/`);

@@ -5,8 +5,8 @@ export interface EtcdLimits {
   /** How long a call may take that has no deadline of its own, in milliseconds. Default 10,000. */
   readonly timeoutMs?: number | undefined;
   /**
-   * The first attempt of a request is given up after this, in milliseconds, and sent again, to another member where
-   * there is one; each next attempt may take twice as long. Default 1,000.
+   * A request that was not answered after this, in milliseconds, is sent again, to another member where there is one,
+   * and then has twice as long. Default 500.
    */
   readonly attemptMs?: number | undefined;
   /** After so long without an answer the connection is asked whether it lives, in ms. Etcd allows 5,000. Default 6,000. */
@@ -88,7 +88,7 @@ export function limitsOf(options: EtcdLimits): Limits {
   const requestBytesMax = number("requestBytesMax", options.requestBytesMax, REQUEST_BYTES_MAX, 65_536, 2 ** 28);
   return {
     timeoutMs: number("timeoutMs", options.timeoutMs, 10_000, 1, TIMER_MS_MAX),
-    attemptMs: number("attemptMs", options.attemptMs, 1000, 10, 60_000),
+    attemptMs: number("attemptMs", options.attemptMs, 500, 10, 60_000),
     keepAliveMs: number("keepAliveMs", options.keepAliveMs, 6000, 10, TIMER_MS_MAX),
     keepAliveTimeoutMs: number("keepAliveTimeoutMs", options.keepAliveTimeoutMs, 3000, 10, TIMER_MS_MAX),
     inFlightMax: number("inFlightMax", options.inFlightMax, 64, 1, 10_000),

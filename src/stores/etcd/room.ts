@@ -71,8 +71,17 @@ export class Room {
   /** Before a write. @throws what stands in the way of trimming, once that is overdue. */
   async admit(call: Call): Promise<void> {
     const { runtime, store, bytesMax } = this.options;
-    if (this.uncounted < bytesMax * WAIT_SHARE) return;
-    await unlessGivenUp(this.count(), runtime, call, store);
+    const overdue = () => this.uncounted >= bytesMax * WAIT_SHARE;
+    if (!overdue()) return;
+    // What failed for others, or long ago, is tried again before it is told.
+    if (this.counting !== undefined)
+      await unlessGivenUp(
+        this.counting.catch(() => undefined),
+        runtime,
+        call,
+        store,
+      );
+    if (overdue()) await unlessGivenUp(this.count(), runtime, call, store);
   }
 
   /** After a write of so many bytes. */
@@ -178,9 +187,13 @@ export class Room {
     const call = connection.ownCall("trim");
     const key = layout.counted;
     const request = { success: [{ range: { key } }, { put: { key, value: Buffer.from("counted") } }] };
-    const { answer } = await history.ask(TXN, request, call);
-    const last = answer.responses[0]?.range?.kvs[0];
-    if (last !== undefined) await this.compact(last.modRevision, call);
+    try {
+      const { answer } = await history.ask(TXN, request, call);
+      const last = answer.responses[0]?.range?.kvs[0];
+      if (last !== undefined) await this.compact(last.modRevision, call);
+    } catch (error) {
+      if (reasonOf(error) !== "space") throw error; // the write that comes next meets that too, and makes room
+    }
   }
 
   private async compact(revision: number, call: Call): Promise<void> {
@@ -196,6 +209,7 @@ export class Room {
     await this.trim(bytesMax, 1 / 2);
     const { answer } = await history.ask(RANGE, { key: layout.counted }, connection.ownCall("make room"));
     await this.compact(answer.header?.revision ?? 0, connection.ownCall("make room"));
+
     for (let member = 0; member < connection.members; member++) {
       try {
         await connection.callMember(member, DEFRAGMENT, {}, connection.ownCall("make room", DEFRAGMENT_MS));
@@ -205,6 +219,7 @@ export class Room {
       }
     }
     const call = connection.ownCall("make room");
+
     const all = { memberId: 0n, alarm: NOSPACE };
     const raised = await connection.call(ALARM, { action: ALARM_GET, ...all }, call);
     for (const { memberId, alarm } of raised.answer.alarms) {

@@ -238,7 +238,10 @@ export class EtcdWriter {
     const under: Compare = chunk.some(({ low }) => low)
       ? { result: EQUAL, target: OF_MOD, key, modRevision: watermark?.revision ?? 0 }
       : { result: LESS, target: OF_VALUE, key, value: versionToBytes(lowest as Version) };
-    return { compare: [under], success: chunk.map(opOf), failure: [{ range: { key } }] };
+    // Etcd counts the puts of a transaction against its quota but not those nested in it, and so would take these even
+    // with the quota used up, until the disk is full. One that is not nested makes it judge them; see docs/stores/etcd.md.
+    const counted = { put: { key: layout.quota } };
+    return { compare: [under], success: chunk.map(opOf), failure: [{ range: { key } }, counted] };
   }
 
   /** The watermark is not below everything in the chunk, or not the one that was known, or missing. */

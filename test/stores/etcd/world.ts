@@ -5,6 +5,9 @@ import { SyncError } from "../../../src/error.ts";
 import type { Change, Store, WatchOptions } from "../../../src/store.ts";
 import { etcd } from "../../../src/stores/etcd.ts";
 import type { EtcdOptions } from "../../../src/stores/etcd.ts";
+import { Connection } from "../../../src/stores/etcd/connection.ts";
+import { limitsOf } from "../../../src/stores/etcd/limits.ts";
+import { TXN } from "../../../src/stores/etcd/messages.ts";
 import { systemRuntime } from "../../../src/system.ts";
 import { formatVersion } from "../../../src/version.ts";
 
@@ -13,6 +16,20 @@ export const runtime = systemRuntime;
 /** A store that reads no environment of the machine that runs the test. */
 export function openAt(where: string, options: Partial<EtcdOptions> = {}): Promise<Store> {
   return etcd(where.includes("://") ? where : `etcd://${where}`, { runtime, env: {}, ...options });
+}
+
+/** Puts past the store, as another program would. */
+export function rawEtcd(endpoints: string) {
+  const limits = limitsOf({});
+  const address = { endpoints: endpoints.split(","), prefix: "", user: undefined, tls: undefined };
+  const connection = new Connection(address, { runtime, store: "raw", ...limits });
+  return {
+    put: async (key: string, value: Uint8Array) => {
+      const success = [{ put: { key: new TextEncoder().encode(key), value } }];
+      await connection.call(TXN, { success }, connection.ownCall("put"));
+    },
+    close: () => connection.close(),
+  };
 }
 
 let ms = Date.now() - 3_600_000;
