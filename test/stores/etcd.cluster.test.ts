@@ -41,10 +41,10 @@ describe.skipIf(etcdMissing !== undefined)("a cluster of three", () => {
     const acknowledged: ReturnType<typeof entry>[] = [];
     let longestMs = 0;
     let failed = 0;
-    let writing = true;
+    const phase = { writing: true };
     let wake: () => void = () => undefined;
     const writer = (async () => {
-      for (let i = 0; writing; i++) {
+      for (let i = 0; phase.writing; i++) {
         const item = entry(`k${i}`);
         const started = runtime.monotonic();
         const [result] = await store.write([{ entry: item, asOf: 0 }]).catch(() => []);
@@ -54,13 +54,17 @@ describe.skipIf(etcdMissing !== undefined)("a cluster of three", () => {
         wake();
       }
     })();
+    const next = () =>
+      new Promise<void>((resolve) => {
+        wake = resolve;
+      });
     const written = async () => {
       const until = acknowledged.length + 30;
-      while (acknowledged.length < until) await new Promise<void>((resolve) => (wake = resolve));
+      while (acknowledged.length < until) await next();
     };
     await written();
     await happen(written);
-    writing = false;
+    phase.writing = false;
     await writer;
     await watch.untilAll(acknowledged);
     const keys = acknowledged.map(({ key }) => key);
@@ -84,8 +88,12 @@ describe.skipIf(etcdMissing !== undefined)("a cluster of three", () => {
     const where = `${beginningAt(toLeader ? dead : (other ?? dead))}/leader/${stores++}`;
     const { longestMs, failed, acknowledged } = await writingWhile(where, async (written) => {
       await dead.kill();
-      await written();
-    }).finally(() => dead.restart());
+      try {
+        await written();
+      } finally {
+        await dead.restart();
+      }
+    });
     console.log(`leader killed: longest stall ${Math.round(longestMs)} ms, ${acknowledged} writes, ${failed} failed`);
     expect(failed).toBe(0);
     expect(longestMs).toBeLessThan(STALL_MS_MAX);

@@ -231,9 +231,9 @@ describe.skipIf(etcdMissing !== undefined)("etcd when things go wrong", () => {
     const watch = new Watching(store);
     await watch.current();
     const acknowledged: ReturnType<typeof entry>[] = [];
-    let writing = true;
+    const phase = { writing: true };
     const writer = (async () => {
-      for (let i = 0; writing; i++) {
+      for (let i = 0; phase.writing; i++) {
         const item = entry(`k${i}`);
         const [result] = await store.write([{ entry: item, asOf: 0 }]).catch(() => []);
         if (result?.status === "stored") acknowledged.push(item);
@@ -244,7 +244,7 @@ describe.skipIf(etcdMissing !== undefined)("etcd when things go wrong", () => {
     await server().restart();
     const before = acknowledged.length;
     await watch.until((told) => told.length > before + 50);
-    writing = false;
+    phase.writing = false;
     await writer;
     await watch.untilAll(acknowledged);
     expect(

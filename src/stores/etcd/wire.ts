@@ -10,7 +10,7 @@ export interface Kind<T> {
   readonly wireType: 0 | 2;
   readonly write: (out: Output, value: T) => void;
   readonly read: (input: Input) => T;
-  /** Many of them under one number. */
+  /** Many of them under one number: `write` and `read` are then of one alone. */
   readonly repeated?: true;
 }
 
@@ -110,6 +110,17 @@ class Input {
 
   /** Signed; exact up to 2^53, which revisions and sizes stay below. */
   int(): number {
+    // Nearly every number is a tag or a length, of one to four bytes.
+    let at = this.at;
+    let short = 0;
+    for (let shift = 0; shift < 28 && at < this.end; shift += 7) {
+      const byte = this.bytes[at++] ?? 0;
+      short |= (byte & 127) << shift;
+      if (byte < 128) {
+        this.at = at;
+        return short;
+      }
+    }
     const [low, high] = this.halves();
     return (high | 0) * 2 ** 32 + low;
   }
@@ -119,24 +130,34 @@ class Input {
     return (BigInt(high) << 32n) | BigInt(low);
   }
 
-  part(): Input {
+  /** Reads a length, and narrows this input to what follows it. @returns the end to set back with `leave`. */
+  enter(): number {
     const length = this.int();
-    const from = this.at;
-    if (length < 0 || from + length > this.end) throw new RangeError("a message ends within a field");
-    this.at = from + length;
-    return new Input(this.bytes, from, this.at);
+    const outer = this.end;
+    if (length < 0 || this.at + length > outer) throw new RangeError("a message ends within a field");
+    this.end = this.at + length;
+    return outer;
+  }
+
+  leave(outer: number): void {
+    this.at = this.end;
+    this.end = outer;
   }
 
   skip(wireType: number): void {
     if (wireType === 0) this.halves();
-    else if (wireType === 2) this.part();
+    else if (wireType === 2) this.slice();
     else if (wireType === 1) this.at += 8;
     else if (wireType === 5) this.at += 4;
     else throw new RangeError(`a field has the unknown wire type ${wireType}`);
   }
 
+  /** The bytes of a field, as a view. */
   slice(): Uint8Array {
-    return this.bytes.subarray(this.at, this.end);
+    const outer = this.enter();
+    const view = this.bytes.subarray(this.at, this.end);
+    this.leave(outer);
+    return view;
   }
 }
 
@@ -173,27 +194,19 @@ export const bytes: Kind<Uint8Array> = {
     out.raw(value);
     out.varint(value.length);
   },
-  read: (input) => input.part().slice(),
+  read: (input) => input.slice(),
 };
 
 export const string: Kind<string> = {
   none: "",
   wireType: 2,
   write: (out, value) => bytes.write(out, Buffer.from(value)),
-  read: (input) => text.decode(input.part().slice()),
+  read: (input) => text.decode(input.slice()),
 };
 
 /** Of messages only: packed numbers are not among what etcd is asked. */
 export function many<T>(kind: Kind<T | undefined>): Kind<readonly T[]> {
-  return {
-    none: [],
-    wireType: 2,
-    repeated: true,
-    write(out, values) {
-      for (const value of values) kind.write(out, value);
-    },
-    read: (input) => [kind.read(input) as T],
-  };
+  return { ...(kind as unknown as Kind<readonly T[]>), none: [], repeated: true };
 }
 
 /** A message within itself, as a transaction may be: its table is not there yet when it is named. */
@@ -223,7 +236,7 @@ export function message<T extends object>(fields: Fields<T>): Message<T> {
       const tag = number * 8 + kind.wireType;
       const parts = kind.repeated === true ? (part as readonly unknown[]) : undefined;
       for (let i = (parts?.length ?? 1) - 1; i >= 0; i--) {
-        kind.write(out, parts === undefined ? part : [parts[i]]);
+        kind.write(out, parts === undefined ? part : parts[i]);
         out.varint(tag);
       }
     }
@@ -239,11 +252,13 @@ export function message<T extends object>(fields: Fields<T>): Message<T> {
         continue;
       }
       const [name, kind] = known;
-      const part = kind.read(input);
+      if (kind.repeated !== true) {
+        value[name] = kind.read(input);
+        continue;
+      }
       const before = value[name];
-      if (kind.repeated !== true) value[name] = part;
-      else if (before === kind.none) value[name] = part;
-      else (before as unknown[]).push(...(part as unknown[]));
+      if (before === kind.none) value[name] = [kind.read(input)];
+      else (before as unknown[]).push(kind.read(input));
     }
     return value as T;
   };
@@ -263,7 +278,12 @@ export function message<T extends object>(fields: Fields<T>): Message<T> {
         if (value !== undefined) write(out, value);
         out.varint(out.length - before);
       },
-      read: (input) => read(input.part()),
+      read(input) {
+        const outer = input.enter();
+        const value = read(input);
+        input.leave(outer);
+        return value;
+      },
     },
   };
 }

@@ -69,7 +69,7 @@ export class EtcdWriter {
         // Rounds that only take the next write of a key get on by themselves.
         if (round >= ROUNDS_MAX + total) throw this.contended();
         const left: Pending[] = [];
-        await inParallel(this.chunks(turn), async (chunk) => {
+        await inParallel([...this.chunks(turn)], async (chunk) => {
           for (const pending of await this.send(chunk, results, call, relief)) left.push(pending);
         });
         answered += turn.length - left.length;
@@ -289,20 +289,20 @@ function firstOfEach(open: readonly Pending[]): { turn: Pending[]; rest: Pending
 }
 
 /** Some at once; after a failure none is begun. @throws the first failure, when those under way have ended. */
-export async function inParallel<T>(items: Iterable<T>, work: (item: T) => Promise<void>): Promise<void> {
-  const iterator = items[Symbol.iterator]();
+export async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const [only] = items;
+  if (items.length === 1 && only !== undefined) return work(only);
+  let next = 0;
   let failure: { readonly error: unknown } | undefined;
   const worker = async () => {
-    for (;;) {
-      const next = failure === undefined ? iterator.next() : { done: true as const, value: undefined };
-      if (next.done === true) return;
+    while (next < items.length && failure === undefined) {
       try {
-        await work(next.value);
+        await work(items[next++] as T);
       } catch (error) {
         failure ??= { error };
       }
     }
   };
-  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  await Promise.all(Array.from({ length: Math.min(AT_ONCE, items.length) }, worker));
   if (failure !== undefined) throw failure.error;
 }
