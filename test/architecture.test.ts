@@ -19,6 +19,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   zlib: VOCABULARY_UP,
   stores: [...VOCABULARY_UP, ...SHARED_BY_STORES],
   "stores/lmdb": [...VOCABULARY_UP, ...SHARED_BY_STORES, "zlib"],
+  "stores/etcd": [...VOCABULARY_UP, ...SHARED_BY_STORES, "zlib"],
   "stores/s3": [...VOCABULARY_UP, ...SHARED_BY_STORES, "zlib"],
   testing: [...VOCABULARY_UP, "journal"],
   chain: [...VOCABULARY_UP, "journal", "wrappers"],
@@ -38,6 +39,7 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   "stores/sql": ["pg"],
   "stores/s3": ["aws4fetch", "undici"],
   "stores/wire": ["undici"],
+  "stores/etcd": ["@grpc/grpc-js"],
   cli: ["commander"],
 };
 
@@ -51,6 +53,7 @@ const NODE_SIDE = [
   "stores/lmdb",
   "stores/git",
   "stores/sql",
+  "stores/etcd",
   "stores/s3",
   "stores/git-layout",
   "stores/github",
@@ -136,7 +139,7 @@ describe("the core", () => {
   it("is everything but the clock and what runs on Node alone", () => {
     const config = JSON.parse(read("tsconfig.core.json").replace(/^\s*\/\/.*$/gm, "")) as Record<string, unknown>;
     const outside = [SYSTEM, ...NODE_SIDE.map((zone) => `src/${zone}`), "src/index.ts"];
-    const withoutEnding = (path: string) => path.replace(/(?<=lmdb|zlib|sql|s3|journal\/node-\w+)\.ts$/, "");
+    const withoutEnding = (path: string) => path.replace(/(?<=lmdb|etcd|zlib|sql|s3|journal\/node-\w+)\.ts$/, "");
     expect(config["include"]).toEqual(["types/core", "src"]);
     expect(new Set((config["exclude"] as string[]).map(withoutEnding))).toEqual(new Set(outside));
   });

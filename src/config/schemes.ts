@@ -196,4 +196,36 @@ const GITHUB: Scheme = {
   },
 };
 
-const BUILT_IN = [MEMORY, LMDB, GIT, GITHUB, S3, ...SQL];
+const ETCD_OPTIONS = {
+  tls: "flag",
+  ca: "text",
+  cert: "text",
+  key: "text",
+  timeout: "duration",
+  attempt: "duration",
+  keepAlive: "duration",
+  keepAliveTimeout: "duration",
+  inFlightMax: "count",
+  requestBytesMax: "size",
+  retention: "duration",
+  copyTtl: "duration",
+  bytesMax: "size",
+  maintain: "flag",
+} as const;
+
+/** The last layer of a chain, and where nothing is said, keeps everything: forgetting is to be asked for. */
+const ETCD: Scheme = {
+  name: "etcd",
+  example: "etcd://127.0.0.1:2379/app?role=cache&bytesMax=256mb",
+  role: "store",
+  durable: true,
+  options: ETCD_OPTIONS,
+  async open(url, values, context) {
+    const { openEtcd } = await import("./open-etcd.ts");
+    return openEtcd(url, values, context);
+  },
+};
+
+const ETCDS: Scheme = { ...ETCD, name: "etcds", example: "etcds://etcd.example:2379/app?ca=./ca.pem" };
+
+const BUILT_IN = [MEMORY, LMDB, GIT, GITHUB, S3, ...SQL, ETCD, ETCDS];
