@@ -52,7 +52,7 @@ export function planLayer(text: string, schemes: Schemes, last: boolean): LayerP
     durable: scheme.durable,
     async open(context) {
       const opened = await openNaming(url, () => scheme.open(url, values, context));
-      return { ...opened, spec: layer(opened.store, options) };
+      return { ...opened, spec: layer(opened.store, { ...opened.layer, ...options }) };
     },
   };
 }

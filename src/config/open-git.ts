@@ -1,6 +1,7 @@
 import { rm } from "node:fs/promises";
 import { git, parseGitUrl } from "../stores/git/index.ts";
 import { rememberMissing } from "./folders.ts";
+import { pushBudget } from "./push-budget.ts";
 import { inUrlWords, told } from "./repository-words.ts";
 import type { OpenContext, Opened } from "./schemes.ts";
 import type { StoreUrl } from "./url.ts";
@@ -13,7 +14,7 @@ export async function openGit(
 ): Promise<Opened> {
   const text = `git:${url.place}`;
   const create = values.get("create") as boolean | undefined;
-  const { path } = parseGitUrl(text, base);
+  const { path, remote } = parseGitUrl(text, base);
   const store = async () =>
     git(text, {
       runtime,
@@ -29,7 +30,10 @@ export async function openGit(
       lfsUrl: values.get("lfsUrl") as string | undefined,
       onReport: (event) => report({ kind: "store", layer: "git", message: told(event) }),
     });
-  if (path === undefined) return { store: await store() };
+  if (path === undefined) {
+    const pushes = pushBudget(runtime, remote);
+    return { store: await store(), ...(pushes === undefined ? {} : { layer: { budget: pushes } }) };
+  }
 
   const missing = await rememberMissing(path, []);
   if (create !== true) return { store: await store().catch((error: unknown) => Promise.reject(inUrlWords(error))) };

@@ -1,4 +1,4 @@
-import type { Role } from "../chain/layer.ts";
+import type { LayerOptions, Role } from "../chain/layer.ts";
 import { SyncError } from "../error.ts";
 import type { Report } from "../chain/chain.ts";
 import type { Runtime } from "../runtime.ts";
@@ -35,6 +35,8 @@ export interface OpenContext {
 
 export interface Opened {
   readonly store: Store;
+  /** What the layer is given unless its URL says otherwise. */
+  readonly layer?: LayerOptions;
   /** Takes back what opening created, after `close`: a later layer could not be opened. */
   readonly undo?: () => Promise<void>;
 }
