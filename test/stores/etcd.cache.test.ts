@@ -206,6 +206,8 @@ describe.skipIf(etcdMissing !== undefined)("etcd with a small quota", () => {
       ),
     ).toEqual(items.map(({ version }) => version));
     expect(cluster.ctl("alarm", "list")).toBe("");
+    const size = /"dbSize":(\d+)/.exec(cluster.ctl("endpoint", "status", "--write-out=json"))?.[1];
+    expect(Number(size)).toBeLessThan(QUOTA / 2);
     await store.close();
   });
 

@@ -81,6 +81,23 @@ describe.skipIf(etcdMissing !== undefined)("the history of an etcd", () => {
     }
   });
 
+  // Mutation: a cursor that passes a revision with its first change, live.
+  it("can go on after every change that it told live of a transaction of many keys", async () => {
+    const watch = new Watching(store);
+    await watch.current();
+    const items = entries("", 10);
+    await put(store, items);
+    await watch.untilAll(items);
+    await watch.end();
+    const changes = watch.told.filter((change) => change.kind === "change");
+    for (const [at, { cursor }] of changes.entries()) {
+      const rest = await after(cursor);
+      const told = new Set([...changes.slice(0, at + 1).map(({ key }) => key), ...rest.newest().keys()]);
+      expect([at, told.size]).toEqual([at, items.length]);
+    }
+    expect((await after(changes.at(-1)?.cursor ?? "")).newest().size).toBe(0);
+  });
+
   // Mutation: reason "gone" not turned into relist.
   it("answers a cursor older than the last compaction with relist", async () => {
     await put(store, [entry("a")]);

@@ -145,18 +145,22 @@ describe.skipIf(etcdMissing !== undefined)("etcd with users and TLS", () => {
     expect((await failure(() => openAt("etcds://h", { ca: "nowhere.pem" }))).code).toBe("NOT_FOUND");
   });
 
-  // Mutation: reason "token" not handled in connection.ts. A server that starts anew knows no token that it gave.
+  // Mutation: reason "token" not handled in connection.ts. Etcd forgets all its tokens when users are switched off.
   it("signs in again when its token is not known any more", async () => {
-    const store = await openAt(url(), files());
-    await put(store, [entry("before")]);
-    const watch = new Watching(store);
+    // Two stores: what one of their calls learns, a watch beside it would know too.
+    const [writing, watching] = [await openAt(url(), files()), await openAt(url(), files())];
+    await put(writing, [entry("before")]);
+    const watch = new Watching(watching);
     await watch.current();
+    cluster.ctl(...asRoot, "auth", "disable");
+    cluster.ctl("auth", "enable");
+    await put(writing, [entry("after")]);
     await cluster.members[0]?.kill();
     await cluster.members[0]?.restart();
-    await put(store, [entry("after")]);
+    await put(writing, [entry("after")]);
     await watch.until(() => watch.newest().has("after"));
     await watch.end();
-    await store.close();
+    await Promise.all([writing.close(), watching.close()]);
   });
 
   it("says UNAUTHORISED when its rights are taken away, keeps nothing half done, and goes on with them", async () => {

@@ -186,7 +186,7 @@ export class Room {
     const { layout, history, connection } = this.options;
     const call = connection.ownCall("trim");
     const key = layout.counted;
-    const request = { success: [{ range: { key } }, { put: { key, value: Buffer.from("counted") } }] };
+    const request = { success: [{ range: { key } }, { put: { key, value: new TextEncoder().encode("counted") } }] };
     try {
       const { answer } = await history.ask(TXN, request, call);
       const last = answer.responses[0]?.range?.kvs[0];
