@@ -86,7 +86,7 @@ describe.skipIf(started === undefined)("the tables", () => {
 describe.skipIf(started === undefined)("a schema version", () => {
   const dialect = (table: string) => postgres(namesOf(table), "PostgreSQL 15", { timeoutMs: 1000, notify: false });
 
-  // Mutation: a step left out of the migrations, or `FOR UPDATE` out of them.
+  // Mutation: a step left out of the migrations.
   it("that is older is brought forward with its data, once", async () => {
     const table = "older";
     for (const statement of dialect(table).migrations[0] ?? []) await server.query(statement);

@@ -13,6 +13,7 @@ export class Hints {
   private readonly open: () => Promise<Connection>;
   private connection: Connection | undefined = undefined;
   private opening: Promise<void> | undefined = undefined;
+  private ending: Promise<void> | undefined = undefined;
   private watchers = 0;
   private closed = false;
 
@@ -29,21 +30,23 @@ export class Hints {
     this.ensure();
   }
 
-  /** The last watcher to leave ends the listening. */
-  async leave(): Promise<void> {
+  /** The last watcher to leave ends the listening. Nobody waits for that but `close`: the server may not answer. */
+  leave(): void {
     this.watchers--;
-    if (this.watchers > 0) return;
-    await this.opening;
-    if (this.watchers > 0) return;
-    const { connection } = this;
-    this.connection = undefined;
-    await connection?.end(this.runtime);
+    if (this.watchers === 0) this.ending = this.end();
   }
 
   /** Ends the listening whoever watches still. */
   async close(): Promise<void> {
     this.closed = true;
+    this.watchers = 0;
+    await this.end();
+    await this.ending;
+  }
+
+  private async end(): Promise<void> {
     await this.opening;
+    if (this.watchers > 0) return;
     const { connection } = this;
     this.connection = undefined;
     await connection?.end(this.runtime);

@@ -184,7 +184,7 @@ export class SqlStore implements Store {
     } catch (error) {
       if (this.closing === undefined) throw error; // a watch that was under way ends quietly
     } finally {
-      await this.hints?.leave();
+      this.hints?.leave();
     }
   }
 
