@@ -269,6 +269,32 @@ describe("a disk that refuses", () => {
       expect(keys(last)).toEqual(["1 a", "2 b", ...(seed % 2 === 0 ? ["4 d"] : [])]);
     }
   });
+
+  // Mutations: a segment that holds a group before the list knows its number; the end of a group that is not surely on
+  // disk stated as durable.
+  it("may refuse or lose power at any step of writing such a group anew", async () => {
+    for (const trouble of ["failAt", "crashAt"] as const) {
+      for (let at = 1, passed = false; !passed; at++) {
+        for (let seed = 1; seed <= 8; seed++) {
+          const files = simulatedFiles({ seed });
+          const log = await open(files);
+          await log.append([write("a", 1, 700)]).durable;
+          files.failAt(files.operations + 2); // the sync
+          files.failAt(files.operations + 3); // the cut
+          await failure(log.append([write("b", 2, 700)]).durable);
+          const killed = files.kill();
+          const until = killed.operations + at;
+          killed[trouble](until);
+          await open(killed).catch((error: unknown) => {
+            if (!isGone(error) && !(error instanceof SyncError && error.retryable)) throw error;
+          });
+          passed = killed.operations < until;
+          const last = await open(killed.powerLoss());
+          expect(["1 a", "1 a,2 b"], `${trouble} ${at}, seed ${seed}`).toContain(keys(last).join());
+        }
+      }
+    }
+  });
 });
 
 type Step =

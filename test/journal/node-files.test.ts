@@ -127,6 +127,25 @@ describe("a claim", () => {
     expect(readdirSync(place)).toEqual([]);
   });
 
+  // Mutation: a process that has ended and was not fetched by its parent taken for living.
+  it.runIf(linux)("is had when its owner has ended, though the parent has not noticed", async () => {
+    const place = join(folder, "unfetched");
+    const script = `"$0" "$@" & exec sleep 1000 >/dev/null`; // a parent that never looks
+    const parent = spawn("sh", ["-c", script, process.execPath, program, "hold", place], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    await once(parent.stdout, "data");
+    const [name = ""] = readdirSync(place);
+    const pid = Number(name.split(".")[1]);
+    process.kill(pid, "SIGKILL");
+    const state = () => readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.[0];
+    while (state() !== "Z") await new Promise<void>((resolve) => setImmediate(resolve));
+    await (await nodeFiles(place).claim()).release();
+    expect(state()).toBe("Z"); // and was not fetched in the meantime
+    parent.kill("SIGKILL");
+    await once(parent, "close");
+  });
+
   it("is refused to a second one of the same process", async () => {
     const files = nodeFiles(join(folder, "twice"));
     const claim = await files.claim();
