@@ -134,6 +134,11 @@ export function checkEntry(entry: Entry): void {
   checkMeta(meta);
 }
 
+/** What is true of the entry but for its value, which it does not keep alive. */
+export function headOf({ key, state, version, expires, meta }: Head): Head {
+  return { key, state, version, expires, meta };
+}
+
 /** Whether the entry gives no value at `now`: a tombstone, or past its expiry. */
 export function isDead(head: Head, now: number): boolean {
   return head.state === "deleted" || isExpired(head, now);

@@ -260,7 +260,7 @@ describe("open", () => {
     ["lmdb:", {}, "INVALID lmdb:: no folder is named"],
   ])("refuses %j with %j", async (chain, options, why) => {
     const base = await fresh();
-    expect(await rejection(open(chain, { base, ...options } as never))).toContain(why);
+    expect(await rejection(open(chain, { base, ...options }))).toContain(why);
     expect(await readdir(base)).toEqual([]);
   });
 
@@ -289,7 +289,10 @@ describe("the configuration file", () => {
   it("is JSON or a module; the flag and the environment go first", async () => {
     const base = await fresh();
     expect(await chooseChain({ env: {}, folder: base })).toMatchObject({ source: "the default", base });
-    await writeFile(join(base, "microsync.config.json"), '{ "chain": "memory: lmdb:./a", "clock": "c", "journal": "j" }');
+    await writeFile(
+      join(base, "microsync.config.json"),
+      '{ "chain": "memory: lmdb:./a", "clock": "c", "journal": "j" }',
+    );
     expect(await chooseChain({ env: {}, folder: base })).toEqual({
       spec: "memory: lmdb:./a",
       clock: join(base, "c"),

@@ -5,10 +5,10 @@ import type { Item } from "../journal/queues.ts";
 import { randomBelow } from "../runtime.ts";
 import type { Timer } from "../runtime.ts";
 import { failed } from "../store.ts";
-import type { Write, WriteResult } from "../store.ts";
+import type { CallOptions, Write, WriteResult } from "../store.ts";
 import type { LaneShell } from "./lane.ts";
 import type { ChainState } from "./state.ts";
-import { fillFromBelow, isUndecided, undecided } from "./write.ts";
+import { fillFromBelow, indeterminate, isUndecided, undecided } from "./write.ts";
 
 /** Conditional writes of a chain with a journal. */
 export interface Conditional {
@@ -17,7 +17,7 @@ export interface Conditional {
    * disk before it is sent, and what stays open is sent again, the same version under the same condition, until it is
    * decided. Never rejects.
    */
-  write(write: Write): Promise<{ readonly result: WriteResult; readonly item: Item | undefined }>;
+  write(write: Write, call?: CallOptions): Promise<{ readonly result: WriteResult; readonly item: Item | undefined }>;
   /** Sends what is open again, now. */
   hurry(): void;
   readonly trouble: SyncError | undefined;
@@ -62,27 +62,37 @@ export function conditional(options: ConditionalOptions): Conditional {
   let stopped = false;
 
   const send = async (item: Item, wasSent: boolean): Promise<Sent> => {
-    const entry = await journal.body(item);
-    const write: Write = { entry, asOf: item.asOf, if: item.condition };
+    const { key } = item.head;
+    // What was sent before may have happened, though it is not sent again now.
+    const unsent = (error: SyncError): Sent => (wasSent ? open(key, error) : { kind: "unsent", error });
+    let write: Write;
+    try {
+      write = { entry: await journal.body(item), asOf: item.asOf, if: item.condition };
+      await deciding.paid();
+    } catch (error) {
+      return unsent(unsentError(error, key));
+    }
     const isLeftAlone = calls.status().breaker === "open";
     try {
       const [result] = await calls.call("write", (call) => layer.store.write([write], call));
       calls.counts.writes++;
-      if (result === undefined) throw new SyncError("INTERNAL", "the layer gave a write no result", { key: entry.key });
+      if (result === undefined) throw new SyncError("INTERNAL", "the layer gave a write no result", { key });
       if (result.status === "failed")
-        return classify(result.error) === "again" ? open(write, result.error) : { kind: "decided", result };
+        return classify(result.error) === "again" ? open(key, result.error) : { kind: "decided", result };
       if (!wasSent || !isUndecided(write, result)) return { kind: "decided", result };
       // What is there may stand upon it, or have come in its place: nobody can tell any more, and nothing depends on it.
-      const cause = new SyncError("CONFLICT", "a newer version is there", { store: layer.name, key: entry.key });
-      return { kind: "decided", result: failed(undecided(cause, write, layer)) };
+      const cause = new SyncError("CONFLICT", "a newer version is there", { store: layer.name, key });
+      return { kind: "decided", result: failed(indeterminate(cause, key, layer)) };
     } catch (thrown) {
       const error = asSyncError(thrown, { store: layer.name, operation: "write" });
-      if (isLeftAlone) return { kind: "unsent", error };
-      return classify(error) === "again" ? open(write, error) : { kind: "decided", result: failed(error) };
+      if (isLeftAlone) return unsent(error);
+      return classify(error) === "again" ? open(key, error) : { kind: "decided", result: failed(error) };
     }
   };
 
-  const open = (write: Write, error: SyncError): Sent => ({ kind: "open", error: undecided(error, write, layer) });
+  const open = (key: string, error: SyncError): Sent => {
+    return { kind: "open", error: error.code === "INDETERMINATE" ? error : indeterminate(error, key, layer) };
+  };
 
   /** Takes the outcome in. @throws SyncError UNAVAILABLE when it cannot be written down: then it stays open. */
   const settle = async (item: Item, result: WriteResult): Promise<void> => {
@@ -93,6 +103,7 @@ export function conditional(options: ConditionalOptions): Conditional {
 
   const decideNow = async (
     write: Write,
+    call: CallOptions | undefined,
   ): Promise<{ readonly result: WriteResult; readonly item: Item | undefined }> => {
     const { key } = write.entry;
     const refused = (error: unknown) => ({
@@ -103,6 +114,8 @@ export function conditional(options: ConditionalOptions): Conditional {
       await resolveKey(key);
       await deciding.sendKey(key);
       await fillFromBelow(state, deciding.index, calls, [write]);
+      const entered = journal.enter(1, write.entry.value?.length ?? 0, call);
+      if (entered !== undefined) (await entered)();
     } catch (error) {
       return refused(unsentError(error, key));
     }
@@ -222,7 +235,7 @@ export function conditional(options: ConditionalOptions): Conditional {
   };
 
   return {
-    write: ({ entry, ...rest }) => inTurn(entry.key, () => decideNow({ entry, ...rest })),
+    write: (write, call) => inTurn(write.entry.key, () => decideNow(write, call)),
     hurry: now,
     get trouble() {
       return trouble;

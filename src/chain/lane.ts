@@ -33,6 +33,8 @@ export interface LaneShell {
   hurry(seq: number): void;
   /** Sends what the layer lacks of one key now. @throws SyncError when it did not take it. */
   sendKey(key: string): Promise<void>;
+  /** Pays for one write beside the batches. @throws SyncError TIMEOUT when the budget does not allow it in time. */
+  paid(): Promise<void>;
   /** The error of the last attempt, while the layer has not taken anything since. */
   readonly trouble: SyncError | undefined;
   /** How many attempts have ended. */
@@ -168,6 +170,12 @@ export function laneShell(options: LaneOptions): LaneShell {
     }
   };
 
+  /** What cannot wait for the interval waits for the budget as long as for the layer itself. */
+  const paid = async (): Promise<void> => {
+    const { budget, deadlineMs } = layer;
+    await budget?.take({ push: 1, write: 1 }, { deadline: runtime.monotonic() + deadlineMs });
+  };
+
   /** Without what a cache needs no more. */
   const needed = (items: readonly Item[]): readonly Item[] => {
     if (layer.role === "store") return items;
@@ -203,7 +211,8 @@ export function laneShell(options: LaneOptions): LaneShell {
         settle(item, { status: "stored" });
         return undefined;
       case "superseded":
-        invalidate(state, index, [newer(item.head, result.by)]);
+        // A private layer is newer by what this node has written itself, which others may not know before the authority.
+        if (layer.store.supports.shared) invalidate(state, index, [newer(item.head, result.by)]);
         settle(item, result);
         return undefined;
       case "too-old":
@@ -238,9 +247,9 @@ export function laneShell(options: LaneOptions): LaneShell {
   const failed = (error: SyncError, count: number): void => {
     const now = runtime.monotonic();
     const kind = classify(error);
-    trouble = error;
     if (error.retryAfterMs !== undefined) notBefore = Math.max(notBefore, now + error.retryAfterMs);
     if (kind === "pause") {
+      trouble = error;
       if (paused === undefined) say(`it takes no writes: ${error.message}`, "paused");
       paused = error.message;
       retryAt = now + PAUSE_MS;
@@ -251,6 +260,7 @@ export function laneShell(options: LaneOptions): LaneShell {
       limit = Math.max(1, Math.floor(count / 2));
       return;
     }
+    trouble = error;
     if (error.code === "TIMEOUT") limit = Math.max(1, Math.floor(limit / 2));
     failures++;
     retryAt = now + 1 + randomBelow(runtime, backoffMsMax(failures, BACKOFF_MS, BACKOFF_MS_MAX));
@@ -270,6 +280,7 @@ export function laneShell(options: LaneOptions): LaneShell {
       retryAt = 0;
       poke();
     },
+    paid,
     async sendKey(key) {
       for (;;) {
         const items = journal.queues.takeKey(lane, key);
@@ -278,7 +289,9 @@ export function laneShell(options: LaneOptions): LaneShell {
           continue;
         }
         if (items.length === 0) return;
-        const work = send(items).finally(() => journal.queues.release(lane, items));
+        const work = paid()
+          .then(() => send(items))
+          .finally(() => journal.queues.release(lane, items));
         const ended = work.then(
           () => undefined,
           () => undefined,

@@ -202,7 +202,9 @@ export function advance(walk: Walk, reply: Reply, now: number): Walk {
   const failed = walk.failed || !reliable;
   const silent = walk.silent || !reliable;
   const isLast = index === walk.truth;
-  const isTruth = isLast && layer.asOf === "stored";
+  // RENEW: what decides is current when it is asked, whatever date it keeps.
+  const isDecider = walk.freshness.kind === "authority" && index === walk.authority && !silent;
+  const isTruth = (isLast || isDecider) && layer.asOf === "stored";
   const lastAsOf = isLast && reliable ? (isTruth ? walk.startedAt : knownAsOf(walk, reply.asOf, now)) : walk.lastAsOf;
   if (reply.entry === undefined) return { ...walk, step, failed, silent, lastAsOf };
 

@@ -154,10 +154,17 @@ export function isUndecided({ entry, if: condition }: Write, result: WriteResult
 
 /** A conditional write whose answer is lost may have happened, and says so. */
 export function undecided(error: SyncError, write: Write, layer: Layer): SyncError {
-  if (write.if === undefined || !error.retryable) return error;
-  const details = { store: layer.name, operation: "write", key: write.entry.key, cause: error };
-  const cure = "read the key to see whether it happened";
-  return new SyncError("INDETERMINATE", "the conditional write may or may not have happened", { ...details, cure });
+  return write.if === undefined || !error.retryable ? error : indeterminate(error, write.entry.key, layer);
+}
+
+export function indeterminate(cause: SyncError, key: string, layer: Layer): SyncError {
+  return new SyncError("INDETERMINATE", "the conditional write may or may not have happened", {
+    store: layer.name,
+    operation: "write",
+    key,
+    cause,
+    cure: "read the key to see whether it happened",
+  });
 }
 
 /** A key that the authority lacks is brought up from the layers below, so that a condition is judged on what is true. */

@@ -1,4 +1,5 @@
 import { SyncError, asSyncError } from "../error.ts";
+import { headOf } from "../entry.ts";
 import type { Entry } from "../entry.ts";
 import type { Runtime, Timer } from "../runtime.ts";
 import type { CallOptions, Write } from "../store.ts";
@@ -18,7 +19,7 @@ import { Queues } from "./queues.ts";
 import type { Item, Lane, LaneSpec, Settled } from "./queues.ts";
 import { room } from "./room.ts";
 import type { Room } from "./room.ts";
-import { Unsynced } from "./unsynced.ts";
+import { Unsynced, newItem } from "./unsynced.ts";
 import { segmentKeeper } from "./keeper.ts";
 import type { SegmentKeeper } from "./keeper.ts";
 
@@ -157,6 +158,7 @@ export class Journal {
       route: hooks.route,
       now: this.runtime.monotonic(),
       floor: hooks.floor,
+      forgone: new Set(this.box.letters.filter(({ list }) => list === "conflict").map(({ seq }) => seq)),
       needed: (item) => this.segments.count(item, 1),
       undecided: (item) => this.undecided.set(item.head.key, item),
     });
@@ -169,10 +171,13 @@ export class Journal {
     return this.room.enter(entries, bytes, call);
   }
 
-  /** Appends writes, in order. Their bytes are kept: they must not change afterwards. */
-  append(writes: readonly Write[]): Appended {
+  /**
+   * Appends writes, in order. Their bytes are kept: they must not change afterwards.
+   * @param sealed Nothing newer takes their place: somebody waits for what becomes of each.
+   */
+  append(writes: readonly Write[], sealed = false): Appended {
     const drafts: Draft[] = writes.map(({ entry, asOf }) => ({ kind: "write", key: entry.key, asOf, entry }));
-    return this.appendDrafts(drafts, writes);
+    return this.appendDrafts(drafts, writes, sealed);
   }
 
   /** Appends a conditional write before it is sent. @throws SyncError UNAVAILABLE: then it must not be sent. */
@@ -180,7 +185,7 @@ export class Journal {
     const { entry, asOf, if: condition } = write;
     if (condition === undefined) throw new SyncError("INTERNAL", "an intent has a condition", { key: entry.key });
     const draft: Draft = { kind: "intent", key: entry.key, asOf, note: intentNote(condition), entry };
-    const { items, durable } = this.appendDrafts([draft], [write]);
+    const { items, durable } = this.appendDrafts([draft], [write], true);
     await durable;
     const [item] = items;
     if (item === undefined) throw new SyncError("INTERNAL", "an intent got no record", { key: entry.key });
@@ -195,9 +200,7 @@ export class Journal {
    */
   async decide(item: Item, happened: boolean): Promise<void> {
     const { key } = item.head;
-    const note = decisionNote(item.seq, happened);
-    const draft: Draft = { kind: "decision", key, asOf: this.runtime.now(), note, entry: null };
-    const { durable } = this.log.append([draft]);
+    const durable = this.decision(item.seq, key, happened);
     try {
       await durable;
     } catch (error) {
@@ -257,7 +260,9 @@ export class Journal {
     const id = letterId(seq, lane.name);
     const at = this.runtime.now();
     const message = error.what;
-    const letter: Letter = { id, list, seq, layer: lane.name, head, valueBytes, asOf, code: error.code, message, at };
+    const nowhere = lane.bit === item.first;
+    const why = { layer: lane.name, nowhere, code: error.code, message, at };
+    const letter: Letter = { id, list, seq, head: headOf(head), valueBytes, asOf, ...why };
     await this.box.add(letter, entry);
     this.settle(lane, item, list === "dead" ? { status: "refused", error } : { status: "too-old" });
   }
@@ -267,13 +272,25 @@ export class Journal {
     const letter = this.box.get(id);
     const entry = await this.box.body(letter);
     await this.append([{ entry, asOf: letter.asOf }]).durable;
-    if (this.box.has(id)) await this.drop(id);
+    // Being newer than itself it ended no letter.
+    if (this.box.has(id)) await this.box.drop(id);
   }
 
   /** Gives up a letter and its body. @throws SyncError NOT_FOUND. */
   async drop(id: string): Promise<void> {
+    const { seq, head, nowhere } = this.box.get(id);
+    // Its record may stay for a while, and must not be taken for something that this node knows of.
+    if (nowhere) await this.decision(seq, head.key, false);
     await this.box.drop(id);
+    if (nowhere) this.attached?.hooks.unfloor(head);
     this.room.freed();
+  }
+
+  /** Writes down what became of a record: that it is a value, or nobody's. */
+  private decision(seq: number, key: string, happened: boolean): Promise<void> {
+    const note = decisionNote(seq, happened);
+    const draft: Draft = { kind: "decision", key, asOf: this.runtime.now(), note, entry: null };
+    return this.log.append([draft]).durable;
   }
 
   /**
@@ -365,34 +382,15 @@ export class Journal {
     }
   }
 
-  private appendDrafts(drafts: readonly Draft[], writes: readonly Write[]): Appended {
+  private appendDrafts(drafts: readonly Draft[], writes: readonly Write[], sealed: boolean): Appended {
     const { hooks } = this.parts;
     const { first, places, durable } = this.log.append(drafts);
     const queuedAt = this.runtime.monotonic();
-    const items = writes.map(({ entry, asOf, if: condition }, i): Item => {
-      const { mask, first: firstLane } = hooks.route(entry.key);
+    const items = writes.map((write, i) => {
       const kept = this.memoryBytes < this.memoryBytesMax;
-      const valueBytes = entry.value?.length ?? 0;
-      if (kept) this.memoryBytes += valueBytes;
-      return {
-        seq: first + i,
-        head: entry,
-        valueBytes,
-        condition,
-        asOf,
-        knownAt: asOf,
-        entry,
-        place: undefined,
-        queuedAt,
-        waits: mask,
-        flying: 0,
-        first: firstLane,
-        sealed: condition !== undefined,
-        older: undefined,
-        waiters: undefined,
-        kept,
-        void: false,
-      };
+      const item = newItem(write, { seq: first + i, route: hooks.route(write.entry.key), queuedAt, sealed, kept });
+      if (kept) this.memoryBytes += item.valueBytes;
+      return item;
     });
     this.unsynced.add({ first, items, durable, places });
     this.appended = durable.catch(() => this.notTaken(durable));
@@ -407,6 +405,7 @@ export class Journal {
   }
 
   private onDurable(last: number): void {
+    if (this.unsynced.entries === 0) return;
     const { queues, hooks } = this.parts;
     const landed: Item[] = [];
     for (const { items, places } of this.unsynced.landed(last)) {

@@ -14,6 +14,8 @@ export interface RestoreOptions {
   readonly route: (key: string) => Route;
   /** Monotonic ms. */
   readonly now: number;
+  /** Records that are on the conflict list: nobody's value until somebody decides. */
+  readonly forgone: ReadonlySet<number>;
   /** This node knows of the version since that Unix ms. */
   readonly floor: (head: Head, since: number) => void;
   /** Its record is needed. */
@@ -24,19 +26,19 @@ export interface RestoreOptions {
 
 /** Puts into the queues what the layers had not got when the journal was closed, or its process died. */
 export function restore(options: RestoreOptions): void {
-  const { recovered, cursors, queues, route, now, floor, needed, undecided } = options;
+  const { recovered, cursors, queues, route, now, forgone, floor, needed, undecided } = options;
   const decisions = decisionsOf(recovered);
   const seqs = queues.lanes.map(({ name }) => cursors.lanes[name]?.seq ?? 0);
   const passed = Math.min(...seqs);
   for (const record of recovered) {
     const { head, seq, key, kind, asOf } = record;
-    if (head === null) continue;
+    // What did not happen, was given up, or waits for somebody's decision.
+    if (head === null || decisions.get(seq) === false || forgone.has(seq)) continue;
     const { mask, first } = route(key);
     let waits = 0;
     if (seq > passed) for (const [i, cursor] of seqs.entries()) if (seq > cursor) waits |= mask & (1 << i);
     if (kind === "intent") {
       const happened = decisions.get(seq);
-      if (happened === false) continue;
       // Without a decision on disk, that the cursor of the deciding layer has passed it says that it happened.
       if (happened === undefined && (waits & first) !== 0) {
         const item = { ...itemOf(record, now), waits, first };
