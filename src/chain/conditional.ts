@@ -114,13 +114,13 @@ export function conditional(options: ConditionalOptions): Conditional {
       await resolveKey(key);
       await deciding.sendKey(key);
       await fillFromBelow(state, deciding.index, calls, [write]);
-      const entered = journal.enter(1, write.entry.value?.length ?? 0, call);
-      if (entered !== undefined) (await entered)();
     } catch (error) {
       return refused(unsentError(error, key));
     }
     let item: Item;
     try {
+      const entered = journal.enter(1, write.entry.value?.length ?? 0, call);
+      if (entered !== undefined) (await entered)();
       item = await journal.intend(write);
     } catch (error) {
       return refused(error);

@@ -5,7 +5,7 @@ import type { Runtime, Timer } from "../runtime.ts";
 import type { CallOptions, Write } from "../store.ts";
 import { loadCursors, saveCursors } from "./cursors.ts";
 import type { Cursors } from "./cursors.ts";
-import type { Appended, JournalHooks, JournalStatus, Pending } from "./contract.ts";
+import type { Appended, JournalHooks, JournalOptions, JournalStatus, Pending } from "./contract.ts";
 import type { Files } from "./files.ts";
 import { Letterbox } from "./letterbox.ts";
 import { letterId, readLetters } from "./letters.ts";
@@ -15,32 +15,13 @@ import { openLog } from "./log.ts";
 import type { Draft, Log } from "./log.ts";
 import { decisionNote, intentNote } from "./notes.ts";
 import { itemOf, restore } from "./restore.ts";
-import { Queues } from "./queues.ts";
+import { Queues, RECORD_BYTES } from "./queues.ts";
 import type { Item, Lane, LaneSpec, Settled } from "./queues.ts";
 import { room } from "./room.ts";
 import type { Room } from "./room.ts";
 import { Unsynced, newItem } from "./unsynced.ts";
 import { segmentKeeper } from "./keeper.ts";
 import type { SegmentKeeper } from "./keeper.ts";
-
-export interface JournalOptions {
-  readonly files: Files;
-  readonly runtime: Runtime;
-  /** A segment that is larger is closed and a new one begun. Default 16 MiB. */
-  readonly segmentBytes?: number | undefined;
-  /** How many entries may wait for layers; more wait, then end with OVERLOADED. Default 250,000. */
-  readonly entriesMax?: number | undefined;
-  /** How many bytes may wait for layers, on disk. Default 1 GiB. */
-  readonly bytesMax?: number | undefined;
-  /** How long the oldest entry may wait before new ones are refused, in milliseconds. Default 7 days. */
-  readonly ageMsMax?: number | undefined;
-  /** How long a writer waits for room before it is refused, in milliseconds. Default 10,000. */
-  readonly waitMs?: number | undefined;
-  /** How many bytes of bodies that wait are kept in memory; the others are read from disk again. Default 64 MiB. */
-  readonly memoryBytesMax?: number | undefined;
-  /** How many bytes of segments that every layer has passed are kept for their versions. Default 64 MiB. */
-  readonly keptBytesMax?: number | undefined;
-}
 
 const ENTRIES_MAX = 250_000;
 const BYTES_MAX = 2 ** 30;
@@ -168,7 +149,7 @@ export class Journal {
 
   /** Undefined when there is room for so much; else a promise of it, with what to call right before appending. */
   enter(entries: number, bytes: number, call: CallOptions | undefined): Promise<() => void> | undefined {
-    return this.room.enter(entries, bytes, call);
+    return this.room.enter(entries, bytes + entries * RECORD_BYTES, call);
   }
 
   /**
