@@ -144,6 +144,8 @@ export class Journal {
       undecided: (item) => this.undecided.set(item.head.key, item),
     });
     if (this.suspectUntil > 0) hooks.suspect(this.suspectUntil);
+    // One that happened, though nobody wrote that down, may be in the layer that decides and in no copy of it.
+    if (this.undecided.size > 0) hooks.suspect(this.runtime.now());
     return queues;
   }
 
