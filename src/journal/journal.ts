@@ -19,7 +19,7 @@ import { Queues, RECORD_BYTES } from "./queues.ts";
 import type { Item, Lane, LaneSpec, Settled } from "./queues.ts";
 import { room } from "./room.ts";
 import type { Room } from "./room.ts";
-import { Unsynced } from "./unsynced.ts";
+import { Unsynced, newItem } from "./unsynced.ts";
 import { segmentKeeper } from "./keeper.ts";
 import type { SegmentKeeper } from "./keeper.ts";
 
@@ -144,6 +144,8 @@ export class Journal {
       undecided: (item) => this.undecided.set(item.head.key, item),
     });
     if (this.suspectUntil > 0) hooks.suspect(this.suspectUntil);
+    // One that happened, though nobody wrote that down, may be in the layer that decides and in no copy of it.
+    if (this.undecided.size > 0) hooks.suspect(this.runtime.now());
     return queues;
   }
 
@@ -367,30 +369,11 @@ export class Journal {
     const { hooks } = this.parts;
     const { first, places, durable } = this.log.append(drafts);
     const queuedAt = this.runtime.monotonic();
-    const items = writes.map(({ entry, asOf, if: condition }, i): Item => {
-      const { mask, first: firstLane } = hooks.route(entry.key);
+    const items = writes.map((write, i) => {
       const kept = this.memoryBytes < this.memoryBytesMax;
-      const valueBytes = entry.value?.length ?? 0;
-      if (kept) this.memoryBytes += valueBytes;
-      return {
-        seq: first + i,
-        head: kept ? entry : headOf(entry),
-        valueBytes,
-        condition,
-        asOf,
-        knownAt: asOf,
-        entry,
-        place: undefined,
-        queuedAt,
-        waits: mask,
-        flying: 0,
-        first: firstLane,
-        sealed,
-        older: undefined,
-        waiters: undefined,
-        kept,
-        void: false,
-      };
+      const item = newItem(write, { seq: first + i, route: hooks.route(write.entry.key), queuedAt, sealed, kept });
+      if (kept) this.memoryBytes += item.valueBytes;
+      return item;
     });
     this.unsynced.add({ first, items, durable, places });
     this.appended = durable.catch(() => this.notTaken(durable));

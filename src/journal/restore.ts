@@ -49,8 +49,11 @@ export function restore(options: RestoreOptions): void {
       }
       waits &= ~first;
     }
-    floor(head, Math.max(asOf, cursors.savedAt));
-    if (waits === 0) continue;
+    if (waits === 0) {
+      floor(head, Math.max(asOf, cursors.savedAt));
+      continue;
+    }
+    // What is in the queues is its own floor, and gets one when it leaves them: there is no room for floors of them all.
     const item = { ...itemOf(record, now), waits, first, sealed: kind === "intent" };
     needed(item);
     queues.add(item);

@@ -1,3 +1,6 @@
+import { headOf } from "../entry.ts";
+import type { Write } from "../store.ts";
+import type { Route } from "./contract.ts";
 import { weightOf } from "./queues.ts";
 import type { Item } from "./queues.ts";
 
@@ -46,4 +49,36 @@ export class Unsynced {
     this.entries += by * items.length;
     for (const item of items) this.bytes += by * weightOf(item);
   }
+}
+
+/** The item of a write that is being appended. */
+export function newItem(
+  { entry, asOf, if: condition }: Write,
+  {
+    seq,
+    route,
+    queuedAt,
+    sealed,
+    kept,
+  }: Pick<Item, "seq" | "queuedAt" | "sealed" | "kept"> & { readonly route: Route },
+): Item {
+  return {
+    seq,
+    head: kept ? entry : headOf(entry),
+    valueBytes: entry.value?.length ?? 0,
+    condition,
+    asOf,
+    knownAt: asOf,
+    entry,
+    place: undefined,
+    queuedAt,
+    waits: route.mask,
+    flying: 0,
+    first: route.first,
+    sealed,
+    older: undefined,
+    waiters: undefined,
+    kept,
+    void: false,
+  };
 }
