@@ -91,7 +91,7 @@ const entriesOf = ({ status, body }: Said): unknown => ({
   truncated: body["truncated"],
   // Emulate sorts as people do, git by bytes; the tree's id says that they mean the same.
   entries: new Set(
-    (body["tree"] as Record<string, unknown>[]).map(({ path, mode, type, sha }) => `${path} ${mode} ${type} ${sha}`),
+    (body["tree"] as Record<string, string>[]).map(({ path, mode, type, sha }) => `${path} ${mode} ${type} ${sha}`),
   ),
 });
 
@@ -102,7 +102,7 @@ describe("the test server and emulate", () => {
       status,
       ref: body["ref"],
     }));
-    for (const [i, api] of both.entries()) head.set(api, (ref[i]?.body["object"] as { sha: string }).sha);
+    for (const [i, said] of ref.entries()) head.set(both[i] ?? "", (said.body["object"] as { sha: string }).sha);
     await same("GET", "/git/ref/heads/none");
     await same("GET", `/git/blobs/${"0".repeat(40)}`);
     const blob = await same("POST", "/git/blobs", () => ({ content: "AP8B", encoding: "base64" }), shaOf);
