@@ -73,12 +73,17 @@ export function conditional(options: ConditionalOptions): Conditional {
       return unsent(unsentError(error, key));
     }
     const isLeftAlone = calls.status().breaker === "open";
+    const refused = (error: SyncError): Sent => {
+      const kind = classify(error);
+      // Who is refused now, as a layer does that lacks credentials, may have been heard before.
+      const isOpen = kind === "again" || (wasSent && kind === "pause");
+      return isOpen ? open(key, error) : { kind: "decided", result: failed(error) };
+    };
     try {
       const [result] = await calls.call("write", (call) => layer.store.write([write], call));
       calls.counts.writes++;
       if (result === undefined) throw new SyncError("INTERNAL", "the layer gave a write no result", { key });
-      if (result.status === "failed")
-        return classify(result.error) === "again" ? open(key, result.error) : { kind: "decided", result };
+      if (result.status === "failed") return refused(result.error);
       if (!wasSent || !isUndecided(write, result)) return { kind: "decided", result };
       // What is there may stand upon it, or have come in its place: nobody can tell any more, and nothing depends on it.
       const cause = new SyncError("CONFLICT", "a newer version is there", { store: layer.name, key });
@@ -86,7 +91,7 @@ export function conditional(options: ConditionalOptions): Conditional {
     } catch (thrown) {
       const error = asSyncError(thrown, { store: layer.name, operation: "write" });
       if (isLeftAlone) return unsent(error);
-      return classify(error) === "again" ? open(key, error) : { kind: "decided", result: failed(error) };
+      return refused(error);
     }
   };
 
@@ -180,7 +185,6 @@ export function conditional(options: ConditionalOptions): Conditional {
     await deciding.sendKey(item.head.key);
     const sent = await send(item, true);
     if (sent.kind !== "decided") throw sent.error;
-    if (sent.result.status === "failed" && classify(sent.result.error) === "pause") throw sent.result.error;
     await settle(item, sent.result);
   };
 

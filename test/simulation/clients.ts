@@ -179,7 +179,9 @@ export class Clients {
     const startedAt = runtime.monotonic();
     const owed = world.authority.newestAt(key, startedAt - boundMs);
     // What is in its own journal, and written just now, it can always read.
-    const isRecent = startedAt - (floor?.atMs ?? -Infinity) < TTL_MS.memory / 2;
+    const learnedAt = floor?.atMs ?? -Infinity;
+    const isRecent = startedAt - learnedAt < TTL_MS.memory / 2 && node.missedAt < learnedAt - SLACK_MS;
+    // After missed changes nothing from before counts as fresh.
     const isAnswerable =
       kind === "cached" && floor?.own === true && isRecent && !floor.fromMemory && isPending(process, floor);
     const options: ReadOptions = kind === "authority" ? { authority: true } : kind === "maxAge" ? { maxAgeMs } : {};
@@ -359,9 +361,11 @@ export class Clients {
 
   list(node: Node): void {
     this.begin(node, "list", async (process) => {
-      const { facts, log, authority, runtime } = this.world;
+      const { facts, log, authority, truth, runtime } = this.world;
       const owed = ALL_KEYS.flatMap((key) => {
-        const heads = [authority.newestAt(key, runtime.monotonic()), facts.floor(node.name, key, true)?.head];
+        const now = runtime.monotonic();
+        const heads = [authority, truth].map((store) => store.newestAt(key, now));
+        heads.push(facts.floor(node.name, key, true)?.head);
         return heads.filter((head) => head !== undefined);
       });
       const seen = new Map<string, Head | null>();

@@ -79,6 +79,10 @@ export class Node {
   private readonly leftBehind = new Map<Version, string>();
   /** When each of its processes sent a write to git, in simulated ms. */
   readonly pushes: number[][] = [];
+  /** How far the clock of its next process is off; undefined: by chance. */
+  nextSkewMs: number | undefined;
+  /** Simulated ms at which it last said that it had missed changes. */
+  missedAt = -Infinity;
   /** A process that is not up yet. */
   starting: Life | undefined;
   /** The journal of the last life, for what it reported. */
@@ -119,7 +123,7 @@ export class Node {
     const { world } = this;
     const life = new Life();
     this.starting = life;
-    this.skewMs = world.chance.below(2 * world.skewMs + 1) - world.skewMs;
+    this.skewMs = this.nextSkewMs ?? world.chance.below(2 * world.skewMs + 1) - world.skewMs;
     const runtime = life.runtime(world.runtime, this.skewMs);
     const files = life.files(watched(this.files, () => this.crashed(life)));
     if (this.leftBehind.size > 0) await this.inspect();
@@ -144,6 +148,7 @@ export class Node {
         collectIntervalMs: 0,
         onReport: ({ kind, layer: where, key, message }) => {
           if (kind === "write-failed" && where === "journal" && key !== undefined) world.facts.gaveUp(name, key);
+          if (kind === "relist") this.missedAt = world.runtime.monotonic();
           world.log(`${name} reports ${kind} of ${where} ${key ?? ""}: ${message}`);
         },
       }),

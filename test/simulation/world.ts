@@ -23,6 +23,14 @@ const PERSON = "00000000000000ff";
 /** What only git has before anything begins. */
 export const PRELOADED = "pre";
 
+/** What is not left to chance. */
+export interface Fixed {
+  readonly watch?: boolean;
+  /** All clocks are right. */
+  readonly isExact?: boolean;
+  readonly memoryEntries?: number;
+}
+
 /** One simulated federation: its time, its shared stores, its nodes, and what is known of them from outside. */
 export class World {
   readonly seed: number;
@@ -39,10 +47,12 @@ export class World {
   readonly skewMs: number;
   readonly flushEntriesMax: number;
   isHealed = false;
+  /** Every answer comes so late, for scenarios. */
+  lateMs: number | undefined;
   onCrash: (node: Node) => void = () => undefined;
   private readonly sink: ((line: string) => void) | undefined;
 
-  constructor(seed: number, topology: Topology, sink?: (line: string) => void) {
+  constructor(seed: number, topology: Topology, sink?: (line: string) => void, fixed: Fixed = {}) {
     this.seed = seed;
     this.topology = topology;
     this.sink = sink;
@@ -50,8 +60,10 @@ export class World {
     const chance = random(seed ^ 0x5eed);
     this.chance = chance;
     this.facts = new Facts(seed, () => this.runtime.monotonic(), this.log);
-    this.watch = chance.chance(0.6);
-    this.skewMs = chance.chance(0.2) ? 0 : SKEW_MS;
+    const isWatched = chance.chance(0.6);
+    this.watch = fixed.watch ?? isWatched;
+    const isExact = chance.chance(0.2);
+    this.skewMs = (fixed.isExact ?? isExact) ? 0 : SKEW_MS;
     this.flushEntriesMax = chance.pick([2, 5, 100]);
     const events = {
       log: this.log,
@@ -75,7 +87,7 @@ export class World {
       remote,
       watch: this.watch,
       staleWhileRefresh: chance.chance(0.3),
-      memoryEntries: chance.pick([1, 2, 100]),
+      memoryEntries: fixed.memoryEntries ?? chance.pick([1, 2, 100]),
     });
     for (let i = 0; i < count; i++) {
       const own = servers.map((server, n) => server.link(seed * 100 + i * 10 + n, this.slowness));
@@ -153,6 +165,7 @@ export class World {
 
   /** How late an answer comes, in milliseconds, though the data was looked at when it was asked. */
   private readonly slowness = (): number => {
+    if (this.lateMs !== undefined) return this.lateMs;
     if (this.isHealed || !this.chance.chance(0.3)) return 0;
     return this.chance.below(DEADLINE_MS);
   };
