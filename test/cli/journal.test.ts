@@ -94,7 +94,7 @@ describe("microsync journal", () => {
     for (const key of ["a", "b", "c"]) await run(["set", key, `value of ${key}`]);
     expect(await run(["journal", "check"])).toMatchObject({ status: 0, err: "3 records whole, 0 damaged places\n" });
     await rm(join(folder, "data"), { recursive: true });
-    const [segment = ""] = (await readdir(join(folder, "j"))).filter((name) => name.endsWith(".log"));
+    const segment = (await readdir(join(folder, "j"))).find((name) => name.endsWith(".log")) ?? "";
     const file = await openFile(join(folder, "j", segment), "r+");
     const bytes = await file.readFile();
     const at = bytes.indexOf("value of b");
