@@ -94,6 +94,7 @@ export class Journal {
     this.room = room(this.name, limits, runtime, () => this.load());
     this.segments = segmentKeeper(log, runtime, {
       keptBytesMax: options.keptBytesMax ?? KEPT_BYTES_MAX,
+      needed: () => this.attached?.queues.live.keys() ?? [],
       saved: () => this.save(),
       droppedEarly: (asOf) => {
         this.suspectUntil = Math.max(this.suspectUntil, asOf);
@@ -140,7 +141,6 @@ export class Journal {
       now: this.runtime.monotonic(),
       floor: hooks.floor,
       forgone: new Set(this.box.letters.filter(({ list }) => list === "conflict").map(({ seq }) => seq)),
-      needed: (item) => this.segments.count(item, 1),
       undecided: (item) => this.undecided.set(item.head.key, item),
     });
     if (this.suspectUntil > 0) hooks.suspect(this.suspectUntil);
@@ -309,7 +309,6 @@ export class Journal {
       if (!isPlain || (mask & lane.bit) === 0 || queues.live.has(record.seq)) continue;
       const waits = { waits: lane.bit, first: lane.bit === first ? first : 0 };
       const item = { ...itemOf(record, this.runtime.monotonic()), ...waits };
-      this.segments.count(item, 1);
       queues.add(item);
     }
   }
@@ -395,7 +394,6 @@ export class Journal {
       const at = places();
       for (const [i, item] of items.entries()) {
         item.place = at[i];
-        this.segments.count(item, 1);
         if (item.condition !== undefined) {
           this.undecided.set(item.head.key, item);
           queues.hold(item);
@@ -420,7 +418,6 @@ export class Journal {
   }
 
   private done(item: Item): void {
-    this.segments.count(item, -1);
     if (item.kept) this.memoryBytes -= item.valueBytes;
     this.room.freed();
     if (item.void) this.attached?.hooks.unfloor(item.head);

@@ -18,15 +18,13 @@ export interface RestoreOptions {
   readonly forgone: ReadonlySet<number>;
   /** This node knows of the version since that Unix ms. */
   readonly floor: (head: Head, since: number) => void;
-  /** Its record is needed. */
-  readonly needed: (item: Item) => void;
   /** A conditional write that nobody knows the outcome of. */
   readonly undecided: (item: Item) => void;
 }
 
 /** Puts into the queues what the layers had not got when the journal was closed, or its process died. */
 export function restore(options: RestoreOptions): void {
-  const { recovered, cursors, queues, route, now, forgone, floor, needed, undecided } = options;
+  const { recovered, cursors, queues, route, now, forgone, floor, undecided } = options;
   const decisions = decisionsOf(recovered);
   const seqs = queues.lanes.map(({ name }) => cursors.lanes[name]?.seq ?? 0);
   const passed = Math.min(...seqs);
@@ -42,7 +40,6 @@ export function restore(options: RestoreOptions): void {
       // Without a decision on disk, that the cursor of the deciding layer has passed it says that it happened.
       if (happened === undefined && (waits & first) !== 0) {
         const item = { ...itemOf(record, now), waits, first };
-        needed(item);
         undecided(item);
         queues.hold(item);
         continue;
@@ -55,7 +52,6 @@ export function restore(options: RestoreOptions): void {
     }
     // What is in the queues is its own floor, and gets one when it leaves them: there is no room for floors of them all.
     const item = { ...itemOf(record, now), waits, first, sealed: kind === "intent" };
-    needed(item);
     queues.add(item);
   }
 }
