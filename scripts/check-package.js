@@ -13,11 +13,32 @@ const OF_LMDB = [
   "ordered-binary",
   "weak-lru-cache",
 ];
+const OF_PG = [
+  "pg-connection-string",
+  "pg-int8",
+  "pg-pool",
+  "pg-protocol",
+  "pg-types",
+  "pgpass",
+  "postgres-array",
+  "postgres-bytea",
+  "postgres-date",
+  "postgres-interval",
+  "split2",
+  "xtend",
+];
 /** @type {Record<string, { packages: string[], without: string[] }>} */
 const DOORS = {
   ".": { packages: [], without: HEAVY },
   "./lmdb": { packages: ["lmdb", ...OF_LMDB], without: HEAVY },
   "./git": { packages: [], without: ["node:http", "node:https"] },
+  "./sql": {
+    packages: ["pg", ...OF_PG],
+    without: ["node:child_process", "node:http", "node:https", "node:worker_threads"],
+  },
+  "./s3": { packages: ["aws4fetch", "undici"], without: ["node:child_process"] },
+  "./github": { packages: [], without: ["node:http", "node:https", "node:child_process"] },
+  "./etcd": { packages: ["@grpc/grpc-js"], without: HEAVY },
   "./testing": { packages: [], without: HEAVY },
 };
 

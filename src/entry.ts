@@ -96,8 +96,12 @@ function codePointRank(unit: number): number {
 
 export const META_NAME = /^[a-z0-9-]+$/;
 
+/** What passed last, if nobody can change it: most entries of a store share one object. */
+let checkedMeta: Meta = NO_META;
+
 /** @throws SyncError INVALID or TOO_LARGE. */
 export function checkMeta(meta: Meta): void {
+  if (meta === checkedMeta) return;
   let bytes = 0;
   for (const [name, value] of Object.entries(meta)) {
     if (!META_NAME.test(name)) {
@@ -113,6 +117,7 @@ export function checkMeta(meta: Meta): void {
   if (bytes > META_BYTES_MAX) {
     throw new SyncError("TOO_LARGE", `metadata has ${bytes} bytes, the limit is ${META_BYTES_MAX}`);
   }
+  if (Object.isFrozen(meta)) checkedMeta = meta;
 }
 
 /** Every rule of {@link Entry}, for entries that come from outside. @throws SyncError INVALID or TOO_LARGE. */
@@ -132,6 +137,11 @@ export function checkEntry(entry: Entry): void {
     throw new SyncError("INVALID", "expires is a whole number of Unix milliseconds or null", { key });
   }
   checkMeta(meta);
+}
+
+/** What is true of the entry but for its value, which it does not keep alive. */
+export function headOf({ key, state, version, expires, meta }: Head): Head {
+  return { key, state, version, expires, meta };
 }
 
 /** Whether the entry gives no value at `now`: a tombstone, or past its expiry. */

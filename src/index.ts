@@ -28,8 +28,8 @@ export type {
 export type { Collected, CollectOptions } from "./chain/collect.ts";
 export { layer } from "./chain/layer.ts";
 export type { Layer, LayerOptions, LayerSpec, Role } from "./chain/layer.ts";
-export type { Journal, JournalOptions } from "./journal/journal.ts";
-export type { JournalStatus } from "./journal/contract.ts";
+export type { Journal } from "./journal/journal.ts";
+export type { JournalOptions, JournalStatus } from "./journal/contract.ts";
 export type { Letter, LetterList } from "./journal/letters.ts";
 export { GITHUB_LIMITS } from "./budget.ts";
 export type { Budget, BudgetOptions, Correction, Cost, Limit, LimitStatus, Spending } from "./budget.ts";

@@ -16,7 +16,12 @@ export const VERSION_LENGTH = 34;
 export const VERSION_BYTES = 16;
 const COUNTER_MAX = 0xffff;
 const MS_MAX = 2 ** 48 - 1;
-const PATTERN = /^[0-9a-f]{12}-[0-9a-f]{4}-[0-9a-f]{16}$/;
+
+const HYPHEN = 0x2d;
+
+function isHexDigit(unit: number): boolean {
+  return (unit >= 0x30 && unit <= 0x39) || (unit >= 0x61 && unit <= 0x66);
+}
 
 /** Below every version: the version of "there was never anything". */
 export const VERSION_ZERO = "000000000000-0000-0000000000000000" as Version;
@@ -28,7 +33,14 @@ export const VERSION_ZERO = "000000000000-0000-0000000000000000" as Version;
 export const STAMP_MS_MIN = 2 ** 40;
 
 export function isVersion(text: string): text is Version {
-  return text.length === VERSION_LENGTH && PATTERN.test(text);
+  if (typeof text !== "string" || text.length !== VERSION_LENGTH) return false;
+  // A loop, because every write asks this and a regular expression costs five times as much.
+  for (let i = 0; i < VERSION_LENGTH; i++) {
+    const unit = text.charCodeAt(i);
+    const fits = i === 12 || i === 17 ? unit === HYPHEN : isHexDigit(unit);
+    if (!fits) return false;
+  }
+  return true;
 }
 
 /** @throws SyncError INVALID when `text` is not a version. */
@@ -70,8 +82,6 @@ const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(
 /** The two digits of each byte, as character codes. */
 const HIGH = Uint8Array.from(HEX, (digits) => digits.charCodeAt(0));
 const LOW = Uint8Array.from(HEX, (digits) => digits.charCodeAt(1));
-
-const HYPHEN = 0x2d;
 
 /** In one call for all 34 characters: built up piece by piece it costs thirty times as much. */
 export function versionFromBytes(bytes: Uint8Array, at = 0): Version {

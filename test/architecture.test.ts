@@ -8,7 +8,7 @@ import { filesIn, importsOf, read } from "./project.ts";
  */
 const VOCABULARY_UP = ["vocabulary"];
 /** Pieces that several stores are made of; no stores themselves. */
-const SHARED_BY_STORES = ["stores/cursor", "stores/poll"];
+const SHARED_BY_STORES = ["stores/cursor", "stores/poll", "stores/git-layout", "stores/lfs", "stores/wire"];
 const PARTS = [...VOCABULARY_UP, "journal", "wrappers", "chain"];
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   vocabulary: [],
@@ -19,6 +19,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   zlib: VOCABULARY_UP,
   stores: [...VOCABULARY_UP, ...SHARED_BY_STORES],
   "stores/lmdb": [...VOCABULARY_UP, ...SHARED_BY_STORES, "zlib"],
+  "stores/etcd": [...VOCABULARY_UP, ...SHARED_BY_STORES, "zlib"],
+  "stores/s3": [...VOCABULARY_UP, ...SHARED_BY_STORES, "zlib"],
   testing: [...VOCABULARY_UP, "journal"],
   chain: [...VOCABULARY_UP, "journal", "wrappers"],
   session: PARTS,
@@ -34,11 +36,30 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   vocabulary: ["@standard-schema/spec"],
   sync: ["@standard-schema/spec"],
   "stores/lmdb": ["lmdb"],
+  "stores/sql": ["pg"],
+  "stores/s3": ["aws4fetch", "undici"],
+  "stores/wire": ["undici"],
+  "stores/etcd": ["@grpc/grpc-js"],
   cli: ["commander"],
 };
 
 /** Zones that run on Node alone; everything else is the core and stays clear of it. */
-const NODE_SIDE = ["zlib", "journal/node-files", "journal/node-claim", "config", "cli", "stores/lmdb", "stores/git"];
+const NODE_SIDE = [
+  "zlib",
+  "journal/node-files",
+  "journal/node-claim",
+  "config",
+  "cli",
+  "stores/lmdb",
+  "stores/git",
+  "stores/sql",
+  "stores/etcd",
+  "stores/s3",
+  "stores/git-layout",
+  "stores/github",
+  "stores/lfs",
+  "stores/wire",
+];
 const SYSTEM = "src/system.ts"; // the platform's clock, for every platform: outside the core's compiler settings
 
 const sources = filesIn("src", /\.ts$/);
@@ -80,6 +101,7 @@ describe("import directions", () => {
     ["src/store.ts", "./chain/chain.ts"],
     ["src/stores/memory.ts", "./lmdb.ts"],
     ["src/stores/git/index.ts", "../lmdb.ts"],
+    ["src/stores/github/index.ts", "../git/index.ts"],
     ["src/chain/read.ts", "../stores/memory.ts"],
     ["src/chain/read.ts", "../sync.ts"],
     ["src/wrappers/retry.ts", "../chain/chain.ts"],
@@ -117,7 +139,7 @@ describe("the core", () => {
   it("is everything but the clock and what runs on Node alone", () => {
     const config = JSON.parse(read("tsconfig.core.json").replace(/^\s*\/\/.*$/gm, "")) as Record<string, unknown>;
     const outside = [SYSTEM, ...NODE_SIDE.map((zone) => `src/${zone}`), "src/index.ts"];
-    const withoutEnding = (path: string) => path.replace(/(?<=lmdb|zlib|journal\/node-\w+)\.ts$/, "");
+    const withoutEnding = (path: string) => path.replace(/(?<=lmdb|etcd|zlib|sql|s3|journal\/node-\w+)\.ts$/, "");
     expect(config["include"]).toEqual(["types/core", "src"]);
     expect(new Set((config["exclude"] as string[]).map(withoutEnding))).toEqual(new Set(outside));
   });

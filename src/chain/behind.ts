@@ -1,7 +1,7 @@
 import { SyncError, asSyncError } from "../error.ts";
 import { compareKeys, stubOf } from "../entry.ts";
 import type { Copy, Entry, Head } from "../entry.ts";
-import type { Appended, JournalStatus, Pending } from "../journal/contract.ts";
+import type { JournalStatus, Pending } from "../journal/contract.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { Item, LaneSpec } from "../journal/queues.ts";
 import { STORED, TOO_OLD, failed } from "../store.ts";
@@ -145,30 +145,39 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
   ): Promise<WriteResult[]> => {
     const bytes = writes.reduce((sum, { entry }) => sum + (entry.value?.length ?? 0), 0);
     const entered = journal.enter(writes.length, bytes, call);
-    if (entered !== undefined) await entered;
-    const { items, durable } = appended(writes, () => journal.leave(writes.length, bytes));
+    if (entered !== undefined) (await entered)();
+    const isJudged = ack.kind === "layers" || ack.kind === "all";
+    // Where the layers are not waited for, this node says what it knows; else they say it.
+    const results = isJudged ? writes.map(() => undefined) : known(writes);
+    const due = writes.filter((_, i) => results[i] === undefined);
+    if (due.length === 0) return results.map((result) => result ?? STORED);
+    const { items, durable } = journal.append(due.map(copied), isJudged);
     if (ack.kind === "memory") {
       answerAtOnce(items, durable);
-      return writes.map(() => STORED);
+      return results.map((result) => result ?? STORED);
     }
     try {
       await durable;
     } catch (error) {
-      return writes.map(() => failed(asSyncError(error, { store: state.name, operation: "write" })));
+      const refused = failed(asSyncError(error, { store: state.name, operation: "write" }));
+      return results.map((result) => result ?? refused);
     }
-    return ack.kind === "journal" ? writes.map(() => STORED) : acked(items, maskOf(lanesOf, ack));
+    return isJudged ? acked(items, maskOf(lanesOf, ack)) : results.map((result) => result ?? STORED);
   };
 
-  /** @param ended called when the disk has taken the writes, or not. */
-  const appended = (writes: readonly Write[], ended: () => void): Appended => {
-    try {
-      const done = journal.append(writes.map(copied));
-      done.durable.then(ended, ended);
-      return done;
-    } catch (error) {
-      ended();
-      throw error;
-    }
+  /** Which writes are older than what this node has written, answered or was told of; undefined for the others. */
+  const known = (writes: readonly Write[]): (WriteResult | undefined)[] => {
+    const now = runtime.now();
+    const before = writes.length > 1 ? new Map<string, Version>() : undefined;
+    return writes.map(({ entry: { key, version } }) => {
+      let by = state.floors.get(key, now)?.version;
+      for (const other of [journal.newest(key)?.head.version, before?.get(key)]) {
+        if (other !== undefined && (by === undefined || other > by)) by = other;
+      }
+      if (by !== undefined && by > version) return { status: "superseded", by };
+      before?.set(key, version);
+      return undefined;
+    });
   };
 
   const answerAtOnce = (items: readonly Item[], durable: Promise<void>): void => {
@@ -192,7 +201,10 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     let stuck: Stuck | undefined;
     const goal = goals(shells, items, mask, () => deciding);
     waiting.add(goal);
-    for (const shell of shells) shell.hurry(items.at(-1)?.seq ?? 0);
+    const firsts = items.reduce((bits, { first }) => bits | first, 0);
+    for (const shell of shells) {
+      if ((shell.lane.bit & (mask | firsts)) !== 0) shell.hurry(items.at(-1)?.seq ?? 0);
+    }
     try {
       await goal.met;
     } catch (error) {
@@ -222,10 +234,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     if (deciding === undefined) {
       return failed(new SyncError("UNSUPPORTED", "no layer of the chain can compare-and-set", { store: state.name }));
     }
-    const bytes = write.entry.value?.length ?? 0;
-    const entered = journal.enter(1, bytes, call);
-    if (entered !== undefined) await entered;
-    const { result, item } = await deciding.write(copied(write)).finally(() => journal.leave(1, bytes));
+    const { result, item } = await deciding.write(copied(write), call);
     if (result.status !== "stored" || item === undefined) {
       learnRefusal(state, write, result);
       return result;

@@ -8,7 +8,7 @@ import type { Slot } from "../slot.ts";
 import { checkCall, checkForget, checkRead, checkWrite, closedError } from "../store.ts";
 import type { Answer, CallOptions, Forget, ReadOptions, Store, Supports, Write, WriteResult } from "../store.ts";
 import { randomBelow } from "../runtime.ts";
-import type { Runtime } from "../runtime.ts";
+import type { Runtime, Timer } from "../runtime.ts";
 import { SKEW_MAX_MS } from "../version.ts";
 import type { Version, VersionClock } from "../version.ts";
 import { ackOf } from "./ack.ts";
@@ -301,25 +301,23 @@ function carryAll(state: ChainState, signal: AbortSignal) {
 /** Collects in the background, at random moments so that the nodes of one store do not all do it at once. */
 function collectNowAndThen(state: ChainState, retentionMs: number, intervalMs: number, signal: AbortSignal): void {
   if (intervalMs === 0 || state.first === -1) return;
-  const waitMs = Math.min(intervalMs / 2 + randomBelow(state.runtime, Math.floor(intervalMs)), TIMER_MS_MAX);
-  const timer = state.runtime.timer(
-    waitMs,
-    () => {
-      const work = collect(state, retentionMs, { signal })
-        .then(({ error }) => {
-          if (error !== undefined) throw error;
-        })
-        .catch((error: unknown) => {
-          if (!signal.aborted) state.report({ kind: "collect-failed", layer: state.name, message: messageOf(error) });
-        })
-        .finally(() => {
-          if (!signal.aborted) collectNowAndThen(state, retentionMs, intervalMs, signal);
-        });
-      state.background.add(work);
-    },
-    true,
-  );
-  signal.addEventListener("abort", () => timer.cancel(), { once: true });
+  const { runtime } = state;
+  let timer: Timer | undefined;
+  const wait = () => {
+    if (signal.aborted) return;
+    const waitMs = Math.min(intervalMs / 2 + randomBelow(runtime, Math.floor(intervalMs)), TIMER_MS_MAX);
+    timer = runtime.timer(waitMs, () => state.background.add(once().finally(wait)), true);
+  };
+  const once = async () => {
+    try {
+      const { error } = await collect(state, retentionMs, { signal });
+      if (error !== undefined) throw error;
+    } catch (error) {
+      if (!signal.aborted) state.report({ kind: "collect-failed", layer: state.name, message: messageOf(error) });
+    }
+  };
+  signal.addEventListener("abort", () => timer?.cancel(), { once: true });
+  wait();
 }
 
 /**

@@ -5,6 +5,7 @@ import type { Head } from "../entry.ts";
 import type { CallOptions, Forget } from "../store.ts";
 import { checkCall } from "../store.ts";
 import { isLow, versionMs } from "../version.ts";
+import type { Version } from "../version.ts";
 import type { LayerCalls } from "./call.ts";
 import { forgetEverywhere } from "./forget.ts";
 import { routeOf } from "./state.ts";
@@ -43,13 +44,15 @@ export async function collect(
   const endedBefore = state.runtime.now() - retentionMs;
   let [removed, kept] = [0, 0];
   let error: SyncError | undefined;
-  const take = async (heads: readonly Head[]) => {
-    const items = await provenBy(state, heads);
-    kept += heads.length - items.length;
+  const take = async (heads: readonly Head[], index: number) => {
+    const judged = await judge(state, heads, index);
+    const items = judged.filter(({ isProven }) => isProven).map(({ head }) => forgetOf(head));
     if (options.dryRun !== true && items.length > 0) await forgetEverywhere(state, items);
-    removed += items.length;
+    // What several stores have is counted with the first of them.
+    for (const { isProven, isFirst } of judged)
+      if (isFirst) [removed, kept] = isProven ? [removed + 1, kept] : [removed, kept + 1];
   };
-  for (const calls of state.calls) {
+  for (const [index, calls] of state.calls.entries()) {
     if (calls.layer.role !== "store" || calls.layer.readonly) continue;
     try {
       let batch: Head[] = [];
@@ -57,10 +60,10 @@ export async function collect(
         checkCall(state.runtime, options, state.name, "collect");
         batch.push(head);
         if (batch.length < BATCH_MAX) continue;
-        await take(batch);
+        await take(batch, index);
         batch = [];
       }
-      if (batch.length > 0) await take(batch);
+      if (batch.length > 0) await take(batch, index);
     } catch (thrown) {
       error = asSyncError(thrown, { store: calls.layer.name, operation: "collect" });
       if (error.code === "ABORTED" || (error.code === "TIMEOUT" && options.deadline !== undefined)) throw error;
@@ -87,23 +90,44 @@ function isEnded(head: Head, endedBefore: number): boolean {
   return isExpired(head, endedBefore);
 }
 
-/** Those of which every store has exactly this version, or nothing. */
-async function provenBy(state: ChainState, heads: readonly Head[]): Promise<readonly Forget[]> {
-  let left = heads.filter(({ key }) => state.behind?.journal.newest(key) === undefined);
-  for (const { layer, call } of state.calls) {
-    if (layer.role !== "store" || left.length === 0) continue;
-    const { batchMax } = layer.store.supports;
-    const proven: Head[] = [];
-    for (let at = 0; at < left.length; at += batchMax) {
-      const batch = left.slice(at, at + batchMax);
-      const keys = batch.map(({ key }) => key);
-      const answers = await call("read", (options) => layer.store.read(keys, options), keys.length);
-      for (const [i, head] of batch.entries()) {
-        const version = answers[i]?.entry?.version;
-        if (version === undefined || version === head.version) proven.push(head);
-      }
-    }
-    left = proven;
+interface Judged {
+  readonly head: Head;
+  /** Every store has exactly this version, or nothing, and this node's journal carries nothing of the key. */
+  readonly isProven: boolean;
+  /** No store above the one that was listed has it. */
+  readonly isFirst: boolean;
+}
+
+async function judge(state: ChainState, heads: readonly Head[], listed: number): Promise<readonly Judged[]> {
+  const held = await Promise.all(
+    state.calls.map(({ layer }, index) => versionsIn(state, layer.role === "store" ? index : -1, heads)),
+  );
+  return heads.map((head, i) => {
+    const versions = held.map((ofStore) => ofStore[i]);
+    const isOlder = versions.some((version) => version !== undefined && version !== head.version);
+    const isPending = state.behind?.journal.newest(head.key) !== undefined;
+    return { head, isProven: !isOlder && !isPending, isFirst: versions.indexOf(head.version) === listed };
+  });
+}
+
+async function versionsIn(
+  state: ChainState,
+  index: number,
+  heads: readonly Head[],
+): Promise<readonly (Version | undefined)[]> {
+  const calls = state.calls[index];
+  if (calls === undefined) return [];
+  const { layer, call } = calls;
+  const { batchMax } = layer.store.supports;
+  const versions: (Version | undefined)[] = [];
+  for (let at = 0; at < heads.length; at += batchMax) {
+    const keys = heads.slice(at, at + batchMax).map(({ key }) => key);
+    const answers = await call("read", (options) => layer.store.read(keys, options), keys.length);
+    versions.push(...answers.map(({ entry }) => entry?.version));
   }
-  return left.map(({ key, version }) => ({ key, version, reason: "collected" }));
+  return versions;
+}
+
+function forgetOf({ key, version }: Head): Forget {
+  return { key, version, reason: "collected" };
 }

@@ -5,7 +5,7 @@ import type { Item } from "../journal/queues.ts";
 import { randomBelow } from "../runtime.ts";
 import type { Timer } from "../runtime.ts";
 import { failed } from "../store.ts";
-import type { Write, WriteResult } from "../store.ts";
+import type { CallOptions, Write, WriteResult } from "../store.ts";
 import type { LaneShell } from "./lane.ts";
 import type { ChainState } from "./state.ts";
 import { fillFromBelow, indeterminate, isUndecided, undecided } from "./write.ts";
@@ -17,7 +17,7 @@ export interface Conditional {
    * disk before it is sent, and what stays open is sent again, the same version under the same condition, until it is
    * decided. Never rejects.
    */
-  write(write: Write): Promise<{ readonly result: WriteResult; readonly item: Item | undefined }>;
+  write(write: Write, call?: CallOptions): Promise<{ readonly result: WriteResult; readonly item: Item | undefined }>;
   /** Sends what is open again, now. */
   hurry(): void;
   readonly trouble: SyncError | undefined;
@@ -108,6 +108,7 @@ export function conditional(options: ConditionalOptions): Conditional {
 
   const decideNow = async (
     write: Write,
+    call: CallOptions | undefined,
   ): Promise<{ readonly result: WriteResult; readonly item: Item | undefined }> => {
     const { key } = write.entry;
     const refused = (error: unknown) => ({
@@ -123,6 +124,8 @@ export function conditional(options: ConditionalOptions): Conditional {
     }
     let item: Item;
     try {
+      const entered = journal.enter(1, write.entry.value?.length ?? 0, call);
+      if (entered !== undefined) (await entered)();
       item = await journal.intend(write);
     } catch (error) {
       return refused(error);
@@ -236,7 +239,7 @@ export function conditional(options: ConditionalOptions): Conditional {
   };
 
   return {
-    write: ({ entry, ...rest }) => inTurn(entry.key, () => decideNow({ entry, ...rest })),
+    write: (write, call) => inTurn(write.entry.key, () => decideNow(write, call)),
     hurry: now,
     get trouble() {
       return trouble;

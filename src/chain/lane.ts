@@ -247,9 +247,9 @@ export function laneShell(options: LaneOptions): LaneShell {
   const failed = (error: SyncError, count: number): void => {
     const now = runtime.monotonic();
     const kind = classify(error);
-    trouble = error;
     if (error.retryAfterMs !== undefined) notBefore = Math.max(notBefore, now + error.retryAfterMs);
     if (kind === "pause") {
+      trouble = error;
       if (paused === undefined) say(`it takes no writes: ${error.message}`, "paused");
       paused = error.message;
       retryAt = now + PAUSE_MS;
@@ -260,6 +260,7 @@ export function laneShell(options: LaneOptions): LaneShell {
       limit = Math.max(1, Math.floor(count / 2));
       return;
     }
+    trouble = error;
     if (error.code === "TIMEOUT") limit = Math.max(1, Math.floor(limit / 2));
     failures++;
     retryAt = now + 1 + randomBelow(runtime, backoffMsMax(failures, BACKOFF_MS, BACKOFF_MS_MAX));

@@ -2,8 +2,8 @@ import { lstat, mkdir, realpath, rename, rm, rmdir, writeFile } from "node:fs/pr
 import { dirname, join, sep } from "node:path";
 import { SyncError } from "../error.ts";
 import { hasCode } from "../config/folders.ts";
-import { metaOfKey } from "../stores/git/kind.ts";
-import { SIDE_FOLDER, insidePath, keyOfPath, pathOfKey } from "../stores/git/path.ts";
+import { metaOfKey } from "../stores/git-layout/kind.ts";
+import { SIDE_FOLDER, insidePath, keyOfPath, pathOfKey } from "../stores/git-layout/path.ts";
 import { unwritable } from "./sink.ts";
 import type { Sink } from "./sink.ts";
 import { countText } from "./progress.ts";

@@ -22,6 +22,10 @@ const LAYER_OPTIONS: Readonly<Record<string, OptionKind>> = {
   watch: "flag",
   watchInterval: "duration",
   bootstrap: "flag",
+  flushInterval: "duration",
+  flushDelay: "duration",
+  flushEntriesMax: "count",
+  flushBytesMax: "size",
   deadline: "duration",
   breakerFailures: "count",
   breakerPause: "duration",
@@ -48,7 +52,7 @@ export function planLayer(text: string, schemes: Schemes, last: boolean): LayerP
     durable: scheme.durable,
     async open(context) {
       const opened = await openNaming(url, () => scheme.open(url, values, context));
-      return { ...opened, spec: layer(opened.store, options) };
+      return { ...opened, spec: layer(opened.store, { ...opened.layer, ...options }) };
     },
   };
 }
@@ -80,6 +84,10 @@ function layerOptions(values: ReadonlyMap<string, OptionValue>, role: Role, last
     watch: values.get("watch"),
     watchIntervalMs: values.get("watchInterval"),
     bootstrap: values.get("bootstrap"),
+    flushIntervalMs: values.get("flushInterval"),
+    flushDelayMsMax: values.get("flushDelay"),
+    flushEntriesMax: values.get("flushEntriesMax"),
+    flushBytesMax: values.get("flushBytesMax"),
     deadlineMs: values.get("deadline"),
     breakerFailures: values.get("breakerFailures"),
     breakerMs: values.get("breakerPause"),

@@ -1,4 +1,4 @@
-import type { Role } from "../chain/layer.ts";
+import type { LayerOptions, Role } from "../chain/layer.ts";
 import { SyncError } from "../error.ts";
 import type { Report } from "../chain/chain.ts";
 import type { Runtime } from "../runtime.ts";
@@ -35,6 +35,8 @@ export interface OpenContext {
 
 export interface Opened {
   readonly store: Store;
+  /** What the layer is given unless its URL says otherwise. */
+  readonly layer?: LayerOptions;
   /** Takes back what opening created, after `close`: a later layer could not be opened. */
   readonly undo?: () => Promise<void>;
 }
@@ -97,11 +99,135 @@ const GIT: Scheme = {
   example: "git:./truth.git#main:data",
   role: "store",
   durable: true,
-  options: { create: "flag", cacheFolder: "text", fresh: "duration", timeout: "duration" },
+  options: {
+    create: "flag",
+    cacheFolder: "text",
+    fresh: "duration",
+    timeout: "duration",
+    lfs: "flag",
+    lfsAboveBytes: "size",
+    lfsUrl: "text",
+  },
   async open(url, values, context) {
     const { openGit } = await import("./open-git.ts");
     return openGit(url, values, context);
   },
 };
 
-const BUILT_IN = [MEMORY, LMDB, GIT];
+const SQL_OPTIONS: Scheme["options"] = {
+  table: "text",
+  create: "flag",
+  metaIndex: "flag",
+  connections: "count",
+  timeout: "duration",
+  notify: "flag",
+  expiredKeep: "duration",
+  host: "text",
+  sslmode: ["disable", "require", "verify-ca", "verify-full"],
+  sslrootcert: "text",
+  sslcert: "text",
+  sslkey: "text",
+  application_name: "text",
+};
+
+/** One store under the names that its systems' own URLs have. */
+const SQL = ["postgres", "postgresql", "cockroach"].map((name): Scheme => {
+  return {
+    name,
+    example: `${name}://user@host/database?table=sync`,
+    role: "store",
+    durable: true,
+    options: SQL_OPTIONS,
+    async open(url, values, context) {
+      const { openSql } = await import("./open-sql.ts");
+      return openSql(url, values, context);
+    },
+  };
+});
+
+const S3: Scheme = {
+  name: "s3",
+  example: "s3://bucket/data/?region=eu-central-1",
+  role: "store",
+  durable: true,
+  options: {
+    endpoint: "text",
+    region: "text",
+    addressing: ["host", "path"],
+    profile: "text",
+    accessKeyId: "text",
+    secretAccessKey: "text",
+    sessionToken: "text",
+    ca: "text",
+    create: "flag",
+    conditions: ["probe", "quoted", "unquoted", "none"],
+    concurrency: "count",
+    attempts: "count",
+    timeout: "duration",
+    multipartBytes: "size",
+    largestValue: "size",
+    poll: "duration",
+    watchKeysMax: "count",
+  },
+  async open(url, values, context) {
+    const { openS3 } = await import("./open-s3.ts");
+    return openS3(url, values, context);
+  },
+};
+
+const GITHUB: Scheme = {
+  name: "github",
+  example: "github:owner/repo#main:data",
+  role: "store",
+  durable: true,
+  options: {
+    api: "text",
+    create: "flag",
+    cacheFolder: "text",
+    fresh: "duration",
+    timeout: "duration",
+    connectionsMax: "count",
+    keptBytesMax: "size",
+    lfs: "flag",
+    lfsAboveBytes: "size",
+    lfsUrl: "text",
+  },
+  async open(url, values, context) {
+    const { openGithub } = await import("./open-github.ts");
+    return openGithub(url, values, context);
+  },
+};
+
+const ETCD_OPTIONS = {
+  tls: "flag",
+  ca: "text",
+  cert: "text",
+  key: "text",
+  timeout: "duration",
+  attempt: "duration",
+  keepAlive: "duration",
+  keepAliveTimeout: "duration",
+  inFlightMax: "count",
+  requestBytesMax: "size",
+  retention: "duration",
+  copyTtl: "duration",
+  bytesMax: "size",
+  maintain: "flag",
+} as const;
+
+/** The last layer of a chain, and where nothing is said, keeps everything: forgetting is to be asked for. */
+const ETCD: Scheme = {
+  name: "etcd",
+  example: "etcd://127.0.0.1:2379/app?role=cache&bytesMax=256mb",
+  role: "store",
+  durable: true,
+  options: ETCD_OPTIONS,
+  async open(url, values, context) {
+    const { openEtcd } = await import("./open-etcd.ts");
+    return openEtcd(url, values, context);
+  },
+};
+
+const ETCDS: Scheme = { ...ETCD, name: "etcds", example: "etcds://etcd.example:2379/app?ca=./ca.pem" };
+
+const BUILT_IN = [MEMORY, LMDB, GIT, GITHUB, S3, ...SQL, ETCD, ETCDS];

@@ -40,7 +40,9 @@ function parseOptions(query: string, url: string): Map<string, string[]> {
   for (const part of query.split("&")) {
     const equals = part.indexOf("=");
     if (equals < 1) {
-      const what = `${url}: option ${JSON.stringify(part)} has no ${equals < 0 ? "value" : "name"}`;
+      // An @ behind the ? is more likely the end of a password that was not escaped than part of an option's name.
+      const shown = part.includes("@") ? "…" : part;
+      const what = `${url}: option ${JSON.stringify(shown)} has no ${equals < 0 ? "value" : "name"}`;
       throw new SyncError("INVALID", what, { cure: "write options as ?name=value&name=value" });
     }
     const name = part.slice(0, equals);
@@ -79,7 +81,13 @@ export function readOptions(url: StoreUrl, kinds: Readonly<Record<string, Option
   return values;
 }
 
-/** The text without the user and password that a URL may carry: it goes into messages. */
+/**
+ * The text without the user and password that a URL may carry: it goes into messages. A password that should have been
+ * escaped, with an @ or a / in it, is hidden too, and one among the options.
+ */
 export function withoutSecrets(text: string): string {
-  return text.replaceAll(/\/\/[^/@\s]*@/g, "//…@");
+  return text
+    .replaceAll(/\/\/[^/@\s]*:[^\s?]*@/g, "//…@")
+    .replaceAll(/\/\/[^/\s]*@/g, "//…@")
+    .replaceAll(/([?&](?:pass\w*|accessKeyId|secretAccessKey|sessionToken)=)[^&\s]*/gi, "$1…");
 }

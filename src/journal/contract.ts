@@ -1,5 +1,26 @@
 import type { Entry, Head } from "../entry.ts";
+import type { Runtime } from "../runtime.ts";
+import type { Files } from "./files.ts";
 import type { Item } from "./queues.ts";
+
+export interface JournalOptions {
+  readonly files: Files;
+  readonly runtime: Runtime;
+  /** A segment that is larger is closed and a new one begun. Default 16 MiB. */
+  readonly segmentBytes?: number | undefined;
+  /** How many entries may wait for layers; more wait, then end with OVERLOADED. Default 250,000. */
+  readonly entriesMax?: number | undefined;
+  /** How many bytes may wait for layers, on disk. Default 1 GiB. */
+  readonly bytesMax?: number | undefined;
+  /** How long the oldest entry may wait before new ones are refused, in milliseconds. Default 7 days. */
+  readonly ageMsMax?: number | undefined;
+  /** How long a writer waits for room before it is refused, in milliseconds. Default 10,000. */
+  readonly waitMs?: number | undefined;
+  /** How many bytes of bodies that wait are kept in memory; the others are read from disk again. Default 64 MiB. */
+  readonly memoryBytesMax?: number | undefined;
+  /** How many bytes of segments that every layer has passed are kept for their versions. Default 64 MiB. */
+  readonly keptBytesMax?: number | undefined;
+}
 
 /** Where the entries of a key go: the layers as bits, and the one that takes them first. */
 export interface Route {

@@ -1,5 +1,5 @@
-import { crc32c } from "../checksum.ts";
-import { CHECKSUM_AT, putRecord, recordRoom, sealRecord } from "./record.ts";
+import { crc32cOf } from "../checksum.ts";
+import { CHECKSUM_AT, LENGTH_AT, putRecord, recordRoom, sealRecord, unsealRecord } from "./record.ts";
 import type { Draft, Place } from "./record.ts";
 import { MARK_BYTES, putMark } from "./segment.ts";
 
@@ -67,7 +67,7 @@ export class Group {
     const { space, length, count, firstSeq } = this;
     this.segment = segment;
     this.start = start;
-    sealGroup(space.bytes, space.view, length, { count, firstSeq, start }, saltCrc);
+    sealGroup(space.view, length, { count, firstSeq, start }, saltCrc);
     return space.bytes.subarray(0, this.bytesOnDisk);
   }
 
@@ -77,18 +77,22 @@ export class Group {
   }
 }
 
-/** Gives the records in `bytes[0..length)` the checksums of a segment, and puts the commit mark behind them. */
+/** Gives the records in `view[0..length)` the checksums of a segment, and puts the commit mark behind them. */
 export function sealGroup(
-  bytes: Uint8Array,
   view: DataView,
   length: number,
   mark: { readonly count: number; readonly firstSeq: number; readonly start: number },
   saltCrc: number,
 ): void {
   let records = 0;
-  for (let at = 0; at < length; at += view.getUint32(at)) {
-    sealRecord(bytes, view, at, saltCrc);
-    records = crc32c(bytes, at + CHECKSUM_AT + 4, at + CHECKSUM_AT, records);
+  for (let at = 0; at < length; at += view.getUint32(at + LENGTH_AT)) {
+    sealRecord(view, at, saltCrc);
+    records = crc32cOf(view, at + CHECKSUM_AT, at + CHECKSUM_AT + 4, records);
   }
-  putMark(bytes, view, length, { ...mark, records }, saltCrc);
+  putMark(view, length, { ...mark, records }, saltCrc);
+}
+
+/** Makes the records of a sealed group ready for {@link sealGroup}. */
+export function unsealGroup(view: DataView, length: number): void {
+  for (let at = 0; at < length; at += view.getUint32(at + LENGTH_AT)) unsealRecord(view, at);
 }

@@ -1,7 +1,7 @@
 import type { Files } from "./files.ts";
 import { MANIFEST, tryManifest } from "./manifest.ts";
 import type { Manifest } from "./manifest.ts";
-import { Malformed, RECORD_BYTES_MIN, mayBeRecord, readRecord } from "./record.ts";
+import { Malformed, RECORD_BYTES_MIN, Heads, LENGTH_AT, mayBeRecord, readRecord } from "./record.ts";
 import type { Indexed } from "./record.ts";
 import {
   HEADER_BYTES,
@@ -176,7 +176,7 @@ function recordAt(
 ): Indexed | Malformed | undefined {
   const room = bytes.length - at;
   if (room < RECORD_BYTES_MIN || !mayBeRecord(view, at, room)) return undefined;
-  return readRecord(bytes, view, at, saltCrc, { segment, at, length: view.getUint32(at) });
+  return readRecord(bytes, view, at, view.getUint32(at + LENGTH_AT), saltCrc, segment, at, new Heads());
 }
 
 function damage(file: string, at: number, length: number, reason: string): Inspected {

@@ -1,10 +1,11 @@
 import { SyncError, asSyncError } from "../error.ts";
+import { headOf } from "../entry.ts";
 import type { Entry } from "../entry.ts";
 import type { Runtime, Timer } from "../runtime.ts";
 import type { CallOptions, Write } from "../store.ts";
 import { loadCursors, saveCursors } from "./cursors.ts";
 import type { Cursors } from "./cursors.ts";
-import type { Appended, JournalHooks, JournalStatus, Pending } from "./contract.ts";
+import type { Appended, JournalHooks, JournalOptions, JournalStatus, Pending } from "./contract.ts";
 import type { Files } from "./files.ts";
 import { Letterbox } from "./letterbox.ts";
 import { letterId, readLetters } from "./letters.ts";
@@ -18,27 +19,9 @@ import { Queues, RECORD_BYTES } from "./queues.ts";
 import type { Item, Lane, LaneSpec, Settled } from "./queues.ts";
 import { room } from "./room.ts";
 import type { Room } from "./room.ts";
+import { Unsynced, newItem } from "./unsynced.ts";
 import { segmentKeeper } from "./keeper.ts";
 import type { SegmentKeeper } from "./keeper.ts";
-
-export interface JournalOptions {
-  readonly files: Files;
-  readonly runtime: Runtime;
-  /** A segment that is larger is closed and a new one begun. Default 16 MiB. */
-  readonly segmentBytes?: number | undefined;
-  /** How many entries may wait for layers; more wait, then end with OVERLOADED. Default 250,000. */
-  readonly entriesMax?: number | undefined;
-  /** How many bytes may wait for layers, on disk. Default 1 GiB. */
-  readonly bytesMax?: number | undefined;
-  /** How long the oldest entry may wait before new ones are refused, in milliseconds. Default 7 days. */
-  readonly ageMsMax?: number | undefined;
-  /** How long a writer waits for room before it is refused, in milliseconds. Default 10,000. */
-  readonly waitMs?: number | undefined;
-  /** How many bytes of bodies that wait are kept in memory; the others are read from disk again. Default 64 MiB. */
-  readonly memoryBytesMax?: number | undefined;
-  /** How many bytes of segments that every layer has passed are kept for their versions. Default 64 MiB. */
-  readonly keptBytesMax?: number | undefined;
-}
 
 const ENTRIES_MAX = 250_000;
 const BYTES_MAX = 2 ** 30;
@@ -68,12 +51,6 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   }
 }
 
-interface Unsynced {
-  readonly first: number;
-  readonly items: readonly Item[];
-  readonly places: () => readonly NonNullable<Item["place"]>[];
-}
-
 export class Journal {
   readonly name: string;
   readonly ageMsMax: number;
@@ -89,7 +66,7 @@ export class Journal {
   private readonly box: Letterbox;
   /** Acknowledged before they are on disk. */
   private readonly early = new Map<string, Item>();
-  private unsynced: Unsynced[] = [];
+  private readonly unsynced = new Unsynced();
   private attached: { readonly queues: Queues; readonly hooks: JournalHooks } | undefined;
   private memoryBytes = 0;
   private suspectUntil: number;
@@ -117,6 +94,7 @@ export class Journal {
     this.room = room(this.name, limits, runtime, () => this.load());
     this.segments = segmentKeeper(log, runtime, {
       keptBytesMax: options.keptBytesMax ?? KEPT_BYTES_MAX,
+      needed: () => this.attached?.queues.live.keys() ?? [],
       saved: () => this.save(),
       droppedEarly: (asOf) => {
         this.suspectUntil = Math.max(this.suspectUntil, asOf);
@@ -125,7 +103,7 @@ export class Journal {
       report: (message) => this.attached?.hooks.report(message),
     });
     this.box = new Letterbox(files, letters);
-    log.onDurable = (first, last) => this.onDurable(first, last);
+    log.onDurable = (_first, last) => this.onDurable(last);
   }
 
   get queues(): Queues {
@@ -162,27 +140,27 @@ export class Journal {
       route: hooks.route,
       now: this.runtime.monotonic(),
       floor: hooks.floor,
-      needed: (item) => this.segments.count(item, 1),
+      forgone: new Set(this.box.letters.filter(({ list }) => list === "conflict").map(({ seq }) => seq)),
       undecided: (item) => this.undecided.set(item.head.key, item),
     });
     if (this.suspectUntil > 0) hooks.suspect(this.suspectUntil);
+    // One that happened, though nobody wrote that down, may be in the layer that decides and in no copy of it.
+    if (this.undecided.size > 0) hooks.suspect(this.runtime.now());
     return queues;
   }
 
-  /** Undefined when there is room for so much; else a promise of it. The room is kept until `leave`. */
-  enter(entries: number, bytes: number, call: CallOptions | undefined): Promise<void> | undefined {
+  /** Undefined when there is room for so much; else a promise of it, with what to call right before appending. */
+  enter(entries: number, bytes: number, call: CallOptions | undefined): Promise<() => void> | undefined {
     return this.room.enter(entries, bytes + entries * RECORD_BYTES, call);
   }
 
-  /** What entered is on disk, or came to nothing. */
-  leave(entries: number, bytes: number): void {
-    this.room.leave(entries, bytes + entries * RECORD_BYTES);
-  }
-
-  /** Appends writes, in order. Their bytes are kept: they must not change afterwards. */
-  append(writes: readonly Write[]): Appended {
+  /**
+   * Appends writes, in order. Their bytes are kept: they must not change afterwards.
+   * @param sealed Nothing newer takes their place: somebody waits for what becomes of each.
+   */
+  append(writes: readonly Write[], sealed = false): Appended {
     const drafts: Draft[] = writes.map(({ entry, asOf }) => ({ kind: "write", key: entry.key, asOf, entry }));
-    return this.appendDrafts(drafts, writes);
+    return this.appendDrafts(drafts, writes, sealed);
   }
 
   /** Appends a conditional write before it is sent. @throws SyncError UNAVAILABLE: then it must not be sent. */
@@ -190,7 +168,7 @@ export class Journal {
     const { entry, asOf, if: condition } = write;
     if (condition === undefined) throw new SyncError("INTERNAL", "an intent has a condition", { key: entry.key });
     const draft: Draft = { kind: "intent", key: entry.key, asOf, note: intentNote(condition), entry };
-    const { items, durable } = this.appendDrafts([draft], [write]);
+    const { items, durable } = this.appendDrafts([draft], [write], true);
     await durable;
     const [item] = items;
     if (item === undefined) throw new SyncError("INTERNAL", "an intent got no record", { key: entry.key });
@@ -198,17 +176,20 @@ export class Journal {
   }
 
   /**
-   * A conditional write was decided. That it did not happen is on disk when this resolves: else it could be sent again
-   * after a crash, and happen then.
+   * A conditional write was decided, which is on disk when this resolves: that it happened, so that what is acknowledged
+   * is readable after a crash whatever the layers hold; that it did not, because it could be sent again after a crash,
+   * and happen then.
+   * @throws SyncError UNAVAILABLE when it did not happen and that could not be written down.
    */
   async decide(item: Item, happened: boolean): Promise<void> {
     const { key } = item.head;
-    const note = decisionNote(item.seq, happened);
-    const draft: Draft = { kind: "decision", key, asOf: this.runtime.now(), note, entry: null };
-    const { durable } = this.log.append([draft]);
-    // That it happened, the layer itself knows when it is asked again.
-    if (happened) durable.catch((error: unknown) => this.parts.hooks.report(asSyncError(error).message, key));
-    else await durable;
+    const durable = this.decision(item.seq, key, happened);
+    try {
+      await durable;
+    } catch (error) {
+      if (!happened) throw error;
+      this.parts.hooks.report(asSyncError(error).message, key); // the layer itself knows when it is asked again
+    }
     this.undecided.delete(key);
     this.queues.decided(item, happened);
     this.wanted();
@@ -262,7 +243,9 @@ export class Journal {
     const id = letterId(seq, lane.name);
     const at = this.runtime.now();
     const message = error.what;
-    const letter: Letter = { id, list, seq, layer: lane.name, head, valueBytes, asOf, code: error.code, message, at };
+    const nowhere = lane.bit === item.first;
+    const why = { layer: lane.name, nowhere, code: error.code, message, at };
+    const letter: Letter = { id, list, seq, head: headOf(head), valueBytes, asOf, ...why };
     await this.box.add(letter, entry);
     this.settle(lane, item, list === "dead" ? { status: "refused", error } : { status: "too-old" });
   }
@@ -272,13 +255,25 @@ export class Journal {
     const letter = this.box.get(id);
     const entry = await this.box.body(letter);
     await this.append([{ entry, asOf: letter.asOf }]).durable;
-    if (this.box.has(id)) await this.drop(id);
+    // Being newer than itself it ended no letter.
+    if (this.box.has(id)) await this.box.drop(id);
   }
 
   /** Gives up a letter and its body. @throws SyncError NOT_FOUND. */
   async drop(id: string): Promise<void> {
+    const { seq, head, nowhere } = this.box.get(id);
+    // Its record may stay for a while, and must not be taken for something that this node knows of.
+    if (nowhere) await this.decision(seq, head.key, false);
     await this.box.drop(id);
+    if (nowhere) this.attached?.hooks.unfloor(head);
     this.room.freed();
+  }
+
+  /** Writes down what became of a record: that it is a value, or nobody's. */
+  private decision(seq: number, key: string, happened: boolean): Promise<void> {
+    const note = decisionNote(seq, happened);
+    const draft: Draft = { kind: "decision", key, asOf: this.runtime.now(), note, entry: null };
+    return this.log.append([draft]).durable;
   }
 
   /**
@@ -314,7 +309,6 @@ export class Journal {
       if (!isPlain || (mask & lane.bit) === 0 || queues.live.has(record.seq)) continue;
       const waits = { waits: lane.bit, first: lane.bit === first ? first : 0 };
       const item = { ...itemOf(record, this.runtime.monotonic()), ...waits };
-      this.segments.count(item, 1);
       queues.add(item);
     }
   }
@@ -348,7 +342,7 @@ export class Journal {
     try {
       await this.quiet();
       await this.saving?.catch(() => undefined);
-      if (this.attached !== undefined) await this.save();
+      if (this.attached !== undefined) await this.save().catch((error: unknown) => this.notSaved(error));
     } finally {
       await this.log.close();
     }
@@ -370,56 +364,36 @@ export class Journal {
     }
   }
 
-  private appendDrafts(drafts: readonly Draft[], writes: readonly Write[]): Appended {
+  private appendDrafts(drafts: readonly Draft[], writes: readonly Write[], sealed: boolean): Appended {
     const { hooks } = this.parts;
     const { first, places, durable } = this.log.append(drafts);
     const queuedAt = this.runtime.monotonic();
-    const items = writes.map(({ entry, asOf, if: condition }, i): Item => {
-      const { mask, first: firstLane } = hooks.route(entry.key);
+    const items = writes.map((write, i) => {
       const kept = this.memoryBytes < this.memoryBytesMax;
-      const valueBytes = entry.value?.length ?? 0;
-      if (kept) this.memoryBytes += valueBytes;
-      return {
-        seq: first + i,
-        head: entry,
-        valueBytes,
-        condition,
-        asOf,
-        knownAt: asOf,
-        entry,
-        place: undefined,
-        queuedAt,
-        waits: mask,
-        flying: 0,
-        first: firstLane,
-        sealed: condition !== undefined,
-        older: undefined,
-        waiters: undefined,
-        kept,
-        void: false,
-      };
+      const item = newItem(write, { seq: first + i, route: hooks.route(write.entry.key), queuedAt, sealed, kept });
+      if (kept) this.memoryBytes += item.valueBytes;
+      return item;
     });
-    this.unsynced.push({ first, items, places });
-    this.appended = durable.catch(() => undefined);
+    this.unsynced.add({ first, items, durable, places });
+    this.appended = durable.catch(() => this.notTaken(durable));
     return { items, durable };
   }
 
-  private onDurable(first: number, last: number): void {
+  /** The disk did not take a group. */
+  private notTaken(group: Promise<void>): void {
+    const gone = this.unsynced.refused(group);
+    for (const { items } of gone) for (const item of items) if (item.kept) this.memoryBytes -= item.valueBytes;
+    if (gone.length > 0) this.room.freed();
+  }
+
+  private onDurable(last: number): void {
+    if (this.unsynced.entries === 0) return;
     const { queues, hooks } = this.parts;
     const landed: Item[] = [];
-    let taken = 0;
-    for (const { first: own, items, places } of this.unsynced) {
-      if (own > last) break;
-      taken++;
-      if (own < first) {
-        // The disk did not take it.
-        for (const { kept, valueBytes } of items) if (kept) this.memoryBytes -= valueBytes;
-        continue;
-      }
+    for (const { items, places } of this.unsynced.landed(last)) {
       const at = places();
       for (const [i, item] of items.entries()) {
         item.place = at[i];
-        this.segments.count(item, 1);
         if (item.condition !== undefined) {
           this.undecided.set(item.head.key, item);
           queues.hold(item);
@@ -430,7 +404,6 @@ export class Journal {
         this.supersedeLetters(item);
       }
     }
-    this.unsynced.splice(0, taken);
     if (landed.length > 0) hooks.landed(landed);
     for (const item of landed) {
       if (this.early.get(item.head.key) === item) this.early.delete(item.head.key);
@@ -445,7 +418,6 @@ export class Journal {
   }
 
   private done(item: Item): void {
-    this.segments.count(item, -1);
     if (item.kept) this.memoryBytes -= item.valueBytes;
     this.room.freed();
     if (item.void) this.attached?.hooks.unfloor(item.head);
@@ -454,8 +426,9 @@ export class Journal {
 
   private load() {
     const { attached, box } = this;
-    const bytes = Math.max(attached?.queues.bytes ?? 0, this.segments.neededBytes) + box.bytes;
-    return { entries: (attached?.queues.live.size ?? 0) + box.size, bytes, ageMs: this.oldestMs() };
+    const bytes = Math.max(attached?.queues.bytes ?? 0, this.segments.neededBytes) + this.unsynced.bytes + box.bytes;
+    const entries = (attached?.queues.live.size ?? 0) + this.unsynced.entries + box.size;
+    return { entries, bytes, ageMs: this.oldestMs() };
   }
 
   private oldestMs(): number {
@@ -473,6 +446,11 @@ export class Journal {
         .catch((error: unknown) => this.parts.hooks.report(asSyncError(error).message));
     };
     this.saveTimer = this.runtime.timer(SAVE_MS, save, true);
+  }
+
+  /** Older cursors cost sending again what the layers have: no reason to keep anybody from closing. */
+  private notSaved(error: unknown): void {
+    this.attached?.hooks.report(`the cursors could not be saved: ${asSyncError(error).message}`);
   }
 
   private async saveNow(): Promise<void> {

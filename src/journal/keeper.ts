@@ -1,14 +1,11 @@
 import { asSyncError } from "../error.ts";
 import type { Runtime, Timer } from "../runtime.ts";
-import type { Log } from "./log.ts";
-import type { Item } from "./queues.ts";
+import type { Log, SegmentInfo } from "./log.ts";
 
 /** Removes segments of which no layer waits for anything. */
 export interface SegmentKeeper {
   /** For how long a segment that every layer has is kept for its versions, in milliseconds. */
   floorMs: number;
-  /** A record of the item's segment is waited for (1), or is not any more (-1). */
-  count(item: Item, by: 1 | -1): void;
   /** The bytes of the segments but for those that no layer waits for, as of the last {@link tidy}. */
   readonly neededBytes: number;
   /** Removes what may go. One at a time. */
@@ -18,6 +15,8 @@ export interface SegmentKeeper {
 
 export interface SegmentKeeperOptions {
   readonly keptBytesMax: number;
+  /** The sequence numbers of the records that some layer waits for. */
+  readonly needed: () => Iterable<number>;
   /** Writes the cursors down: what is removed must lie before them. */
   readonly saved: () => Promise<void>;
   /** A segment went before its versions could be forgotten: copies up to this Unix ms are suspect. */
@@ -29,21 +28,18 @@ export interface SegmentKeeperOptions {
 const LOOK_MS_MAX = 60_000;
 
 export function segmentKeeper(log: Log, runtime: Runtime, options: SegmentKeeperOptions): SegmentKeeper {
-  const waitedFor = new Map<number, number>();
   /** Unix ms at which a closed segment was found to be waited for by nobody. */
   const passedAt = new Map<number, number>();
+  /** Of the segments that nobody waits for. */
+  let keptBytes = 0;
   let tidying: Promise<void> | undefined;
   let timer: Timer | undefined;
   let stopped = false;
-  /** Of the segments that nobody waits for. */
-  let keptBytes = 0;
-
-  const isNeeded = (segment: number) => (waitedFor.get(segment) ?? 0) > 0;
 
   const tidyNow = async () => {
     const now = runtime.now();
-    const segments = log.segments();
-    const passed = segments.slice(0, -1).filter(({ number }) => !isNeeded(number));
+    const closed = log.segments().slice(0, -1);
+    const passed = closed.length === 0 ? [] : without(closed, options.needed());
     for (const { number } of passed) if (!passedAt.has(number)) passedAt.set(number, now);
     keptBytes = passed.reduce((sum, { bytes }) => sum + bytes, 0);
     const gone: number[] = [];
@@ -62,10 +58,7 @@ export function segmentKeeper(log: Log, runtime: Runtime, options: SegmentKeeper
     if (gone.length > 0) {
       await options.saved();
       await log.removeSegments(gone);
-      for (const number of gone) {
-        passedAt.delete(number);
-        waitedFor.delete(number);
-      }
+      for (const number of gone) passedAt.delete(number);
     }
     if (left > 0 && !stopped) look();
   };
@@ -77,10 +70,6 @@ export function segmentKeeper(log: Log, runtime: Runtime, options: SegmentKeeper
 
   const keeper: SegmentKeeper = {
     floorMs: 0,
-    count({ place }, by) {
-      if (place === undefined) return;
-      waitedFor.set(place.segment, (waitedFor.get(place.segment) ?? 0) + by);
-    },
     get neededBytes() {
       return Math.max(0, log.bytes - keptBytes);
     },
@@ -99,4 +88,24 @@ export function segmentKeeper(log: Log, runtime: Runtime, options: SegmentKeeper
     },
   };
   return keeper;
+}
+
+/**
+ * The segments that hold none of these records. By their numbers, never by where a record was read from: after an
+ * unclean end a group may move to another segment.
+ */
+function without(segments: readonly SegmentInfo[], records: Iterable<number>): readonly SegmentInfo[] {
+  const left = new Set(segments);
+  for (const seq of records) {
+    if (left.size === 0) break;
+    let [low, high] = [0, segments.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((segments[middle]?.last ?? Infinity) < seq) low = middle + 1;
+      else high = middle;
+    }
+    const segment = segments[low];
+    if (segment !== undefined && segment.first <= seq) left.delete(segment);
+  }
+  return [...left];
 }

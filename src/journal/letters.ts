@@ -20,6 +20,8 @@ export interface Letter {
   readonly seq: number;
   /** The layer that refused it. */
   readonly layer: string;
+  /** That layer takes writes first, so no other shared layer has it either. */
+  readonly nowhere: boolean;
   readonly head: Head;
   readonly valueBytes: number;
   readonly asOf: number;

@@ -8,7 +8,7 @@ import { SyncError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Claim, Files } from "./files.ts";
 import { Group, Space } from "./group.ts";
-import { Malformed, NOTE_BYTES_MAX, RECORD_BYTES_MAX, entryOf, readRecord, recordRoom } from "./record.ts";
+import { Malformed, NOTE_BYTES_MAX, RECORD_BYTES_MAX, Heads, entryOf, readRecord, recordRoom } from "./record.ts";
 import type { Draft, Indexed, Place } from "./record.ts";
 import { recover } from "./recover.ts";
 import { segmentFile } from "./segment.ts";
@@ -88,6 +88,8 @@ export const WAITING_BYTES_MAX = 64 * 2 ** 20;
  * a few promises later; without this the first of them would have the disk for itself and all others would wait for it.
  */
 const COMPANY_TURNS = 32;
+/** With so much a group waits no longer: it is written while the others are still being encoded. */
+const COMPANY_BYTES = 64 * 1024;
 const SPACES_KEPT = 2;
 /** Head, envelope and short metadata: for counting what waits, where a little more or less does not matter. */
 const RECORD_BYTES_ABOUT = 128;
@@ -106,10 +108,8 @@ export async function openLog(options: LogOptions): Promise<Log> {
     const segments = new Segments(files, options.runtime, options.segmentBytes ?? SEGMENT_BYTES, recovered);
     await segments.resume();
     const { records, unsure, last } = recovered;
-    const at = unsure?.firstSeq ?? Infinity; // the group that was written anew
-    const placed = () =>
-      records.map((record) => (record.seq < at ? record : { ...record, place: segments.locate(record.place) }));
-    return new SegmentedLog(options, claim, segments, unsure === undefined ? records : placed(), last);
+    for (let i = records.length - (unsure?.count ?? 0); i < records.length; i++) segments.relocate(records[i]);
+    return new SegmentedLog(options, claim, segments, records, last);
   } catch (error) {
     await claim.release();
     throw error;
@@ -130,6 +130,7 @@ class SegmentedLog implements Log {
   private readonly spaces: Space[] = [];
   private waitingBytes = 0;
   private writing: Promise<void> | undefined;
+  private gathering: Promise<void> | undefined;
   private closing: Promise<void> | undefined;
 
   constructor(options: LogOptions, claim: Claim, store: Segments, recovered: readonly Indexed[], last: number) {
@@ -163,7 +164,7 @@ class SegmentedLog implements Log {
     const to = group.length;
     this.last += drafts.length;
     this.waitingBytes += to - from;
-    this.writing ??= this.write();
+    this.stir();
     const places = () => {
       if (starts === undefined) return [group.place(from, to)];
       return starts.map((start, i) => group.place(start, starts[i + 1] ?? to));
@@ -181,7 +182,9 @@ class SegmentedLog implements Log {
     const bytes = await this.files.read(file, at, length);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const record =
-      bytes.length === length ? readRecord(bytes, view, 0, segment.saltCrc, place) : new Malformed("ends too early");
+      bytes.length === length
+        ? readRecord(bytes, view, 0, length, segment.saltCrc, number, at, new Heads())
+        : new Malformed("ends too early");
     const entry = record instanceof Malformed || record.key !== key ? null : entryOf(bytes, record);
     if (entry !== null) return entry;
     const reason = record instanceof Malformed ? record.reason : "is another one";
@@ -206,7 +209,7 @@ class SegmentedLog implements Log {
 
   close(): Promise<void> {
     this.closing ??= (async () => {
-      await this.writing;
+      while (this.waiting.length > 0 || this.writing !== undefined) await (this.writing ?? this.gathering);
       try {
         await this.store.close();
       } finally {
@@ -216,28 +219,43 @@ class SegmentedLog implements Log {
     return this.closing;
   }
 
-  /** Writes groups one after the other until none waits. Never rejects. */
-  private async write(): Promise<void> {
-    for (;;) {
-      for (let turn = 0; turn < COMPANY_TURNS; turn++) await Promise.resolve();
-      const group = this.waiting.shift();
-      if (group === undefined) break;
-      await this.writeGroup(group);
-    }
-    this.writing = undefined;
+  /** Sees to it that what waits is written: one group at a time, at once if it is large, else when it has had company. */
+  private stir(): void {
+    const group = this.waiting[0];
+    if (group === undefined || this.writing !== undefined) return;
+    if (group.length < COMPANY_BYTES) this.gathering ??= this.gather();
+    else this.writeNext();
   }
 
+  private async gather(): Promise<void> {
+    for (let turn = 0; turn < COMPANY_TURNS; turn++) await Promise.resolve();
+    this.gathering = undefined;
+    if (this.writing === undefined) this.writeNext();
+  }
+
+  private writeNext(): void {
+    const group = this.waiting.shift();
+    if (group !== undefined) this.writing = this.writeGroup(group);
+  }
+
+  /** Never rejects. Begins to write before it returns, unless a new segment is needed. */
   private async writeGroup(group: Group): Promise<void> {
+    let failure: unknown;
     try {
       await this.store.write(group);
+      this.durable = group.lastSeq;
     } catch (cause) {
-      group.reject(this.refused(cause));
-      return;
-    } finally {
-      this.waitingBytes -= group.length;
-      this.giveBack(group.space);
+      failure = this.refused(cause);
     }
-    this.durable = group.lastSeq;
+    this.waitingBytes -= group.length;
+    this.giveBack(group.space);
+    this.writing = undefined;
+    this.stir(); // first, so that the disk works while those who wrote this group are told
+    this.settle(group, failure);
+  }
+
+  private settle(group: Group, failure: unknown): void {
+    if (failure !== undefined) return group.reject(failure);
     try {
       this.onDurable?.(group.firstSeq, group.lastSeq);
       group.resolve();

@@ -1,3 +1,4 @@
+import { compareEntries } from "../entry.ts";
 import type { Head, Entry } from "../entry.ts";
 import type { Version } from "../version.ts";
 import type { Place } from "./log.ts";
@@ -64,7 +65,7 @@ export interface Lane extends LaneSpec {
   readonly bit: number;
   /** What it may be sent now, oldest first. */
   readonly queue: Map<number, Item>;
-  /** The sum of the sizes of what is in the queue. */
+  /** The sum of the sizes of the values in the queue. */
   bytes: number;
   /** Monotonic ms at which the last item came into the queue. */
   youngestAt: number;
@@ -114,7 +115,7 @@ export class Queues {
   newest(key: string): Item | undefined {
     let newest = this.byKey.get(key);
     for (let item = newest?.older; item !== undefined; item = item.older) {
-      if (newest === undefined || item.head.version > newest.head.version) newest = item;
+      if (newest === undefined || beats(item, newest)) newest = item;
     }
     return newest;
   }
@@ -238,8 +239,11 @@ export class Queues {
   private replaceOlder(item: Item): void {
     const { key, version } = item.head;
     for (const other of this.of(key)) {
-      if (other.head.version >= version) {
-        // It came late: whoever waits for the newer one needs no older one.
+      // One version with two contents is an alarm: each layer decides by the merge rule, as ever.
+      if (other.head.version === version) continue;
+      if (other.head.version > version) {
+        // It came late: a layer that waits for the newer one needs no older one. What a condition decided is told all.
+        if (item.sealed) continue;
         for (const lane of this.lanes) {
           if ((other.waits & item.waits & lane.bit) === 0) continue;
           item.waits &= ~lane.bit;
@@ -262,14 +266,14 @@ export class Queues {
     for (const lane of this.lanes) {
       if ((item.waits & lane.bit) === 0 || !isDue(lane, item) || lane.queue.has(item.seq)) continue;
       lane.queue.set(item.seq, item);
-      lane.bytes += weightOf(item);
+      lane.bytes += item.valueBytes;
       lane.youngestAt = this.now();
     }
   }
 
   private clear(lane: Lane, item: Item): void {
     item.waits &= ~lane.bit;
-    if (lane.queue.delete(item.seq)) lane.bytes -= weightOf(item);
+    if (lane.queue.delete(item.seq)) lane.bytes -= item.valueBytes;
   }
 
   private end(item: Item): void {
@@ -285,6 +289,11 @@ export class Queues {
     }
     this.done(item);
   }
+}
+
+function beats(a: Item, b: Item): boolean {
+  if (a.head.version !== b.head.version) return a.head.version > b.head.version;
+  return a.entry !== undefined && b.entry !== undefined && compareEntries(a.entry, b.entry) > 0;
 }
 
 /** Private layers may have an item at once, the first layer of a key too; other shared layers after that one. */

@@ -2,13 +2,16 @@
  * A record of the log as bytes. docs/journal-format.md describes every byte.
  *
  * Nothing is checked twice: the envelope carries its own checksums, which cover the key too, so the record's checksum
- * covers what stands before the envelope and the envelope's checksums.
+ * covers what stands before the envelope (of the key its checksum, which the envelope's needs anyway) and the envelope's
+ * checksums.
  */
-import { crc32c } from "../checksum.ts";
+import { crc32cOf } from "../checksum.ts";
 import { KEY_BYTES_MAX } from "../entry.ts";
 import type { Entry, Head } from "../entry.ts";
-import { ENVELOPE_BYTES_MIN, ENVELOPE_ROOM, encodeEnvelopeInto, envelopeParts } from "../envelope.ts";
+import { ENVELOPE_BYTES_MIN, ENVELOPE_ROOM, encodeEnvelopeInto, envelopeParts, verifiedParts } from "../envelope.ts";
+import type { EnvelopeParts } from "../envelope.ts";
 import { SyncError } from "../error.ts";
+import { versionFromBytes } from "../version.ts";
 
 /** "write": an entry to be flushed. "intent": a conditional write about to be tried. "decision": what became of one. */
 export type RecordKind = "write" | "intent" | "decision";
@@ -42,7 +45,7 @@ export interface Place {
   readonly length: number;
 }
 
-/** A record without its value, which stays on disk. */
+/** A record without its value, which stays on disk. `head` and `place` are computed: keep what you use often. */
 export interface Indexed {
   readonly kind: RecordKind;
   readonly seq: number;
@@ -60,8 +63,9 @@ export const NOTE_BYTES_MAX = 1024;
 /** Of one record. The next power of two is where offsets within a buffer stop being small integers on every engine. */
 export const RECORD_BYTES_MAX = 2 ** 30;
 
-/** Where the fields lie. A commit mark (segment.ts) has the first four in the same places. */
-export const CHECKSUM_AT = 4;
+/** Where the fields lie. A commit mark (segment.ts) has the first three in the same places. */
+export const CHECKSUM_AT = 0;
+export const LENGTH_AT = 4;
 export const KIND_AT = 8;
 const NOTE_BYTES_AT = 10;
 const KEY_BYTES_AT = 12;
@@ -84,7 +88,7 @@ export function recordRoom({ key, note, entry }: Draft): number {
 }
 
 /**
- * Writes everything but the checksum, which needs the segment ({@link sealRecord}).
+ * Writes everything but the checksum, which needs the segment ({@link sealRecord}); the key's stands in its place.
  *
  * @param draft was checked.
  * @returns where the record ends.
@@ -93,13 +97,15 @@ export function putRecord(draft: Draft, seq: number, bytes: Uint8Array, view: Da
   const { key, note = NO_NOTE, entry } = draft;
   const keyAt = at + RECORD_HEAD_BYTES;
   const keyEnd = putText(key, bytes, keyAt);
+  const keyCrc = crc32cOf(view, keyAt, keyEnd);
   let end = keyEnd;
   if (note.length > 0) {
     bytes.set(note, end);
     end += note.length;
   }
-  if (entry !== null) end = encodeEnvelopeInto(entry, bytes, view, end, crc32c(bytes, keyEnd, keyAt));
-  view.setUint32(at, end - at);
+  if (entry !== null) end = encodeEnvelopeInto(entry, bytes, view, end, keyCrc);
+  view.setInt32(at + CHECKSUM_AT, keyCrc, true);
+  view.setUint32(at + LENGTH_AT, end - at);
   view.setUint16(at + KIND_AT, KINDS.indexOf(draft.kind) << 8);
   view.setUint16(at + NOTE_BYTES_AT, note.length);
   view.setUint32(at + KEY_BYTES_AT, (keyEnd - keyAt) << 16);
@@ -108,24 +114,32 @@ export function putRecord(draft: Draft, seq: number, bytes: Uint8Array, view: Da
   return end;
 }
 
-/** @returns the checksum that it wrote. */
-export function sealRecord(bytes: Uint8Array, view: DataView, at: number, saltCrc: number): number {
-  const crc = recordChecksum(bytes, view, at, view.getUint32(at), saltCrc);
+/** Puts the checksum where the key's was. @returns it. */
+export function sealRecord(view: DataView, at: number, saltCrc: number): number {
+  const crc = recordChecksum(view, at, view.getUint32(at + LENGTH_AT), saltCrc);
   view.setInt32(at + CHECKSUM_AT, crc, true);
   return crc;
 }
 
-function recordChecksum(bytes: Uint8Array, view: DataView, at: number, length: number, saltCrc: number): number {
-  const keyEnd = at + RECORD_HEAD_BYTES + view.getUint16(at + KEY_BYTES_AT);
-  const headEnd = keyEnd + view.getUint16(at + NOTE_BYTES_AT);
-  const crc = crc32c(bytes, headEnd, at + KIND_AT, crc32c(bytes, at + CHECKSUM_AT, at, saltCrc));
+/** Makes a sealed record one that can be sealed for another segment. */
+export function unsealRecord(view: DataView, at: number): void {
+  const keyAt = at + RECORD_HEAD_BYTES;
+  view.setInt32(at + CHECKSUM_AT, crc32cOf(view, keyAt, keyAt + view.getUint16(at + KEY_BYTES_AT)), true);
+}
+
+/** Of a record that has the key's checksum in the place of its own. */
+function recordChecksum(view: DataView, at: number, length: number, saltCrc: number): number {
   const end = at + length;
-  return headEnd === end ? crc : crc32c(bytes, end, end - ENVELOPE_CHECKSUM_BYTES, crc);
+  const noteAt = at + RECORD_HEAD_BYTES + view.getUint16(at + KEY_BYTES_AT);
+  const noteEnd = noteAt + view.getUint16(at + NOTE_BYTES_AT);
+  let crc = crc32cOf(view, at, at + RECORD_HEAD_BYTES, saltCrc);
+  if (noteEnd > noteAt) crc = crc32cOf(view, noteAt, noteEnd, crc);
+  return noteEnd === end ? crc : crc32cOf(view, end - ENVELOPE_CHECKSUM_BYTES, end, crc);
 }
 
 /** Whether something that could be a record of at most `room` bytes begins here, before anything is verified. */
 export function mayBeRecord(view: DataView, at: number, room: number): boolean {
-  const length = view.getUint32(at);
+  const length = view.getUint32(at + LENGTH_AT);
   const keyBytes = view.getUint16(at + KEY_BYTES_AT);
   const noteBytes = view.getUint16(at + NOTE_BYTES_AT);
   return (
@@ -155,51 +169,181 @@ export class Malformed {
   }
 }
 
+/** The beginnings of many records, up to where their values begin, one after the other. */
+export class Heads {
+  private block = new Block();
+  private used = 0;
+
+  /** Keeps `bytes[from..to)`. */
+  keep(bytes: Uint8Array, from: number, to: number, segment: number, fileAt: number): StoredRecord {
+    const length = to - from;
+    if (this.used + PLACE_BYTES + length > this.block.bytes.length) {
+      this.block = new Block();
+      this.used = 0;
+    }
+    const { block, used } = this;
+    const at = used + PLACE_BYTES;
+    const into = block.bytes;
+    for (let i = 0; i < length; i++) into[at + i] = bytes[from + i] ?? 0;
+    this.used = at + length;
+    const record = new StoredRecord(block, at);
+    record.moveTo(segment, fileAt);
+    return record;
+  }
+}
+
+/** Before each head: the segment and the offset in it. */
+const PLACE_BYTES = 12;
+/** Some hundred heads. One that is kept keeps its block. */
+const BLOCK_BYTES = 32 * 1024;
+
+class Block {
+  readonly bytes = new Uint8Array(BLOCK_BYTES);
+  readonly view = new DataView(this.bytes.buffer);
+}
+
+/**
+ * A record as it was read. A log may hold very many and what they say is asked of once, so it stays as bytes until then:
+ * a hundred thousand objects of ten fields each cost more than everything else in opening a log. A copy by `{...record}`
+ * would be empty.
+ */
+export class StoredRecord implements Indexed {
+  private readonly block: Block;
+  private readonly at: number;
+
+  constructor(block: Block, at: number) {
+    this.block = block;
+    this.at = at;
+  }
+
+  get kind(): RecordKind {
+    return KINDS[this.block.bytes[this.at + KIND_AT] ?? 0] ?? "write";
+  }
+
+  get seq(): number {
+    return integerAt(this.block.view, this.at + SEQ_AT);
+  }
+
+  get key(): string {
+    const from = this.at + RECORD_HEAD_BYTES;
+    return decoder.decode(this.block.bytes.subarray(from, from + this.keyBytes));
+  }
+
+  get asOf(): number {
+    return integerAt(this.block.view, this.at + AS_OF_AT);
+  }
+
+  get note(): Uint8Array {
+    const to = this.envelopeAt;
+    const from = this.at + RECORD_HEAD_BYTES + this.keyBytes;
+    return from === to ? NO_NOTE : this.block.bytes.slice(from, to);
+  }
+
+  get head(): Head | null {
+    const { block, key, envelope } = this;
+    if (envelope === null) return null;
+    const { state, versionAt, expires, meta } = envelope;
+    return { key, state, version: versionFromBytes(block.bytes, versionAt), expires, meta };
+  }
+
+  get valueBytes(): number {
+    return this.envelope?.valueBytes ?? 0;
+  }
+
+  get place(): Place {
+    const { view } = this.block;
+    const at = integerAt(view, this.at - 8);
+    return { segment: view.getUint32(this.at - PLACE_BYTES), at, length: view.getUint32(this.at + LENGTH_AT) };
+  }
+
+  /** Where it lies on disk. */
+  moveTo(segment: number, fileAt: number): void {
+    this.block.view.setUint32(this.at - PLACE_BYTES, segment);
+    putInteger(this.block.view, this.at - 8, fileAt);
+  }
+
+  private get keyBytes(): number {
+    return this.block.view.getUint16(this.at + KEY_BYTES_AT);
+  }
+
+  private get envelopeAt(): number {
+    return this.at + RECORD_HEAD_BYTES + this.keyBytes + this.block.view.getUint16(this.at + NOTE_BYTES_AT);
+  }
+
+  private get envelope(): EnvelopeParts | null {
+    const { bytes, view } = this.block;
+    const { envelopeAt } = this;
+    const end = this.at + view.getUint32(this.at + LENGTH_AT);
+    return envelopeAt === end ? null : verifiedParts(bytes, view, envelopeAt, end);
+  }
+}
+
 /**
  * The record in `bytes[at..at + length)`, verified; {@link Malformed} when it is not exactly what was written.
  *
- * @param place is handed on with the record.
+ * @param segment and `fileAt` are where it lies on disk.
  */
 export function readRecord(
   bytes: Uint8Array,
   view: DataView,
   at: number,
+  length: number,
   saltCrc: number,
-  place: Place,
-): Indexed | Malformed {
-  const { length } = place;
+  segment: number,
+  fileAt: number,
+  heads: Heads,
+): StoredRecord | Malformed {
   if (!mayBeRecord(view, at, length)) return new Malformed("is damaged");
-  const crc = recordChecksum(bytes, view, at, length, saltCrc);
-  if (view.getInt32(at + CHECKSUM_AT, true) !== crc) return new Malformed("does not match its checksum");
+  const keyAt = at + RECORD_HEAD_BYTES;
+  const noteAt = keyAt + view.getUint16(at + KEY_BYTES_AT);
+  const keyCrc = crc32cOf(view, keyAt, noteAt);
+  if (!isSealed(view, at, length, saltCrc, keyCrc)) return new Malformed("does not match its checksum");
   const kindNumber = view.getUint8(at + KIND_AT);
   const kind = KINDS[kindNumber];
   if (kind === undefined) return new Malformed(`is of kind ${kindNumber}, which this version does not know`, true);
-  const keyAt = at + RECORD_HEAD_BYTES;
-  const noteAt = keyAt + view.getUint16(at + KEY_BYTES_AT);
   const envelopeAt = noteAt + view.getUint16(at + NOTE_BYTES_AT);
   const end = at + length;
   if ((kind === "decision") !== (envelopeAt === end)) return new Malformed("has an entry where none belongs, or none");
+  if (!isText(bytes, keyAt, noteAt)) return new Malformed("has a key that is not UTF-8");
+  if (envelopeAt === end) return heads.keep(bytes, at, end, segment, fileAt);
   try {
-    const key = decoder.decode(bytes.subarray(keyAt, noteAt));
-    const seq = integerAt(view, at + SEQ_AT);
-    const asOf = integerAt(view, at + AS_OF_AT);
-    const note = envelopeAt === noteAt ? NO_NOTE : bytes.slice(noteAt, envelopeAt);
-    if (envelopeAt === end) return { kind, seq, key, asOf, note, head: null, valueBytes: 0, place };
-    const parts = envelopeParts(bytes, view, envelopeAt, end, key, crc32c(bytes, noteAt, keyAt));
-    const { state, version, expires, meta, valueBytes } = parts;
+    const parts = envelopeParts(bytes, view, envelopeAt, end, undefined, keyCrc);
     if (parts.deflatedBytes !== null) return new Malformed("holds a compressed value, which no journal writes");
-    const head: Head = { key, state, version, expires, meta };
-    return { kind, seq, key, asOf, note, head, valueBytes: valueBytes ?? 0, place };
+    return heads.keep(bytes, at, parts.valueAt, segment, fileAt);
   } catch (error) {
-    return new Malformed(error instanceof SyncError ? `is damaged: ${error.what}` : "has a key that is not UTF-8");
+    if (!(error instanceof SyncError)) throw error;
+    return new Malformed(`is damaged: ${error.what}`);
   }
 }
 
-/** The entry of a record that {@link readRecord} accepted. Its value is a view of `bytes`. */
-export function entryOf(bytes: Uint8Array, { head, place, valueBytes }: Indexed): Entry | null {
+/** The checksum, computed with the key's in its place; the bytes are left as they were. */
+function isSealed(view: DataView, at: number, length: number, saltCrc: number, keyCrc: number): boolean {
+  const there = view.getInt32(at + CHECKSUM_AT, true);
+  view.setInt32(at + CHECKSUM_AT, keyCrc, true);
+  const crc = recordChecksum(view, at, length, saltCrc);
+  view.setInt32(at + CHECKSUM_AT, there, true);
+  return crc === there;
+}
+
+function isText(bytes: Uint8Array, from: number, to: number): boolean {
+  for (let i = from; i < to; i++) {
+    if ((bytes[i] ?? 0) < 0x80) continue;
+    try {
+      decoder.decode(bytes.subarray(from, to));
+      return true;
+    } catch {
+      return false;
+    }
+  }
+  return true;
+}
+
+/** The entry of a record that {@link readRecord} found at the beginning of `bytes`. Its value is a view of them. */
+export function entryOf(bytes: Uint8Array, record: Pick<Indexed, "head" | "valueBytes">): Entry | null {
+  const { head, valueBytes } = record;
   if (head === null) return null;
   // An uncompressed value is the last of an envelope before its checksums.
-  const end = place.length - ENVELOPE_CHECKSUM_BYTES;
+  const end = bytes.length - ENVELOPE_CHECKSUM_BYTES;
   return { ...head, value: head.state === "value" ? bytes.subarray(end - valueBytes, end) : null };
 }
 

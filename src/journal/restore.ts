@@ -14,43 +14,44 @@ export interface RestoreOptions {
   readonly route: (key: string) => Route;
   /** Monotonic ms. */
   readonly now: number;
+  /** Records that are on the conflict list: nobody's value until somebody decides. */
+  readonly forgone: ReadonlySet<number>;
   /** This node knows of the version since that Unix ms. */
   readonly floor: (head: Head, since: number) => void;
-  /** Its record is needed. */
-  readonly needed: (item: Item) => void;
   /** A conditional write that nobody knows the outcome of. */
   readonly undecided: (item: Item) => void;
 }
 
 /** Puts into the queues what the layers had not got when the journal was closed, or its process died. */
 export function restore(options: RestoreOptions): void {
-  const { recovered, cursors, queues, route, now, floor, needed, undecided } = options;
+  const { recovered, cursors, queues, route, now, forgone, floor, undecided } = options;
   const decisions = decisionsOf(recovered);
   const seqs = queues.lanes.map(({ name }) => cursors.lanes[name]?.seq ?? 0);
   const passed = Math.min(...seqs);
   for (const record of recovered) {
     const { head, seq, key, kind, asOf } = record;
-    if (head === null) continue;
+    // What did not happen, was given up, or waits for somebody's decision.
+    if (head === null || decisions.get(seq) === false || forgone.has(seq)) continue;
     const { mask, first } = route(key);
     let waits = 0;
     if (seq > passed) for (const [i, cursor] of seqs.entries()) if (seq > cursor) waits |= mask & (1 << i);
     if (kind === "intent") {
       const happened = decisions.get(seq);
-      if (happened === false) continue;
       // Without a decision on disk, that the cursor of the deciding layer has passed it says that it happened.
       if (happened === undefined && (waits & first) !== 0) {
         const item = { ...itemOf(record, now), waits, first };
-        needed(item);
         undecided(item);
         queues.hold(item);
         continue;
       }
       waits &= ~first;
     }
-    floor(head, Math.max(asOf, cursors.savedAt));
-    if (waits === 0) continue;
+    if (waits === 0) {
+      floor(head, Math.max(asOf, cursors.savedAt));
+      continue;
+    }
+    // What is in the queues is its own floor, and gets one when it leaves them: there is no room for floors of them all.
     const item = { ...itemOf(record, now), waits, first, sealed: kind === "intent" };
-    needed(item);
     queues.add(item);
   }
 }

@@ -25,12 +25,11 @@ export interface Load {
 /** Back-pressure: writers wait for room in their order, and are then refused with the numbers. */
 export interface Room {
   /**
-   * Undefined when there is room now; else a promise of it. Whoever got in keeps that room until he leaves it.
+   * Undefined when there is room now; else a promise of it, which is kept for the caller until he calls what it gives,
+   * in the same turn as he takes the room.
    * @throws SyncError OVERLOADED, ABORTED, TIMEOUT.
    */
-  enter(entries: number, bytes: number, call: CallOptions | undefined): Promise<void> | undefined;
-  /** What entered is part of the load by now, or came to nothing. */
-  leave(entries: number, bytes: number): void;
+  enter(entries: number, bytes: number, call: CallOptions | undefined): Promise<() => void> | undefined;
   /** Some room was made. */
   freed(): void;
 }
@@ -43,89 +42,81 @@ interface Waiter {
 
 export function room(name: string, limits: RoomLimits, runtime: Runtime, load: () => Load): Room {
   const waiting: Waiter[] = [];
-  /** Of those who are inside, and not yet part of the load. */
-  let [entriesInside, bytesInside] = [0, 0];
+  /** What was promised to writers that have not taken it yet. */
+  let promisedEntries = 0;
+  let promisedBytes = 0;
 
   const fits = (entries: number, bytes: number): boolean => {
     const now = load();
+    const nowEntries = now.entries + promisedEntries;
     // What is larger than the whole limit may go in alone.
-    const isEmpty = now.entries + entriesInside === 0;
-    return (
-      isEmpty ||
-      (now.entries + entriesInside + entries <= limits.entriesMax &&
-        now.bytes + bytesInside + bytes <= limits.bytesMax &&
-        now.ageMs <= limits.ageMsMax)
-    );
+    if (nowEntries === 0) return true;
+    const isYoung = now.ageMs <= limits.ageMsMax;
+    const nowBytes = now.bytes + promisedBytes;
+    return isYoung && nowEntries + entries <= limits.entriesMax && nowBytes + bytes <= limits.bytesMax;
   };
 
-  const admit = (entries: number, bytes: number): void => {
-    entriesInside += entries;
-    bytesInside += bytes;
-  };
-
-  const freed = (): void => {
+  const letIn = (): void => {
     for (let first = waiting[0]; first !== undefined; first = waiting[0]) {
       if (!fits(first.entries, first.bytes)) return;
       waiting.shift();
-      admit(first.entries, first.bytes);
+      promisedEntries += first.entries;
+      promisedBytes += first.bytes;
       first.go();
     }
   };
 
-  const overloaded = (): SyncError => {
+  const full = (code: "OVERLOADED" | "TIMEOUT"): SyncError => {
     const { entries, bytes, ageMs } = load();
     const what =
-      `${entries} of ${limits.entriesMax} entries and ${bytes} of ${limits.bytesMax} bytes wait for layers, ` +
+      `${code === "TIMEOUT" ? "the deadline passed while " : ""}${entries} of ${limits.entriesMax} entries and ${bytes} of ${limits.bytesMax} bytes wait for layers, ` +
       `the oldest for ${Math.round(ageMs / 1000)} of ${Math.round(limits.ageMsMax / 1000)} s`;
-    return new SyncError("OVERLOADED", what, {
+    return new SyncError(code, what, {
       store: name,
       operation: "write",
       cure: "bring the layer back that status shows as failing, or raise the journal's limits",
     });
   };
 
+  const wait = (entries: number, bytes: number, { signal, deadline }: CallOptions): Promise<() => void> =>
+    new Promise((resolve, reject) => {
+      if (signal?.aborted === true) return reject(aborted(signal, name, "write"));
+      const leave = (error: SyncError) => {
+        const at = waiting.indexOf(waiter);
+        if (at !== -1) waiting.splice(at, 1);
+        end();
+        reject(error);
+        if (at === 0) letIn(); // it may have been too large for what is free
+      };
+      const onAbort = () => {
+        if (signal !== undefined) leave(aborted(signal, name, "write"));
+      };
+      const end = () => {
+        timer.cancel();
+        signal?.removeEventListener("abort", onAbort);
+      };
+      const taken = () => {
+        promisedEntries -= entries;
+        promisedBytes -= bytes;
+      };
+      const go = () => {
+        end();
+        resolve(taken);
+      };
+      const waiter: Waiter = { entries, bytes, go };
+      const leftMs = deadline === undefined ? Infinity : Math.max(0, deadline - runtime.monotonic());
+      const code = leftMs < limits.waitMs ? "TIMEOUT" : "OVERLOADED";
+      const timer: Timer = runtime.timer(Math.min(limits.waitMs, leftMs), () => leave(full(code)));
+      signal?.addEventListener("abort", onAbort, { once: true });
+      waiting.push(waiter);
+    });
+
   return {
-    enter(entries, bytes, call) {
-      if (waiting.length === 0 && fits(entries, bytes)) {
-        admit(entries, bytes);
-        return undefined;
-      }
-      if (limits.waitMs === 0 || waiting.length >= limits.waitingMax) return Promise.reject(overloaded());
-      return new Promise((resolve, reject) => {
-        const timers: Timer[] = [];
-        const { signal, deadline } = call ?? {};
-        if (signal?.aborted === true) return reject(aborted(signal, name, "write"));
-        const leave = (error: SyncError) => {
-          const at = waiting.indexOf(waiter);
-          if (at !== -1) waiting.splice(at, 1);
-          end();
-          reject(error);
-        };
-        const onAbort = () => {
-          if (signal !== undefined) leave(aborted(signal, name, "write"));
-        };
-        const end = () => {
-          for (const timer of timers) timer.cancel();
-          signal?.removeEventListener("abort", onAbort);
-        };
-        const waiter: Waiter = {
-          entries,
-          bytes,
-          go: () => {
-            end();
-            resolve();
-          },
-        };
-        const leftMs = deadline === undefined ? Infinity : Math.max(0, deadline - runtime.monotonic());
-        timers.push(runtime.timer(Math.min(limits.waitMs, leftMs), () => leave(overloaded())));
-        signal?.addEventListener("abort", onAbort, { once: true });
-        waiting.push(waiter);
-      });
+    enter(entries, bytes, call = {}) {
+      if (waiting.length === 0 && fits(entries, bytes)) return undefined;
+      if (limits.waitMs === 0 || waiting.length >= limits.waitingMax) return Promise.reject(full("OVERLOADED"));
+      return wait(entries, bytes, call);
     },
-    leave(entries, bytes) {
-      admit(-entries, -bytes);
-      freed();
-    },
-    freed,
+    freed: letIn,
   };
 }

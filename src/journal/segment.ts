@@ -5,8 +5,8 @@
  * All checksums of a segment begin with the salt of its header, random bytes that no caller has seen, so that no value
  * can hold bytes that pass for a record or a mark.
  */
-import { checksum, crc32c } from "../checksum.ts";
-import { CHECKSUM_AT, KIND_AT, SEQ_AT, integerAt, putInteger } from "./record.ts";
+import { checksum, crc32c, crc32cOf } from "../checksum.ts";
+import { CHECKSUM_AT, KIND_AT, LENGTH_AT, SEQ_AT, integerAt, putInteger } from "./record.ts";
 
 export interface SegmentHeader {
   readonly number: number;
@@ -97,30 +97,30 @@ const START_AT = 24;
 const RECORDS_AT = 32;
 export const MARK_BYTES = 36;
 
-export function putMark(bytes: Uint8Array, view: DataView, at: number, mark: CommitMark, saltCrc: number): void {
-  view.setUint32(at, MARK_BYTES);
+export function putMark(view: DataView, at: number, mark: CommitMark, saltCrc: number): void {
+  view.setUint32(at + LENGTH_AT, MARK_BYTES);
   view.setUint32(at + KIND_AT, MARK_KIND << 24);
   view.setUint32(at + COUNT_AT, mark.count);
   putInteger(view, at + SEQ_AT, mark.firstSeq);
   putInteger(view, at + START_AT, mark.start);
   view.setInt32(at + RECORDS_AT, mark.records, true);
-  view.setInt32(at + CHECKSUM_AT, markChecksum(bytes, at, saltCrc), true);
+  view.setInt32(at + CHECKSUM_AT, markChecksum(view, at, saltCrc), true);
 }
 
 /** Whether a mark may begin here; {@link MARK_BYTES} are there. */
 export function mayBeMark(bytes: Uint8Array, at: number): boolean {
   return (
-    bytes[at + 3] === MARK_BYTES &&
+    bytes[at + LENGTH_AT + 3] === MARK_BYTES &&
     bytes[at + KIND_AT] === MARK_KIND &&
-    bytes[at] === 0 &&
-    bytes[at + 1] === 0 &&
-    bytes[at + 2] === 0
+    bytes[at + LENGTH_AT] === 0 &&
+    bytes[at + LENGTH_AT + 1] === 0 &&
+    bytes[at + LENGTH_AT + 2] === 0
   );
 }
 
 /** The mark that begins here, verified; undefined when there is none. */
 export function readMark(bytes: Uint8Array, view: DataView, at: number, saltCrc: number): CommitMark | undefined {
-  if (!mayBeMark(bytes, at) || view.getInt32(at + CHECKSUM_AT, true) !== markChecksum(bytes, at, saltCrc))
+  if (!mayBeMark(bytes, at) || view.getInt32(at + CHECKSUM_AT, true) !== markChecksum(view, at, saltCrc))
     return undefined;
   return {
     count: view.getUint32(at + COUNT_AT),
@@ -130,6 +130,6 @@ export function readMark(bytes: Uint8Array, view: DataView, at: number, saltCrc:
   };
 }
 
-function markChecksum(bytes: Uint8Array, at: number, saltCrc: number): number {
-  return crc32c(bytes, at + MARK_BYTES, at + KIND_AT, crc32c(bytes, at + CHECKSUM_AT, at, saltCrc));
+function markChecksum(view: DataView, at: number, saltCrc: number): number {
+  return crc32cOf(view, at + LENGTH_AT, at + MARK_BYTES, saltCrc);
 }

@@ -1,10 +1,10 @@
 import { SyncError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Files, OpenFile } from "./files.ts";
-import { sealGroup } from "./group.ts";
+import { sealGroup, unsealGroup } from "./group.ts";
 import type { Group } from "./group.ts";
 import { storeManifest } from "./manifest.ts";
-import type { Place } from "./record.ts";
+import type { Place, StoredRecord } from "./record.ts";
 import type { Recovered, Segment } from "./recover.ts";
 import { HEADER_BYTES, MARK_BYTES, SALT_BYTES, encodeHeader, saltChecksum, segmentFile } from "./segment.ts";
 import type { GroupPlace } from "./walk.ts";
@@ -67,6 +67,13 @@ export class Segments {
     return { segment: moved.to, at: place.at - moved.start + HEADER_BYTES, length: place.length };
   }
 
+  /** Tells a record of the group that was written anew where it lies now. */
+  relocate(record: StoredRecord | undefined): void {
+    if (record === undefined) return;
+    const { segment, at } = this.locate(record.place);
+    record.moveTo(segment, at);
+  }
+
   /**
    * Goes on writing where an earlier process ended. A last group that is not surely on disk is written anew, into a new
    * segment; where that cannot be done now, the next append does it first.
@@ -84,7 +91,7 @@ export class Segments {
 
   /** Resolves when the group is on disk. After a failure it is not part of the log, and the next call may succeed. */
   async write(group: Group): Promise<void> {
-    const { segment, file } = await this.roomFor(group);
+    const { segment, file } = this.roomFor(group) ?? (await this.inTurn(() => this.begin(group.firstSeq)));
     try {
       await file.append(group.seal(segment.number, segment.end, segment.saltCrc));
     } catch (error) {
@@ -138,13 +145,11 @@ export class Segments {
     });
   }
 
-  private async roomFor(group: Group): Promise<Current> {
+  private roomFor(group: Group): Current | undefined {
     const { current } = this;
-    if (current !== undefined) {
-      const { end } = current.segment;
-      if (end === HEADER_BYTES || end + group.bytesOnDisk <= this.segmentBytes) return current;
-    }
-    return this.inTurn(() => this.begin(group.firstSeq));
+    if (current === undefined) return undefined;
+    const { end } = current.segment;
+    return end === HEADER_BYTES || end + group.bytesOnDisk <= this.segmentBytes ? current : undefined;
   }
 
   /** A new segment after all the others. Nothing is written to it before the manifest durably names it. */
@@ -206,7 +211,8 @@ export class Segments {
     const { start, end, firstSeq, count } = group;
     const bytes = await this.files.read(segmentFile(from.number), start, end - start);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    sealGroup(bytes, view, bytes.length - MARK_BYTES, { firstSeq, count, start: to.end }, to.saltCrc);
+    unsealGroup(view, bytes.length - MARK_BYTES);
+    sealGroup(view, bytes.length - MARK_BYTES, { firstSeq, count, start: to.end }, to.saltCrc);
     await file.append(bytes);
     to.end += bytes.length;
     to.last = firstSeq + count - 1;

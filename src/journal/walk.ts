@@ -1,7 +1,7 @@
-import { crc32c } from "../checksum.ts";
+import { crc32cOf } from "../checksum.ts";
 import type { Files } from "./files.ts";
-import { CHECKSUM_AT, Malformed, RECORD_BYTES_MAX, RECORD_BYTES_MIN, readRecord } from "./record.ts";
-import type { Indexed } from "./record.ts";
+import { CHECKSUM_AT, LENGTH_AT, Malformed, RECORD_BYTES_MAX, RECORD_BYTES_MIN, Heads, readRecord } from "./record.ts";
+import type { StoredRecord } from "./record.ts";
 import { MARK_BYTES, mayBeMark, readMark, segmentFile } from "./segment.ts";
 
 /** How much is read at once. A record that is longer is read on its own. */
@@ -50,7 +50,7 @@ export async function walkGroups(
   from: number,
   to: number,
   last: number,
-  out: Indexed[],
+  out: StoredRecord[],
 ): Promise<Walk> {
   const file = segmentFile(segment.number);
   const walker = new Walker(segment, from, to, last, out);
@@ -76,11 +76,12 @@ class Walker implements Walk {
   whole: number;
   private seq: number;
   private records = 0;
+  private readonly heads = new Heads();
   private readonly segment: Readable;
   private readonly to: number;
-  private readonly out: Indexed[];
+  private readonly out: StoredRecord[];
 
-  constructor(segment: Readable, from: number, to: number, last: number, out: Indexed[]) {
+  constructor(segment: Readable, from: number, to: number, last: number, out: StoredRecord[]) {
     this.segment = segment;
     this.at = from;
     this.end = from;
@@ -105,7 +106,7 @@ class Walker implements Walk {
       const room = this.to - this.at;
       if (room < RECORD_BYTES_MIN) return this.fail("a record is cut off");
       if (there < RECORD_BYTES_MIN) return RECORD_BYTES_MIN;
-      const length = view.getUint32(at);
+      const length = view.getUint32(at + LENGTH_AT);
       if (length < RECORD_BYTES_MIN || length > Math.min(room, RECORD_BYTES_MAX)) {
         return this.fail("a record claims a length that it cannot have");
       }
@@ -120,18 +121,18 @@ class Walker implements Walk {
 
   private record(bytes: Uint8Array, view: DataView, at: number, length: number): boolean {
     const { segment, out } = this;
-    const place = { segment: segment.number, at: this.at, length };
-    const record = readRecord(bytes, view, at, segment.saltCrc, place);
+    const record = readRecord(bytes, view, at, length, segment.saltCrc, segment.number, this.at, this.heads);
     if (record instanceof Malformed) {
       this.fail(`a record ${record.reason}`, record.unknown);
       return false;
     }
-    if (record.seq <= this.seq || (out.length > this.whole && record.seq !== this.seq + 1)) {
+    const { seq } = record;
+    if (seq <= this.seq || (out.length > this.whole && seq !== this.seq + 1)) {
       this.fail("a record is out of order");
       return false;
     }
-    this.seq = record.seq;
-    this.records = crc32c(bytes, at + CHECKSUM_AT + 4, at + CHECKSUM_AT, this.records);
+    this.seq = seq;
+    this.records = crc32cOf(view, at + CHECKSUM_AT, at + CHECKSUM_AT + 4, this.records);
     out.push(record);
     return true;
   }

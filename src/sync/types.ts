@@ -24,7 +24,10 @@ export interface GetOptions extends CommonOptions {
   readonly freshness?: Freshness | undefined;
 }
 
-/** Which layer must have a write before it is acknowledged: a layer's name, or "all" (default). */
+/**
+ * What must have a write before it is acknowledged: a layer's name, or "all". With a journal also "journal", on disk here,
+ * which is the default then, and "memory", this process alone. Without one the default is "all".
+ */
 export interface AckOptions extends CommonOptions {
   readonly ack?: string | undefined;
 }
@@ -217,12 +220,18 @@ export interface Sync<In = unknown, Out = In> {
   ): Sync<StandardSchemaV1.InferInput<S>, StandardSchemaV1.InferOutput<S>>;
   namespace<T = unknown>(prefix: string, options?: NamespaceOptions & { readonly schema?: undefined }): Sync<T, T>;
 
-  /** Resolves when everything written before it is in every layer; rejects naming what stands in the way. */
+  /**
+   * Resolves when everything written before it is in every layer.
+   * @throws SyncError UNAVAILABLE naming the layers that fail or are paused, and the entries that were refused for good.
+   */
   flush(options?: CommonOptions): Promise<void>;
   status(): ChainStatus;
   /** What each layer holds of a key, asked past all caches. */
   where(key: string, options?: CommonOptions): Promise<readonly WhereAnswer[]>;
-  /** Closes every layer; a namespace and what it is a namespace of close together. Idempotent. */
+  /**
+   * Sends what layers lack, for as long as `drainMs`, and closes every layer; what a journal still keeps is sent at the
+   * next start. A namespace and what it is a namespace of close together. Idempotent.
+   */
   close(): Promise<void>;
 }
 

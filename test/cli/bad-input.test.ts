@@ -49,7 +49,7 @@ const CASES: readonly Case[] = [
     args: ["get", "k"],
     chain: "memory: etdc://h/x",
     status: 2,
-    says: ["etdc:", "known are memory: lmdb: git:"],
+    says: ["etdc:", "known are memory: lmdb: git: github:"],
   },
   { what: "a mistyped scheme", args: ["get", "k"], chain: "memroy:", status: 2, says: ["do you mean memory:?"] },
   {

@@ -2,8 +2,12 @@ import { SyncError } from "../../error.ts";
 import type { Runtime } from "../../runtime.ts";
 import { gitError } from "./command.ts";
 import type { Git } from "./command.ts";
+import type { Place } from "../git-layout/place.ts";
+import { importer } from "./importer.ts";
 import { objects } from "./objects.ts";
-import type { Place } from "./place.ts";
+import type { GitPlace } from "./place.ts";
+import { gitRepository } from "./repository.ts";
+import { tidy } from "./tidy.ts";
 
 export interface DirectSettings {
   readonly runtime: Runtime;
@@ -17,15 +21,15 @@ export interface DirectSettings {
 const LOST = /but expected|reference already exists|unable to resolve reference|File exists|\.lock'/;
 
 /** A bare repository on this machine, worked on in place: no copy, no transport, one lock file per publication. */
-export function direct({ runtime, git, branch, algorithm, refusesWrites }: DirectSettings): Place {
+export function direct({ runtime, git, branch, algorithm, refusesWrites }: DirectSettings): GitPlace {
   const reader = objects(git);
+  const commits = importer(git);
   const ref = `refs/heads/${branch}`;
   const none = "0".repeat(algorithm === "sha1" ? 40 : 64);
   return {
     git,
-    objects: reader,
+    repository: gitRepository(git, reader, algorithm),
     branch,
-    algorithm,
     refusesWrites,
     remote: false,
     async head() {
@@ -33,14 +37,21 @@ export function direct({ runtime, git, branch, algorithm, refusesWrites }: Direc
       const [found] = await reader.infos([ref]);
       return { commit: found?.id ?? null, asOf };
     },
-    async publish(old, commit) {
-      const { code, stderr } = await git.run(["update-ref", ref, commit, old ?? none]);
-      if (code === 0) return true;
-      if (LOST.test(stderr)) return false;
+    async publish(made) {
+      const commit = await commits.commit(made);
+      const { code, stderr } = await git.run(["update-ref", ref, commit, made.parent ?? none]);
+      if (code === 0) return commit;
+      if (LOST.test(stderr)) return undefined;
       const error = gitError("update-ref", stderr);
       if (error.code !== "UNAVAILABLE") throw error;
       throw new SyncError("UNAVAILABLE", error.message, { cause: error });
     },
-    close: () => reader.close(),
+    onPush: () => () => {}, // nobody says
+    tidy: () => tidy(git),
+    interrupt: () => {}, // a command ends by itself, or by its time
+    async close() {
+      await commits.close();
+      await reader.close();
+    },
   };
 }

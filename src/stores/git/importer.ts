@@ -1,23 +1,7 @@
 import { SyncError } from "../../error.ts";
+import type { NewCommit } from "../git-layout/repository.ts";
 import type { Git, Running } from "./command.ts";
 import { gitError } from "./command.ts";
-
-export interface NewFile {
-  readonly path: string;
-  /** Its bytes, or the id of an object that is in the repository. */
-  readonly content: Uint8Array | string;
-}
-
-export interface NewCommit {
-  readonly parent: string | null;
-  readonly message: string;
-  /** `Name <address>`. */
-  readonly author: string;
-  readonly timeMs: number;
-  /** Removed before the files are put, so that a file may become a folder. Paths that are not there are ignored. */
-  readonly deletes: readonly string[];
-  readonly files: readonly NewFile[];
-}
 
 /** Makes commits by `git fast-import`, one process for many. No reference is moved: the caller publishes the commit. */
 export interface Importer {

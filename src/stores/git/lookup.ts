@@ -1,12 +1,5 @@
-import { objectName } from "./names.ts";
-import type { Naming } from "./names.ts";
-
-/** What a tree holds under a name. */
-export interface TreeEntry {
-  /** "other": a symbolic link or a submodule. */
-  readonly type: "blob" | "tree" | "other";
-  readonly id: string;
-}
+import type { TreeEntry } from "../git-layout/repository.ts";
+import type { Objects } from "./objects.ts";
 
 /** Up to so many paths, each is asked for by itself; above, every folder on their way is read once instead. */
 const ONE_BY_ONE_MAX = 8;
@@ -14,26 +7,26 @@ const NUL = 0;
 const SPACE = 32;
 
 /**
- * What stands at each path of the store at a commit, in order; undefined where nothing does.
+ * What stands at each path at a commit, in order; undefined where nothing does.
  *
  * Git looks a path up by reading every folder above it, so that 10,000 look-ups in one folder of 10,000 files would
  * read a hundred million entries. Here each folder is read once, level by level, all of one level in one question.
  */
 export async function lookUp(
-  naming: Naming,
+  objects: Objects,
+  algorithm: "sha1" | "sha256",
   commit: string,
   paths: readonly string[],
 ): Promise<(TreeEntry | undefined)[]> {
-  const { objects, prefix, algorithm } = naming;
   if (paths.length <= ONE_BY_ONE_MAX) {
-    const infos = await objects.infos(paths.map((path) => objectName(commit, prefix, path)));
+    const infos = await objects.infos(paths.map((path) => `${commit}:${path}`));
     return infos.map((info) => {
       if (info?.type === "blob" || info?.type === "tree") return { type: info.type, id: info.id };
       return undefined;
     });
   }
   const found: (TreeEntry | undefined)[] = paths.map(() => undefined);
-  let level: Folder[] = [{ name: objectName(commit, prefix, ""), wanted: pathsBelow(paths) }];
+  let level: Folder[] = [{ name: `${commit}:`, wanted: pathsBelow(paths) }];
   const idBytes = algorithm === "sha1" ? 20 : 32;
   while (level.length > 0) {
     const next: Folder[] = [];

@@ -2,8 +2,12 @@ import { SyncError } from "../../error.ts";
 import type { Runtime } from "../../runtime.ts";
 import { gitError } from "./command.ts";
 import type { Git } from "./command.ts";
+import type { Place, Seen } from "../git-layout/place.ts";
+import { importer } from "./importer.ts";
 import { objects } from "./objects.ts";
-import type { Place, Seen } from "./place.ts";
+import type { GitPlace } from "./place.ts";
+import { gitRepository } from "./repository.ts";
+import { tidy } from "./tidy.ts";
 
 export interface MirrorSettings {
   readonly runtime: Runtime;
@@ -27,9 +31,10 @@ const FETCHES_MAX = 8;
 const NEVER_SENT = new Set(["UNAUTHORISED", "NOT_FOUND", "READONLY"]);
 
 /** Any remote, through a bare mirror of our own: reads are answered from it, writes are made in it and pushed. */
-export function mirror(settings: MirrorSettings): Place {
+export function mirror(settings: MirrorSettings): GitPlace {
   const { runtime, git, branch, algorithm, refusesWrites, timeoutMs } = settings;
   const reader = objects(git);
+  const commits = importer(git);
   const ref = `refs/heads/${branch}`;
   const tracked = `${REMOTE_REFS}/${branch}`;
   let seen: Seen | undefined;
@@ -86,9 +91,8 @@ export function mirror(settings: MirrorSettings): Place {
 
   return {
     git,
-    objects: reader,
+    repository: gitRepository(git, reader, algorithm),
     branch,
-    algorithm,
     refusesWrites,
     remote: true,
     async head(notBefore) {
@@ -97,9 +101,11 @@ export function mirror(settings: MirrorSettings): Place {
       if (running !== undefined && running.asOf > notBefore && running.asOf <= now) return running.done;
       return anew();
     },
-    async publish(old, commit) {
+    async publish(made) {
+      const commit = await commits.commit(made);
       const asOf = runtime.now();
-      const lease = `--force-with-lease=${ref}:${old ?? ""}`; // the commit's parent is `old`: this never forces anything
+      // The commit's parent is what is expected there: this never forces anything.
+      const lease = `--force-with-lease=${ref}:${made.parent ?? ""}`;
       const args = ["push", "--porcelain", "--no-verify", lease, REMOTE, `${commit}:${ref}`];
       const outcome = await git
         .run(args, { timeoutMs })
@@ -107,33 +113,38 @@ export function mirror(settings: MirrorSettings): Place {
       if (outcome.code === 0) {
         seen = { commit, asOf };
         pushes++;
-        return true;
+        return commit;
       }
       const line = /^!\t[^\t]*\t(.*)$/m.exec(outcome.stdout?.toString("utf8") ?? "")?.[1];
       if (line !== undefined) {
         const stderr = "stderr" in outcome ? outcome.stderr : "";
-        if (LOST.test(line) || LOST.test(stderr)) return false;
+        if (LOST.test(line) || LOST.test(stderr)) return undefined;
         throw refused(line, branch);
       }
       const error = "error" in outcome ? outcome.error : gitError("push", outcome.stderr);
       if (error instanceof SyncError && NEVER_SENT.has(error.code)) throw error;
-      return arrived(commit, error);
+      await arrived(commit, error);
+      return commit;
     },
+    onPush: () => () => {}, // nobody says
+    tidy: () => tidy(git),
+    interrupt: () => {}, // a command ends by itself, or by its time
     async close() {
+      await commits.close();
       await running?.done.catch(() => {}); // its callers are told
       await reader.close();
     },
   };
 
   /** After a push whose answer was lost: the remote knows. */
-  async function arrived(commit: string, cause: unknown): Promise<boolean> {
+  async function arrived(commit: string, cause: unknown): Promise<void> {
     const details = { cause, cure: "try again: the same versions are sent, and count once" };
     const now = await anew().catch(() => undefined);
     if (now === undefined) throw new SyncError("INDETERMINATE", "the answer to a push was lost", details);
-    if (now.commit === commit) return true;
+    if (now.commit === commit) return;
     if (now.commit !== null) {
       const { code } = await git.run(["merge-base", "--is-ancestor", commit, now.commit]);
-      if (code === 0) return true;
+      if (code === 0) return;
     }
     throw new SyncError("INDETERMINATE", "a push failed on the way, and may still arrive", details);
   }

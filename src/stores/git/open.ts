@@ -1,6 +1,4 @@
-import { createHash } from "node:crypto";
 import { access, constants, mkdir, stat } from "node:fs/promises";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { SyncError, asSyncError } from "../../error.ts";
 import type { Runtime } from "../../runtime.ts";
@@ -8,21 +6,24 @@ import type { Store, Supports } from "../../store.ts";
 import { systemRuntime } from "../../system.ts";
 import { versionClock } from "../../version.ts";
 import type { VersionClock } from "../../version.ts";
-import { Branch } from "./branch.ts";
-import type { GitReport } from "./report.ts";
+import { Branch } from "../git-layout/branch.ts";
+import { cacheFolder, fingerprint } from "../git-layout/cache.ts";
+import { checkFormat } from "../git-layout/format.ts";
+import { loadHistory } from "../git-layout/history.ts";
+import type { Place } from "../git-layout/place.ts";
+import type { LayoutReport } from "../git-layout/report.ts";
+import { branchStore } from "../git-layout/store.ts";
 import { checkGit, gitCommand, gitError } from "./command.ts";
 import type { Git } from "./command.ts";
 import { direct } from "./direct.ts";
-import { loadHistory } from "./history.ts";
+import { folderOf, largeFiles } from "./large.ts";
+import type { LargeOptions } from "./large.ts";
 import { CHECKED_OUT_CURE, REMOTE, REMOTE_REFS, mirror } from "./mirror.ts";
-import type { Place } from "./place.ts";
-import { FORMAT, FORMAT_PATH } from "./record.ts";
-import { objectName } from "./names.ts";
-import { gitStore } from "./store.ts";
+import type { GitPlace } from "./place.ts";
 import { parseGitUrl } from "./url.ts";
 import type { GitUrl } from "./url.ts";
 
-export interface GitOptions {
+export interface GitOptions extends LargeOptions {
   readonly runtime?: Runtime | undefined;
   /** What relative paths start from. Default: the working folder. */
   readonly folder?: string | undefined;
@@ -42,7 +43,7 @@ export interface GitOptions {
   readonly freshMs?: number | undefined;
   /** For one command that speaks with a remote. Default 60,000. */
   readonly timeoutMs?: number | undefined;
-  readonly onReport?: ((report: GitReport) => void) | undefined;
+  readonly onReport?: ((report: LayoutReport) => void) | undefined;
 }
 
 /** Once per process is enough. */
@@ -85,16 +86,25 @@ async function opened(url: GitUrl, options: GitOptions): Promise<Store> {
     throw error;
   }));
   const clock = options.clock ?? (await versionClock({ runtime }));
-  const cache = join(options.cacheFolder ?? cacheFolder(), fingerprint(url.remote));
+  const cache = join(options.cacheFolder ?? cacheFolder("git"), fingerprint(url.remote));
   const place = await placeOf(url, options, runtime, cache);
   try {
     const historyFile = join(cache, `history-${fingerprint(`${place.branch}\0${url.prefix}`)}`);
     const report = options.onReport ?? (() => {});
     const author = await authorOf(place.git, options.author);
-    const settings = { runtime, clock, place, prefix: url.prefix, author, historyFile, report };
+    const gitDir = await objectsDir(url, place, runtime);
+    const large = largeFiles({
+      ...options,
+      runtime,
+      url,
+      branch: place.branch,
+      gitDir,
+      timeoutMs: options.timeoutMs ?? TIMEOUT_MS,
+    });
+    const settings = { store: "git", large, runtime, clock, place, prefix: url.prefix, author, historyFile, report };
     const branch = new Branch(settings, await loadHistory(historyFile));
     const { view } = await branch.view(runtime.now());
-    if (view.commit !== null) await checkFormat(place, view.commit, url.prefix);
+    if (view.commit !== null) await checkFormat(branch.naming, view.commit);
     const supports: Supports = {
       keyBytesMax: 512,
       valueBytesMax,
@@ -110,14 +120,21 @@ async function opened(url: GitUrl, options: GitOptions): Promise<Store> {
       asOf: "known",
       readonly: place.refusesWrites !== undefined,
     };
-    return gitStore({ runtime, branch, supports, freshMs });
+    return branchStore({ runtime, branch, supports, freshMs, report });
   } catch (error) {
     await place.close();
     throw error;
   }
 }
 
-async function placeOf(url: GitUrl, options: GitOptions, runtime: Runtime, cache: string): Promise<Place> {
+/** Where the repository itself is, when it is on this machine, and not just a mirror of it. */
+async function objectsDir(url: GitUrl, { git, remote }: GitPlace, runtime: Runtime): Promise<string | undefined> {
+  if (!remote) return git.gitDir;
+  const folder = folderOf(url);
+  return folder === undefined ? undefined : (await repositoryAt(folder, runtime))?.git.gitDir;
+}
+
+async function placeOf(url: GitUrl, options: GitOptions, runtime: Runtime, cache: string): Promise<GitPlace> {
   if (url.path === undefined) return remotePlace(url, options, runtime, cache);
   const found = await repositoryAt(url.path, runtime);
   if (found !== undefined && !found.bare) return checkoutPlace(url, options, runtime, cache, found.git);
@@ -166,7 +183,7 @@ async function repositoryAt(path: string, runtime: Runtime): Promise<Found | und
   return undefined;
 }
 
-async function directPlace(url: GitUrl, options: GitOptions, runtime: Runtime, found: Found): Promise<Place> {
+async function directPlace(url: GitUrl, options: GitOptions, runtime: Runtime, found: Found): Promise<GitPlace> {
   const { git, algorithm } = found;
   const text = async (args: readonly string[]) => (await git.run(args)).stdout.toString("utf8").trim();
   const [ref, refs] = await Promise.all([
@@ -190,7 +207,7 @@ async function checkoutPlace(
   runtime: Runtime,
   cache: string,
   checkout: Git,
-): Promise<Place> {
+): Promise<GitPlace> {
   const trees = (await checkout.need(["worktree", "list", "--porcelain"])).toString("utf8");
   const place = await remotePlace(url, { ...options, readonly: options.readonly ?? false }, runtime, cache);
   const isOut = trees.split("\n").includes(`branch refs/heads/${place.branch}`);
@@ -203,7 +220,7 @@ async function checkoutPlace(
   return { ...place, refusesWrites };
 }
 
-async function remotePlace(url: GitUrl, options: GitOptions, runtime: Runtime, cache: string): Promise<Place> {
+async function remotePlace(url: GitUrl, options: GitOptions, runtime: Runtime, cache: string): Promise<GitPlace> {
   const { timeoutMs = TIMEOUT_MS } = options;
   const config = [
     [`remote.${REMOTE}.url`, url.remote],
@@ -266,14 +283,6 @@ function shallow(): SyncError {
   return new SyncError("UNSUPPORTED", what, { cure: "git fetch --unshallow" });
 }
 
-async function checkFormat({ objects }: Place, commit: string, prefix: string): Promise<void> {
-  const [format] = await objects.contents([objectName(commit, prefix, FORMAT_PATH)]);
-  if (format === undefined || new TextDecoder().decode(format.bytes) === FORMAT) return;
-  throw new SyncError("UNSUPPORTED", "the branch was written by a newer version of Sync", {
-    cure: "upgrade microsync",
-  });
-}
-
 async function authorOf(git: Git, author: GitOptions["author"]): Promise<string> {
   const { stdout } = await git.run(["config", "--null", "--get-regexp", "^user\\.(name|email)$"]);
   const configured = new Map(
@@ -290,20 +299,4 @@ async function authorOf(git: Git, author: GitOptions["author"]): Promise<string>
 /** Without what would end a name or an address in a commit. */
 function plainText(text: string): string {
   return text.replace(/[<>\p{Cc}]/gu, "").trim();
-}
-
-function fingerprint(text: string): string {
-  return createHash("sha256").update(text).digest("hex").slice(0, 32);
-}
-
-/** Where the operating system keeps what may be deleted at any time. */
-function cacheFolder(): string {
-  const { XDG_CACHE_HOME, LOCALAPPDATA } = process.env;
-  const { platform } = process;
-  let base = XDG_CACHE_HOME;
-  if (base === undefined || base === "") {
-    if (platform === "win32") base = LOCALAPPDATA ?? join(homedir(), "AppData", "Local");
-    else base = platform === "darwin" ? join(homedir(), "Library", "Caches") : join(homedir(), ".cache");
-  }
-  return join(base, "microsync", "git");
 }

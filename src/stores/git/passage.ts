@@ -1,44 +1,11 @@
 import { isUtf8 } from "node:buffer";
+import type { PassageOptions, PathChange, Step } from "../git-layout/repository.ts";
+import { isSigned } from "../git-layout/trailers.ts";
 import type { Git } from "./command.ts";
-
-/** What one commit of the branch did, against its first parent. */
-export interface Step {
-  readonly commit: string;
-  /** Null for a root. */
-  readonly parent: string | null;
-  /** Made by Sync, for this prefix, on exactly this parent: what it says of versions can be taken as it stands. */
-  readonly bySync: boolean;
-  readonly changes: readonly PathChange[];
-}
-
-export interface PathChange {
-  /** From the store's root. */
-  readonly path: string;
-  /** Object ids; null where there was, or is, no file. */
-  readonly oldId: string | null;
-  readonly newId: string | null;
-  /** What is, or was, there is no file: a symbolic link or a submodule. */
-  readonly oldOther: boolean;
-  readonly newOther: boolean;
-}
-
-export interface PassageOptions {
-  /** Excluded, with all that is reachable from it. Null: from the root on. */
-  readonly from: string | null;
-  readonly to: string;
-  readonly prefix: string;
-  /** Told the paths that are not UTF-8, and so belong to no key. */
-  readonly onBadPath: (path: string) => void;
-}
 
 const NUL = 0;
 const FORMAT =
   "%x01%H %P %x02%(trailers:key=Sync-Parent,valueonly,separator=%x2C)%x02%(trailers:key=Sync-Prefix,valueonly,separator=%x2C)";
-
-/** The trailers by which {@link Step.bySync} knows Sync's own commits, when they were not moved, squashed or rebased. */
-export function trailers(parent: string | null, prefix: string): string {
-  return `Sync-Parent: ${parent ?? "none"}\nSync-Prefix: ${encodeURIComponent(prefix)}.\n`;
-}
 
 /** The branch's commits along first parents, the newest first, in one pass of `git log`. */
 export async function* passage(git: Git, { from, to, prefix, onBadPath }: PassageOptions): AsyncIterable<Step> {
@@ -83,7 +50,7 @@ export async function* passage(git: Git, { from, to, prefix, onBadPath }: Passag
 function stepOf(header: string, prefix: string): Step & { changes: PathChange[] } {
   const [ids = "", signedParent = "", signedPrefix = ""] = header.split("\u0002");
   const [commit = "", parent = null] = ids.trim().split(" ");
-  const bySync = signedParent.trim() === (parent ?? "none") && signedPrefix.trim() === `${encodeURIComponent(prefix)}.`;
+  const bySync = isSigned(parent, prefix, signedParent, signedPrefix);
   return { commit, parent, bySync, changes: [] };
 }
 

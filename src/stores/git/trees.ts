@@ -1,19 +1,18 @@
 import { isUtf8 } from "node:buffer";
+import type { PathChange, TreeFile } from "../git-layout/repository.ts";
 import type { Git } from "./command.ts";
-import { isOther, tokens } from "./passage.ts";
-import { DEAD_FOLDER, LIVE_FOLDER, nameOfRecordPath } from "./record.ts";
+import { changeOf, isOther, tokens } from "./passage.ts";
 
-export interface TreeFile {
-  /** From the store's root. */
-  readonly path: string;
-  readonly id: string;
-}
+/** The tree of nothing. Git knows both without having them. */
+const EMPTY_TREE = {
+  sha1: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+  sha256: "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
+};
 
-/** Every regular file below a folder of the store, in the byte order of the paths. Names that are not UTF-8 are left out. */
-export async function* filesAt(git: Git, commit: string, prefix: string, folder: string): AsyncIterable<TreeFile> {
-  const where = [prefix, folder].filter((part) => part !== "").join("/");
-  const scope = where === "" ? [] : ["--", `:(literal)${where}/`];
-  const skip = prefix === "" ? 0 : prefix.length + 1;
+/** See `Repository.files`. */
+export async function* filesAt(git: Git, commit: string, folder: string): AsyncIterable<TreeFile> {
+  const scope = folder === "" ? [] : ["--", `:(literal)${folder}/`];
+  const skip = folder === "" ? 0 : folder.length + 1;
   for await (const token of tokens(git.stream(["ls-tree", "-r", "-z", "--full-tree", commit, ...scope]))) {
     const tab = token.indexOf(9);
     const [mode = "", , id = ""] = token.toString("latin1", 0, tab).split(" ");
@@ -23,23 +22,26 @@ export async function* filesAt(git: Git, commit: string, prefix: string, folder:
   }
 }
 
-/** The object ids of all records, by name. */
-export async function recordIdsAt(
+/** See `Repository.changes`. */
+export async function* changesBetween(
   git: Git,
-  commit: string,
+  algorithm: "sha1" | "sha256",
+  from: string | null,
+  to: string,
   prefix: string,
-  which: "value" | "deleted",
-): Promise<Map<string, string>> {
-  const ids = new Map<string, string>();
-  for await (const { path, id } of filesAt(git, commit, prefix, which === "value" ? LIVE_FOLDER : DEAD_FOLDER)) {
-    const name = nameOfRecordPath(path);
-    if (name !== undefined) ids.set(name, id);
+): AsyncIterable<PathChange> {
+  const under = prefix === "" ? "" : `${prefix}/`;
+  const scope = prefix === "" ? [] : ["--", `:(literal)${prefix}/`];
+  const what = ["diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev"];
+  let meta: string | undefined;
+  for await (const token of tokens(git.stream([...what, from ?? EMPTY_TREE[algorithm], to, ...scope]))) {
+    if (meta === undefined) {
+      meta = token.toString("latin1");
+      continue;
+    }
+    // Paths that belong to no key were told when the log was read.
+    const change = changeOf(meta, token, under, () => {});
+    meta = undefined;
+    if (change !== undefined) yield change;
   }
-  return ids;
-}
-
-export async function recordNamesAt(git: Git, commit: string, prefix: string): Promise<Set<string>> {
-  const live = await recordIdsAt(git, commit, prefix, "value");
-  const dead = await recordIdsAt(git, commit, prefix, "deleted");
-  return new Set([...live.keys(), ...dead.keys()]);
 }

@@ -2,6 +2,7 @@ import { homedir } from "node:os";
 import { isAbsolute, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SyncError } from "../../error.ts";
+import { checkBranch, checkPrefix } from "../git-layout/address.ts";
 
 /** `git:PATH-OR-URL#branch:prefix`, taken apart. */
 export interface GitUrl {
@@ -65,23 +66,6 @@ export function parseGitUrl(url: string, folder: string = process.cwd()): GitUrl
   const home = where === "~" || where.startsWith("~/") ? homedir() + where.slice(1) : where;
   const path = resolve(folder, home);
   return { ...common, remote: path, shown: where, path };
-}
-
-/** git check-ref-format, for one branch. */
-function checkBranch(branch: string, wrong: (what: string) => SyncError): void {
-  const bad = /^-|^\/|\/$|\/\/|\.\.|@\{|[ ~^:?*[\\]|\.$|\.lock(?:\/|$)|(?:^|\/)\.|^@$/.test(branch);
-  if (bad || branch === "HEAD") throw wrong(`${JSON.stringify(branch)} is not a branch name`);
-}
-
-function checkPrefix(prefix: string, wrong: (what: string) => SyncError): string {
-  const trimmed = prefix.replace(/^\/+|\/+$/g, "");
-  if (trimmed === "") return "";
-  for (const segment of trimmed.split("/")) {
-    const refused =
-      segment === "" || segment === "." || segment === ".." || /^\.git$|^git~1$|^\.microsync$/i.test(segment);
-    if (refused || segment.includes("\\")) throw wrong(`the prefix has the segment ${JSON.stringify(segment)}`);
-  }
-  return trimmed;
 }
 
 /**

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { utf8Length } from "../../../src/entry.ts";
-import { insidePath, keyOfPath, literalPath, pathOfKey, placesOfKey } from "../../../src/stores/git/path.ts";
+import { insidePath, keyOfPath, literalPath, pathOfKey, placesOfKey } from "../../../src/stores/git-layout/path.ts";
 import { LONG_KEYS, WEIRD_KEYS } from "../../../src/testing/index.ts";
 
 /** The table of docs/stores/git.md. */

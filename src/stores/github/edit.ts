@@ -1,0 +1,60 @@
+import type { Objects } from "./objects.ts";
+import { FILE_MODE, FOLDER_MODE, EMPTY_TREE, isFolder, treeId } from "./tree.ts";
+import type { Tree, TreeItem } from "./tree.ts";
+
+/** What becomes of a file. */
+export interface Edit {
+  readonly path: string;
+  /** Undefined: it goes. */
+  readonly file: { readonly id: string; readonly size: number } | undefined;
+}
+
+interface Node {
+  readonly files: Map<string, Edit["file"]>;
+  readonly below: Map<string, Node>;
+}
+
+export interface Edited {
+  readonly root: string;
+  /** The folders that are new, by id. */
+  readonly trees: ReadonlyMap<string, Tree>;
+}
+
+/** The folders as they will be after a commit: what was written need not be read again. */
+export async function edited(objects: Objects, root: string | null, edits: readonly Edit[]): Promise<Edited> {
+  const trees = new Map<string, Tree>();
+  const changed = async (id: string | null, { files, below }: Node): Promise<string> => {
+    const found = await objects.trees([id ?? EMPTY_TREE]);
+    const items = new Map<string, TreeItem>(found.get(id ?? EMPTY_TREE));
+    for (const [name, file] of files) if (file === undefined) items.delete(name);
+    for (const [name, node] of below) {
+      const item = items.get(name);
+      const folder = await changed(item !== undefined && isFolder(item) ? item.id : null, node);
+      if (folder === EMPTY_TREE) items.delete(name);
+      else items.set(name, { name, raw: undefined, mode: FOLDER_MODE, id: folder, size: undefined });
+    }
+    for (const [name, file] of files) {
+      if (file !== undefined) items.set(name, { name, raw: undefined, mode: FILE_MODE, ...file });
+    }
+    const tree = treeId(items);
+    trees.set(tree, items);
+    return tree;
+  };
+  return { root: await changed(root, nodeOf(edits)), trees };
+}
+
+function nodeOf(edits: readonly Edit[]): Node {
+  const root: Node = { files: new Map(), below: new Map() };
+  for (const { path, file } of edits) {
+    const segments = path.split("/");
+    const name = segments.pop() ?? "";
+    let node = root;
+    for (const segment of segments) {
+      let next = node.below.get(segment);
+      if (next === undefined) node.below.set(segment, (next = { files: new Map(), below: new Map() }));
+      node = next;
+    }
+    node.files.set(name, file);
+  }
+  return root;
+}

@@ -1,0 +1,276 @@
+import { SyncError } from "../../error.ts";
+import { blobId } from "../git-layout/record.ts";
+import type { CallOptions } from "../../store.ts";
+import type { Api } from "./api.ts";
+import { json } from "./api.ts";
+import { statusError } from "./failures.ts";
+import { kept } from "./kept.ts";
+import { pace } from "./pace.ts";
+import { EMPTY_TREE, treeBytes, treeId, treeItem, treeOf } from "./tree.ts";
+import type { Tree, TreeItem } from "./tree.ts";
+
+/** Reads folders and files by their ids, many in one request, and keeps them: an id names one content for ever. */
+export interface Objects {
+  /** By id. Together they are in memory. @throws SyncError UNAVAILABLE when one is not there. */
+  trees(ids: readonly string[]): Promise<ReadonlyMap<string, Tree>>;
+  /** In order; undefined where there is no such file. Together they are in memory. */
+  blobs(ids: readonly string[]): Promise<(Uint8Array | undefined)[]>;
+  /** Fetches a folder and all below it in one request, as far as GitHub gives that. */
+  whole(id: string): Promise<void>;
+  hasTree(id: string): boolean;
+  sizeOf(blob: string): number | undefined;
+  /** What is known without asking, because it was just written. */
+  learnTree(id: string, tree: Tree): void;
+  learnBlob(id: string, bytes: Uint8Array): void;
+}
+
+export interface ObjectsSettings {
+  readonly api: Api;
+  readonly owner: string;
+  readonly repo: string;
+  /** For folders, and as much again for files. */
+  readonly keptBytesMax: number;
+}
+
+/** In one GraphQL request. Its text gets long, and GitHub gives up after ten seconds. */
+const TOGETHER = { min: 1, start: 50, max: 100 };
+const BLOBS_BYTES_MAX = 2 * 1024 * 1024;
+/** GraphQL cuts texts that are longer. */
+const TEXT_BYTES_MAX = 400 * 1024;
+/** What is fetched by itself is fetched by so many requests at a time. */
+const PARALLEL = 4;
+const SIZES_MAX = 200_000;
+const NO_OPTIONS: CallOptions = {};
+const ID = /^[0-9a-f]{40}$/;
+
+export function githubObjects({ api, owner, repo, keptBytesMax }: ObjectsSettings): Objects {
+  const trees = kept<Tree>(keptBytesMax, treeBytes);
+  const blobs = kept<Uint8Array>(keptBytesMax, (bytes) => bytes.length + 200);
+  const sizes = new Map<string, number>();
+  const together = pace(TOGETHER.min, TOGETHER.start, TOGETHER.max);
+  const base = `/repos/${owner}/${repo}/git`;
+  let hasGraphql = true;
+  trees.put(EMPTY_TREE, new Map());
+
+  const learnTree = (id: string, tree: Tree) => {
+    trees.put(id, tree);
+    for (const { id: blob, size } of tree.values()) {
+      if (size === undefined) continue;
+      if (sizes.size >= SIZES_MAX) sizes.clear(); // they only say how to cut requests
+      sizes.set(blob, size);
+    }
+  };
+
+  /** The objects of these ids by one query; undefined: there is no GraphQL. */
+  const query = async (ids: readonly string[], fields: string): Promise<unknown[] | undefined> => {
+    const parts = ids.map((id, i) => `o${i}:object(oid:"${id}"){...F}`).join(" ");
+    const text = `query($owner:String!,$name:String!){repository(owner:$owner,name:$name){${parts}}} fragment F on ${fields}`;
+    const answer = await api.query(text, { owner, name: repo }, NO_OPTIONS);
+    if (answer === undefined) return undefined;
+    const repository = answer.data?.["repository"] as Record<string, unknown> | null | undefined;
+    if (repository == null) {
+      const said = answer.errors[0]?.message?.slice(0, 200) ?? "no reason given";
+      throw new SyncError("UNAVAILABLE", `GitHub cannot answer: ${said}`, { store: "github", operation: "graphql" });
+    }
+    return ids.map((_, i) => repository[`o${i}`] ?? undefined);
+  };
+
+  /** Asks in pieces that GitHub can answer in time. Ids that are left over when there is no GraphQL are returned. */
+  const inPieces = async (
+    ids: readonly string[],
+    fields: string,
+    fits: (piece: readonly string[], next: string) => boolean,
+    take: (id: string, found: unknown) => void,
+  ): Promise<readonly string[]> => {
+    for (let at = 0; at < ids.length && hasGraphql;) {
+      const piece: string[] = [];
+      for (const next of ids.slice(at, at + together.size)) {
+        if (piece.length > 0 && !fits(piece, next)) break;
+        piece.push(next);
+      }
+      let found: unknown[] | undefined;
+      try {
+        found = await query(piece, fields);
+      } catch (error) {
+        const code = error instanceof SyncError && error.retryAfterMs === undefined ? error.code : undefined;
+        if ((code === "UNAVAILABLE" || code === "TIMEOUT") && piece.length > 1 && together.shrink()) continue;
+        throw error;
+      }
+      if (found === undefined) hasGraphql = false;
+      else {
+        for (const [i, id] of piece.entries()) take(id, found[i]);
+        together.grow();
+        at += piece.length;
+        if (at >= ids.length) return [];
+      }
+      if (!hasGraphql) return ids.slice(at);
+    }
+    return hasGraphql ? [] : ids;
+  };
+
+  const restTree = async (id: string, recursive: boolean): Promise<RestTree | undefined> => {
+    const answer = await api.rest(
+      { method: "GET", path: `${base}/trees/${id}${recursive ? "?recursive=1" : ""}` },
+      NO_OPTIONS,
+    );
+    if (answer.status === 404) return undefined;
+    if (answer.status !== 200) throw statusError(answer, "read");
+    return json(answer) as RestTree;
+  };
+
+  const raw = async (id: string): Promise<Uint8Array | undefined> => {
+    const call = { method: "GET", path: `${base}/blobs/${id}`, accept: "application/vnd.github.raw+json" } as const;
+    const answer = await api.rest(call, NO_OPTIONS);
+    if (answer.status === 404) return undefined;
+    if (answer.status !== 200) throw statusError(answer, "read");
+    if (blobId(answer.bytes, "sha1") === id) return answer.bytes;
+    // A server that does not know the raw form answers with the other one.
+    const bytes = inJson(answer.bytes);
+    if (bytes !== undefined && blobId(bytes, "sha1") === id) return bytes;
+    throw new SyncError("CORRUPT", `the object ${id} came with other bytes than its id says`, {
+      store: "github",
+      operation: "read",
+      cure: "check what stands between this machine and GitHub",
+    });
+  };
+
+  return {
+    hasTree: (id) => trees.has(id),
+    sizeOf: (blob) => sizes.get(blob),
+    learnTree,
+    learnBlob(id, bytes) {
+      blobs.put(id, bytes);
+      sizes.set(id, bytes.length);
+    },
+    async trees(ids) {
+      const found = new Map<string, Tree>();
+      const missing = new Set<string>();
+      for (const id of ids) {
+        const tree = trees.get(id);
+        if (tree !== undefined) found.set(id, tree);
+        else if (ID.test(id)) missing.add(id);
+      }
+      const keep = (id: string, items: Iterable<TreeItem>) => {
+        const tree = treeOf(items);
+        learnTree(id, tree);
+        found.set(id, tree);
+      };
+      const rest = await inPieces([...missing], TREE_FIELDS, everything, (id, value) => {
+        const { entries } = (value ?? {}) as { entries?: readonly GraphqlItem[] };
+        if (entries !== undefined) keep(id, entries.map(fromGraphql));
+      });
+      await each(rest, async (id) => {
+        const tree = await restTree(id, false);
+        if (tree !== undefined) keep(id, tree.tree.map(fromRest));
+      });
+      const absent = ids.find((id) => !found.has(id));
+      if (absent === undefined) return found;
+      throw new SyncError("UNAVAILABLE", `GitHub does not give the folder ${absent}, which a commit names`, {
+        store: "github",
+        operation: "read",
+        cure: "try again; GitHub can lag behind its own writes",
+      });
+    },
+    async blobs(ids) {
+      const found = new Map<string, Uint8Array>();
+      const missing = new Set<string>();
+      for (const id of ids) {
+        const bytes = blobs.get(id);
+        if (bytes !== undefined) found.set(id, bytes);
+        else if (ID.test(id)) missing.add(id);
+      }
+      const keep = (id: string, bytes: Uint8Array) => {
+        blobs.put(id, bytes);
+        found.set(id, bytes);
+      };
+      const alone = [...missing].filter((id) => missing.size === 1 || (sizes.get(id) ?? 0) > TEXT_BYTES_MAX);
+      const texts = [...missing].filter((id) => !alone.includes(id));
+      const sizeOf = (id: string) => sizes.get(id) ?? 0;
+      const fits = (piece: readonly string[], next: string) =>
+        piece.reduce((sum, id) => sum + sizeOf(id), sizeOf(next)) <= BLOBS_BYTES_MAX;
+      const rest = await inPieces(texts, BLOB_FIELDS, fits, (id, value) => {
+        const { text, isTruncated } = (value ?? {}) as { text?: string | null; isTruncated?: boolean };
+        if (value === undefined) return;
+        const bytes = typeof text === "string" && isTruncated !== true ? Buffer.from(text, "utf8") : undefined;
+        // Only a file that is text comes whole this way; its id says whether it did.
+        if (bytes !== undefined && blobId(bytes, "sha1") === id) keep(id, new Uint8Array(bytes));
+        else alone.push(id);
+      });
+      await each([...alone, ...rest], async (id) => {
+        const bytes = await raw(id);
+        if (bytes !== undefined) keep(id, bytes);
+      });
+      return ids.map((id) => found.get(id));
+    },
+    async whole(id) {
+      const answer = await restTree(id, true);
+      if (answer === undefined) return;
+      const folders = new Map<string, TreeItem[]>([["", []]]);
+      const idOf = new Map([["", id]]);
+      for (const item of answer.tree) {
+        const slash = item.path.lastIndexOf("/");
+        const folder = slash < 0 ? "" : item.path.slice(0, slash);
+        const entry = fromRest({ ...item, path: item.path.slice(slash + 1) });
+        const list = folders.get(folder);
+        if (list === undefined) folders.set(folder, [entry]);
+        else list.push(entry);
+        if (item.type === "tree") idOf.set(item.path, item.sha);
+      }
+      // What was cut short, or has names that JSON cannot carry, has another id than it should.
+      for (const [folder, items] of folders) {
+        const tree = treeOf(items);
+        const known = idOf.get(folder);
+        if (known !== undefined && treeId(tree) === known) learnTree(known, tree);
+      }
+    },
+  };
+}
+
+const TREE_FIELDS = "Tree{entries{nameRaw mode oid size}}";
+const BLOB_FIELDS = "Blob{text isTruncated}";
+const everything = () => true;
+
+interface RestItem {
+  readonly path: string;
+  readonly mode: string;
+  readonly type: string;
+  readonly sha: string;
+  readonly size?: number | undefined;
+}
+
+interface RestTree {
+  readonly tree: readonly RestItem[];
+}
+
+interface GraphqlItem {
+  readonly nameRaw: string;
+  readonly mode: number;
+  readonly oid: string;
+  readonly size: number;
+}
+
+function fromRest({ path, mode, sha, size }: RestItem): TreeItem {
+  return treeItem(Buffer.from(path, "utf8"), mode, sha, size);
+}
+
+function fromGraphql({ nameRaw, mode, oid, size }: GraphqlItem): TreeItem {
+  const octal = mode.toString(8);
+  return treeItem(Buffer.from(nameRaw, "base64"), octal, oid, octal.startsWith("100") ? size : undefined);
+}
+
+function inJson(bytes: Uint8Array): Uint8Array | undefined {
+  try {
+    const { content, encoding } = JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>;
+    return encoding === "base64" && typeof content === "string" ? Buffer.from(content, "base64") : undefined;
+  } catch {
+    return undefined; // then it is no such answer, and its reader says so
+  }
+}
+
+async function each(ids: readonly string[], work: (id: string) => Promise<void>): Promise<void> {
+  let next = 0;
+  const worker = async () => {
+    for (let id = ids[next++]; id !== undefined; id = ids[next++]) await work(id);
+  };
+  await Promise.all(Array.from({ length: Math.min(PARALLEL, ids.length) }, worker));
+}

@@ -1,0 +1,96 @@
+import { SyncError } from "../../error.ts";
+import type { Call } from "./call.ts";
+import type { Client, Reply } from "./client.ts";
+import { placed, strangeOf } from "./failures.ts";
+import { unquoted } from "./object.ts";
+import { inParallel } from "./slots.ts";
+
+/** Which bytes of an object, the last one not included. */
+export interface ByteRange {
+  readonly start?: number | undefined;
+  readonly end?: number | undefined;
+}
+
+/** How much one request asks for. */
+export const RANGE_BYTES = 8 * 1024 * 1024;
+const RANGES_AT_ONCE = 4;
+
+export interface RangeSource {
+  readonly name: string;
+  readonly key?: string | undefined;
+  /** The object must have this ETag. Default: the one it has when the reading begins. */
+  readonly etag?: string | undefined;
+}
+
+/**
+ * The bytes of an object as they come, at most {@link RANGE_BYTES} of them in memory. A request that breaks is repeated
+ * from where it began.
+ *
+ * @throws SyncError NOT_FOUND for an object that is not there, UNAVAILABLE for one that was replaced meanwhile.
+ */
+export async function* getStream(
+  client: Client,
+  call: Call,
+  source: RangeSource,
+  { start = 0, end = Infinity }: ByteRange = {},
+): AsyncGenerator<Uint8Array> {
+  let { etag } = source;
+  let until = end;
+  for (let at = start; at < until;) {
+    const reply = await range(client, call, { ...source, etag }, at, Math.min(until, at + RANGE_BYTES));
+    if (reply === undefined) return;
+    etag = unquoted(reply.headers["etag"] ?? "");
+    until = Math.min(until, totalOf(client, call, source, reply));
+    at += reply.body.length;
+    yield reply.body;
+  }
+}
+
+/** A whole object of known size and ETag, in several requests at once. */
+export async function getRanges(client: Client, call: Call, source: RangeSource, bytes: number): Promise<Uint8Array> {
+  const whole = new Uint8Array(bytes);
+  const starts = Array.from({ length: Math.ceil(bytes / RANGE_BYTES) }, (_, i) => i * RANGE_BYTES);
+  await inParallel(starts, RANGES_AT_ONCE, async (start) => {
+    const end = Math.min(bytes, start + RANGE_BYTES);
+    const reply = await range(client, call, source, start, end);
+    if (reply?.body.length !== end - start) throw changed(client, call, source);
+    whole.set(reply.body, start);
+  });
+  return whole;
+}
+
+/** Undefined when the object ends before `start`. */
+async function range(
+  client: Client,
+  call: Call,
+  { name, key, etag }: RangeSource,
+  start: number,
+  end: number,
+): Promise<Reply | undefined> {
+  const reply = await client.send(call, {
+    method: "GET",
+    name,
+    key,
+    headers: { range: `bytes=${start}-${end - 1}` },
+    takes: [206, 404, 416],
+    bytesMax: Math.max(end - start, 64 * 1024),
+  });
+  if (reply.status === 416) return undefined;
+  if (reply.status === 404) {
+    const where = placed({ store: client.name, operation: call.operation, key });
+    throw new SyncError("NOT_FOUND", "there is no such object", { ...where, cure: "it was removed" });
+  }
+  if (etag !== undefined && unquoted(reply.headers["etag"] ?? "") !== etag) throw changed(client, call, { name, key });
+  return reply;
+}
+
+function totalOf(client: Client, call: Call, { key }: RangeSource, { headers }: Reply): number {
+  const [, total] = /^bytes \d+-\d+\/(\d{1,15})$/.exec(headers["content-range"] ?? "") ?? [];
+  if (total !== undefined) return Number(total);
+  throw strangeOf("an answer does not say which bytes it has", { store: client.name, operation: call.operation, key });
+}
+
+function changed(client: Client, call: Call, { key }: RangeSource): SyncError {
+  const where = placed({ store: client.name, operation: call.operation, key });
+  return new SyncError("UNAVAILABLE", "the object was replaced while it was read", { ...where, cure: "read it again" });
+}

@@ -1,0 +1,116 @@
+import type { Entry } from "../../entry.ts";
+import { SyncError } from "../../error.ts";
+import type { Runtime } from "../../runtime.ts";
+import { head } from "./bucket.ts";
+import type { Call } from "./call.ts";
+import type { Client } from "./client.ts";
+import { placed } from "./failures.ts";
+import type { Where } from "./failures.ts";
+import type { Facts } from "./facts.ts";
+import { keyOf, nameOf } from "./names.ts";
+import { entryOf, foundOf } from "./object.ts";
+import type { Found } from "./object.ts";
+import type { Abilities } from "./probe.ts";
+import { getRanges } from "./ranges.ts";
+import type { Slots, Turns } from "./slots.ts";
+import type { Watermark } from "./watermark.ts";
+
+/** What every verb of one store works with. */
+export interface Space {
+  readonly client: Client;
+  readonly runtime: Runtime;
+  /** Before every name. */
+  readonly prefix: string;
+  readonly abilities: Abilities;
+  readonly watermark: Watermark;
+  readonly facts: Facts;
+  /** Requests for keys that are under way, of all calls together. */
+  readonly slots: Slots;
+  /** One write at a time of a key. */
+  readonly turns: Turns;
+  /** Whether the key that was asked for last was not there: then the next is guessed to be new. */
+  readonly expects: { nothing: boolean };
+  readonly limits: SpaceLimits;
+}
+
+export interface SpaceLimits {
+  readonly concurrency: number;
+  readonly valueBytesMax: number;
+  /** From this size on a body goes up and down in parts. */
+  readonly multipartBytes: number;
+  readonly partBytes: number;
+}
+
+export function objectName({ prefix }: Space, key: string): string {
+  return prefix + nameOf(key);
+}
+
+/** The key of a name in the bucket; undefined for what is none of this store's. */
+export function keyAt({ prefix }: Space, name: string): string | undefined {
+  return keyOf(name.slice(prefix.length));
+}
+
+export function whereOf({ client }: Space, call: Call, key: string): Where {
+  return { store: client.name, operation: call.operation, key };
+}
+
+/** What there is of the key, by one HEAD; undefined for nothing. Graves are told. */
+export async function look(space: Space, call: Call, key: string, name: string): Promise<Found | undefined> {
+  const at = space.runtime.monotonic();
+  const reply = await head(space.client, call, name, key);
+  const found = reply === undefined ? undefined : foundOf(key, reply.headers, whereOf(space, call, key));
+  space.facts.set(name, found, at);
+  return found;
+}
+
+/** The entry of a key and what was found of it, by one GET, or several of a large value. Graves count as nothing. */
+export async function fetchEntry(
+  space: Space,
+  call: Call,
+  key: string,
+  name: string,
+): Promise<{ readonly found: Found; readonly entry: Entry } | undefined> {
+  const { client, facts, runtime, limits } = space;
+  const where = whereOf(space, call, key);
+  const at = runtime.monotonic();
+  const asking = { method: "GET", name, key, takes: [200, 404] } as const;
+  const got = await client.stream(call, asking, async (answer, extend) => {
+    if (answer.status === 404) {
+      answer.drop();
+      return undefined;
+    }
+    const found = foundOf(key, answer.headers, where);
+    const bodyMax = found.form === "gzip" ? limits.valueBytesMax + GZIP_BYTES_MORE : limits.valueBytesMax;
+    if (found.head.state === "value" && found.bytes > bodyMax) {
+      answer.drop();
+      const what = `the value has ${found.bytes} bytes, the limit is ${limits.valueBytesMax}`;
+      throw new SyncError("TOO_LARGE", what, { ...placed(where), cure: "raise valueBytesMax" });
+    }
+    if (found.bytes >= limits.multipartBytes && found.head.state === "value") {
+      answer.drop();
+      return { found, body: undefined };
+    }
+    extend(found.bytes);
+    const body = new Uint8Array(found.bytes);
+    let filled = 0;
+    for await (const chunk of answer.body) {
+      if (filled + chunk.length > body.length) throw short(where);
+      body.set(chunk, filled);
+      filled += chunk.length;
+    }
+    if (filled !== body.length) throw short(where);
+    return { found, body };
+  });
+  facts.set(name, got?.found, at);
+  if (got === undefined || got.found.grave) return undefined;
+  const { found } = got;
+  const body = got.body ?? (await getRanges(client, call, { name, key, etag: found.etag }, found.bytes));
+  return { found, entry: entryOf(found, body, limits.valueBytesMax, where) };
+}
+
+/** gzip adds to bytes that it cannot compress. */
+const GZIP_BYTES_MORE = 64 * 1024;
+
+function short(where: Where): SyncError {
+  return new SyncError("UNAVAILABLE", "the answer has not as many bytes as it says", placed(where));
+}

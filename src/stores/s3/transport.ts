@@ -1,0 +1,84 @@
+import { Agent, request } from "undici";
+
+/** A request as it goes over the wire. */
+export interface Sending {
+  readonly method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
+  readonly url: string;
+  readonly headers: Record<string, string>;
+  readonly body?: Uint8Array | undefined;
+  readonly signal: AbortSignal;
+}
+
+/** What came back. The body must be read to its end or dropped: the connection is held until then. */
+export interface Answering {
+  readonly status: number;
+  /** Names in lower case; of a name that came several times, the first. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: AsyncIterable<Uint8Array>;
+  /** Gives the connection up. */
+  drop(): void;
+}
+
+export interface Transport {
+  send(sending: Sending): Promise<Answering>;
+  /** Ends every connection. */
+  close(): Promise<void>;
+}
+
+export interface TransportOptions {
+  /** How many connections there are at most; more requests wait for one. */
+  readonly connections: number;
+  /** Certificates of authorities to trust, in PEM. Default: those of Node. */
+  readonly ca?: string | undefined;
+}
+
+/** A connection that was not used for so long is closed, in milliseconds: below what servers and balancers allow. */
+const IDLE_MS = 20_000;
+const HEADER_BYTES_MAX = 64 * 1024;
+
+/** HTTP over connections that are kept. Its own time limits are off: the client's {@link Call} has them. */
+export function transport({ connections, ca }: TransportOptions): Transport {
+  const agent = new Agent({
+    connections,
+    pipelining: 1,
+    keepAliveTimeout: IDLE_MS,
+    keepAliveMaxTimeout: IDLE_MS,
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    maxHeaderSize: HEADER_BYTES_MAX,
+    connect: { ca },
+  });
+  return {
+    async send({ method, url, headers, body, signal }) {
+      const {
+        statusCode,
+        headers: raw,
+        body: stream,
+      } = await request(url, {
+        dispatcher: agent,
+        method,
+        headers,
+        body: body ?? null,
+        signal,
+        // Else undici closes the connection after every HEAD, for servers that send a body with one.
+        reset: false,
+      });
+      const named: Record<string, string> = {};
+      for (const [name, value] of Object.entries(raw)) {
+        const first = Array.isArray(value) ? value[0] : value;
+        if (first !== undefined) named[name] = first;
+      }
+      return {
+        status: statusCode,
+        headers: named,
+        body: stream,
+        drop: () => {
+          // An error that comes of giving up has nobody to go to.
+          stream.on("error", () => {});
+          stream.destroy();
+        },
+      };
+    },
+    close: () => agent.destroy(),
+  };
+}

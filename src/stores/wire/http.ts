@@ -1,0 +1,203 @@
+import { Readable } from "node:stream";
+import type { Agent, Dispatcher } from "undici";
+import { SyncError } from "../../error.ts";
+import type { Runtime, Timer } from "../../runtime.ts";
+import { aborted } from "../../store.ts";
+import type { CallOptions } from "../../store.ts";
+
+export interface HttpSettings {
+  readonly runtime: Runtime;
+  /** The store's name, for errors. */
+  readonly store: string;
+  /** For a whole answer, or between two pieces of a stream, in milliseconds. */
+  readonly timeoutMs: number;
+  /** How many connections there may be to one host. */
+  readonly connectionsMax: number;
+}
+
+export interface HttpRequest {
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  /** A stream is sent as it comes; its length belongs into the headers. */
+  readonly body?: string | Uint8Array | AsyncIterable<Uint8Array> | undefined;
+}
+
+export interface HttpHead {
+  readonly status: number;
+  /** Names in lower case. */
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+}
+
+export interface HttpAnswer extends HttpHead {
+  readonly bytes: Uint8Array;
+}
+
+export interface HttpStream extends HttpHead {
+  /** To be read to its end, or left by `return`: otherwise its connection stays taken. */
+  readonly body: AsyncIterable<Uint8Array>;
+}
+
+/**
+ * Requests over a bounded pool of connections. TLS is the platform's, with its checks; redirects are not followed.
+ * Any status is an answer. @throws SyncError ABORTED, TIMEOUT, TOO_LARGE, or UNAVAILABLE when the connection failed;
+ * what was sent may have taken effect.
+ */
+export interface Http {
+  /** @param answerBytesMax a larger answer is an error. */
+  send(request: HttpRequest, answerBytesMax: number, options: CallOptions): Promise<HttpAnswer>;
+  stream(request: HttpRequest, options: CallOptions): Promise<HttpStream>;
+  /** Connections that are open now. */
+  readonly connections: number;
+  close(): Promise<void>;
+}
+
+export function http(settings: HttpSettings): Http {
+  const { timeoutMs, connectionsMax } = settings;
+  let connections = 0;
+  let loading: Promise<{ agent: Agent; request: typeof Dispatcher.prototype.request }> | undefined;
+  let closing: Promise<void> | undefined;
+
+  /** The client is loaded by the first request: a store that never asks anybody needs none. */
+  const load = async () => {
+    const { Agent } = await import("undici");
+    // Time is kept here, by the Runtime: the agent's own limits only have to be no shorter.
+    const limitMs = timeoutMs + 1_000;
+    const agent = new Agent({
+      connections: connectionsMax,
+      pipelining: 1,
+      headersTimeout: limitMs,
+      bodyTimeout: limitMs,
+      connect: { timeout: limitMs },
+    });
+    agent.on("connect", () => connections++);
+    agent.on("disconnect", () => connections--);
+    return { agent, request: agent.request.bind(agent) };
+  };
+
+  const begin = async (sent: HttpRequest, options: CallOptions) => {
+    const { method, url, headers, body = null } = sent;
+    const { origin, pathname, search } = new URL(url);
+    const patience = patienceOf(settings, `${method} ${pathname}`, options, () => closing !== undefined);
+    try {
+      if (closing !== undefined) throw new SyncError("CLOSED", "the store is closed", { store: settings.store });
+      const { request } = await (loading ??= load());
+      const content =
+        body === null || typeof body === "string" || body instanceof Uint8Array ? body : Readable.from(moving(body));
+      const answer = await request({
+        origin,
+        path: pathname + search,
+        method,
+        headers,
+        body: content,
+        signal: patience.signal,
+      });
+      return { answer, patience };
+    } catch (error) {
+      throw patience.over(error);
+    }
+    /** A stream that goes on is no reason to give up. */
+    async function* moving(pieces: AsyncIterable<Uint8Array>) {
+      for await (const piece of pieces) {
+        patience.renew();
+        yield piece;
+      }
+    }
+  };
+
+  return {
+    get connections() {
+      return connections;
+    },
+    async send(sent, answerBytesMax, options) {
+      const { answer, patience } = await begin(sent, options);
+      try {
+        const chunks: Buffer[] = [];
+        let bytes = 0;
+        for await (const chunk of answer.body as AsyncIterable<Buffer>) {
+          bytes += chunk.length;
+          if (bytes > answerBytesMax) throw patience.tooLarge(answerBytesMax);
+          chunks.push(chunk);
+        }
+        patience.end();
+        return { status: answer.statusCode, headers: answer.headers, bytes: Buffer.concat(chunks) };
+      } catch (error) {
+        throw patience.over(error);
+      }
+    },
+    async stream(sent, options) {
+      const { answer, patience } = await begin(sent, options);
+      const pieces = async function* () {
+        try {
+          for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
+            patience.renew();
+            yield chunk;
+          }
+        } catch (error) {
+          throw patience.over(error);
+        } finally {
+          patience.end();
+        }
+      };
+      return { status: answer.statusCode, headers: answer.headers, body: pieces() };
+    },
+    close() {
+      closing ??= (async () => {
+        await (await loading)?.agent.destroy();
+      })();
+      return closing;
+    },
+  };
+}
+
+/** How long one request may take, and why it ended when it did not end by itself. */
+function patienceOf(
+  { runtime, store, timeoutMs }: HttpSettings,
+  operation: string,
+  options: CallOptions,
+  isClosing: () => boolean,
+) {
+  const { signal, deadline } = options;
+  const place = { store, operation };
+  const stop = new AbortController();
+  let timer: Timer | undefined;
+  let lateMs: number | undefined;
+  const onAbort = () => stop.abort();
+  const end = () => {
+    timer?.cancel();
+    signal?.removeEventListener("abort", onAbort);
+  };
+  const renew = () => {
+    timer?.cancel();
+    const left = deadline === undefined ? timeoutMs : Math.min(timeoutMs, deadline - runtime.monotonic());
+    timer = runtime.timer(Math.max(0, left), () => {
+      lateMs = Math.max(0, Math.round(left));
+      stop.abort();
+    });
+  };
+  signal?.addEventListener("abort", onAbort, { once: true });
+  if (signal?.aborted === true) stop.abort();
+  renew();
+  return {
+    signal: stop.signal,
+    renew,
+    end,
+    tooLarge(bytesMax: number): SyncError {
+      stop.abort();
+      return new SyncError("TOO_LARGE", `the answer has more than ${bytesMax} bytes`, place);
+    },
+    /** The error to throw for what ended it. */
+    over(error: unknown): SyncError {
+      end();
+      if (error instanceof SyncError) return error;
+      if (isClosing()) return new SyncError("CLOSED", "the store was closed meanwhile", place);
+      if (signal?.aborted === true) return aborted(signal, store, operation);
+      if (lateMs !== undefined) {
+        const cure = "what was sent may still take effect";
+        return new SyncError("TIMEOUT", `no whole answer within ${lateMs} ms`, { ...place, cure });
+      }
+      const what = `the connection failed: ${error instanceof Error ? error.message : String(error)}`;
+      return new SyncError("UNAVAILABLE", what, { ...place, cause: error });
+    },
+  };
+}

@@ -1,0 +1,214 @@
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import type { ChildProcessByStdio } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { layer } from "../../src/chain/layer.ts";
+import { open } from "../../src/config/open.ts";
+import { systemRuntime } from "../../src/system.ts";
+import { lmdb } from "../../src/stores/lmdb.ts";
+import { root } from "../project.ts";
+import { compiled } from "../stores/compiled.ts";
+import { Told } from "./crash.model.ts";
+
+/** Whole processes with a journal: killed at certain moments, ended in good order, kept out, and out of disk. */
+let program: string;
+const folder = mkdtempSync(join(tmpdir(), "microsync-process-"));
+beforeAll(() => {
+  program = compiled("test/journal/process.child.ts", "process");
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
+
+type Child = ChildProcessByStdio<Writable, Readable, null>;
+
+interface Ended {
+  readonly lines: readonly string[];
+  readonly code: number | null;
+}
+
+function place(name: string): string {
+  const path = join(folder, name);
+  mkdirSync(path, { recursive: true });
+  return path;
+}
+
+/** Runs a child to its end. `each` is told every line as it comes. */
+async function child(
+  work: string,
+  where: string,
+  argument: string,
+  each: (line: string, child: Child) => void | Promise<void> = () => undefined,
+): Promise<Ended> {
+  const running: Child = spawn(process.execPath, [program, work, where, argument], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  const ended = new Promise<number | null>((resolve) => running.on("close", resolve));
+  const lines: string[] = [];
+  for await (const line of createInterface(running.stdout)) {
+    lines.push(line);
+    await each(line, running);
+  }
+  return { lines, code: await ended };
+}
+
+describe("a process that is killed at a certain moment", () => {
+  /** One life after the other over one folder, each stopped at a later moment. @returns the moments. */
+  async function sweep(name: string, what: string, when: string, step = 1, first = 1): Promise<readonly string[]> {
+    const where = place(name);
+    const told = new Told();
+    const moments: string[] = [];
+    for (let at = first; ; at += step) {
+      writeFileSync(join(where, "keys.json"), JSON.stringify(told.names));
+      const { lines } = await child("held", where, `${at},${when},${what}`, (line, running) => {
+        if (line.startsWith("held ")) running.kill("SIGKILL");
+      });
+      for (const line of lines) {
+        if (line.startsWith("held ")) moments.push(line.slice("held ".length));
+        else if (line !== "end") told.hear(line);
+      }
+      expect(told.wrong, `${name}, moment ${at}: ${moments.at(-1)}`).toEqual([]);
+      if (lines.at(-1) === "end") return moments;
+    }
+  }
+
+  // Every operation on the disk that changes something, of a start behind a kill, writes, changes of segments, removals.
+  it.each([
+    ["before", 1],
+    ["after", 2],
+  ])("loses nothing when it is %s any operation on its folder", { timeout: 240_000 }, async (when, first) => {
+    const moments = (await sweep(when, "files", when, 2, first)).map((each) => each.replaceAll(/\d{5,}/g, "N"));
+    expect(moments.length).toBeGreaterThan(20);
+    for (const what of ["sync the folder", "create N.log", "rename segments.new", "append N.log", "sync N.log"]) {
+      expect(moments).toContain(`${when} ${what}`);
+    }
+  });
+
+  it.each(["before", "after"])("sends it again when it is %s a write to git", { timeout: 120_000 }, async (when) => {
+    const moments = await sweep(`git-${when}`, "git", when);
+    expect(moments).toContain(`${when} a write`);
+  });
+});
+
+describe("a process that ends", () => {
+  const numbers = (count: number) => Array.from({ length: count }, (_, i) => i);
+
+  /** What the layer has after a start with a layer that is well. */
+  async function restarted(where: string, count: number): Promise<readonly unknown[]> {
+    const disk = await lmdb(join(where, "disk"), { runtime: systemRuntime });
+    const db = await open([layer(disk, { name: "disk" })], { base: where, journal: "journal" });
+    const values = await db.getMany(numbers(count).map((i) => `k/${i}`)); // before anything was sent
+    expect([...values.values()]).toEqual(numbers(count));
+    await db.flush();
+    expect(db.status().journal?.entries).toBe(0);
+    await db.close();
+    const direct = await lmdb(join(where, "disk"), { runtime: systemRuntime });
+    const answers = await direct.read(numbers(count).map((i) => `k/${i}`));
+    await direct.close();
+    return answers.map(({ entry }) => JSON.parse(new TextDecoder().decode(entry?.value ?? undefined)) as unknown);
+  }
+
+  const term = (line: string, running: Child) => {
+    if (line === "ready") running.kill("SIGTERM");
+  };
+
+  it("by SIGTERM sends what it can within its limit, says what is left, and the next one sends that", async () => {
+    const where = place("slow");
+    const { lines, code } = await child("drain", where, "slow,60,700", term);
+    expect(code).toBe(0);
+    const [, left = "0"] = /(\d+) entries are left in the journal, for disk \(\d+\)/.exec(lines.join("\n")) ?? [];
+    // Some were sent, one at a time with up to 100 ms each, and not all.
+    expect(Number(left)).toBeGreaterThan(0);
+    expect(Number(left)).toBeLessThan(60);
+    const [, took = "0"] = /^closed (\d+)$/m.exec(lines.join("\n")) ?? [];
+    expect(Number(took)).toBeGreaterThanOrEqual(690);
+    expect(await restarted(where, 60)).toEqual(numbers(60));
+  });
+
+  it("by SIGTERM does not wait for a layer that is down, and says what is left", async () => {
+    const where = place("down");
+    const { lines, code } = await child("drain", where, "down,20,60000", term);
+    expect(code).toBe(0);
+    expect(lines.join("\n")).toMatch(/20 entries are left in the journal, for disk \(20: .*down.*\)/);
+    expect(await restarted(where, 20)).toEqual(numbers(20));
+  });
+
+  it("without closing loses nothing acknowledged", async () => {
+    const where = place("exit");
+    expect(await child("drain", where, "exit,20,0")).toEqual({ lines: ["ready"], code: 0 });
+    expect(await restarted(where, 20)).toEqual(numbers(20));
+  });
+});
+
+describe("a second process", () => {
+  it("is refused by the pid of the first, by open and by the command, and let in after it", async () => {
+    const where = place("owned");
+    let pid = 0;
+    const refusals: unknown[] = [];
+    await child("own", where, "", async (line, running) => {
+      if (line !== "ready") return;
+      pid = running.pid ?? 0;
+      refusals.push(
+        await open(["memory:", "lmdb:./disk"], { base: where, journal: "journal" }).catch((e: unknown) => e),
+      );
+      refusals.push(command(where, "set", "a", "1"));
+      running.kill("SIGKILL");
+    });
+    expect(refusals[0]).toMatchObject({
+      code: "UNAVAILABLE",
+      message: expect.stringContaining(`process ${pid} owns it`),
+    });
+    expect(refusals[1]).toMatchObject({ status: 69, stderr: expect.stringContaining(`process ${pid} owns it`) });
+    expect(command(where, "set", "a", "1")).toMatchObject({ status: 0, stderr: "" });
+    expect(command(where, "get", "a")).toMatchObject({ status: 0, stdout: "1" });
+  });
+
+  function command(where: string, ...args: readonly string[]) {
+    const main = join(root, "dist/cli/main.js");
+    const options = ["--chain", "memory: lmdb:./disk", "--journal", "./journal"];
+    return spawnSync(process.execPath, [main, ...options, ...args], { cwd: where, encoding: "utf8" });
+  }
+});
+
+const mountable = canMount();
+
+/** A small file system of its own needs root. */
+function canMount(): boolean {
+  if (process.platform !== "linux") return false;
+  const at = mkdtempSync(join(tmpdir(), "microsync-mount-"));
+  const { status } = spawnSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", at]);
+  if (status === 0) execFileSync("umount", [at]);
+  rmSync(at, { recursive: true });
+  return status === 0;
+}
+
+describe("a disk that is full", () => {
+  it.skipIf(!mountable)("refuses the write, harms nothing before it, and goes on when there is room", async () => {
+    const at = place("full");
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", at]);
+    try {
+      writeFileSync(join(at, "ballast"), new Uint8Array(500_000));
+      const { lines, code } = await child("fill", at, place("beside"), (line, running) => {
+        if (!line.startsWith("intact")) return;
+        rmSync(join(at, "ballast"));
+        running.stdin.write("room\n");
+      });
+      const acked = lines.indexOf(lines.find((line) => line.startsWith("refused")) ?? "");
+      expect(acked).toBeGreaterThan(20);
+      expect(lines[acked]).toMatch(
+        /^refused UNAVAILABLE true .*cannot (write|create|sync) .*ENOSPC.*free space on the disk/,
+      );
+      expect(lines[acked + 1]).toBe(`intact ${acked}`);
+      expect(lines.slice(acked + 2)).toEqual([
+        ...Array.from({ length: 20 }, (_, i) => `ack ${acked + i}`),
+        "flushed 0",
+        "end",
+      ]);
+      expect(code).toBe(0);
+    } finally {
+      execFileSync("umount", [at]);
+    }
+  });
+});

@@ -1,0 +1,225 @@
+import { createHash } from "node:crypto";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { SyncError } from "../../../src/error.ts";
+import { accessBySsh } from "../../../src/stores/git/large-by-ssh.ts";
+import { withAttributes } from "../../../src/stores/lfs/attributes.ts";
+import type { LfsFiles, Upload } from "../../../src/stores/lfs/files.ts";
+import { lfsFolder } from "../../../src/stores/lfs/folder.ts";
+import { encodePointer, parsePointer, pointerOf } from "../../../src/stores/lfs/pointer.ts";
+import { lfsServer as lfsClient } from "../../../src/stores/lfs/server.ts";
+import { http } from "../../../src/stores/wire/http.ts";
+import { systemRuntime } from "../../../src/system.ts";
+import { lfsServer } from "../../servers/lfs.ts";
+import type { LfsServer } from "../../servers/lfs.ts";
+
+/** Pointers, the batch API and transfers, without a repository. */
+const runtime = systemRuntime;
+let server: LfsServer;
+let files: LfsFiles;
+let folder: string;
+beforeEach(async () => {
+  server = await lfsServer();
+  folder = mkdtempSync(join(tmpdir(), "microsync-lfs-"));
+  files = client({});
+});
+afterEach(async () => {
+  await files.close();
+  await server.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function client(headers: Readonly<Record<string, string>>): LfsFiles {
+  const wire = http({ runtime, store: "git", timeoutMs: 60_000, connectionsMax: 2 });
+  const access = () => Promise.resolve({ url: server.url, headers });
+  return lfsClient({ runtime, http: wire, store: "git", branch: "main", access });
+}
+
+const PIECE = 64 * 1024;
+/** So many pieces, made one at a time: how many are made ahead of what was taken is counted. */
+function stream(pieces: number): Upload & { readonly made: () => number } {
+  let made = 0;
+  const piece = (i: number) => new Uint8Array(PIECE).fill(i);
+  const hash = createHash("sha256");
+  for (let i = 0; i < pieces; i++) hash.update(piece(i));
+  return {
+    oid: hash.digest("hex"),
+    size: pieces * PIECE,
+    made: () => made,
+    async *content() {
+      for (let i = 0; i < pieces; i++) {
+        made++;
+        yield piece(i);
+      }
+    },
+  };
+}
+async function digestOf(pieces: AsyncIterable<Uint8Array>): Promise<{ oid: string; largest: number }> {
+  const hash = createHash("sha256");
+  let largest = 0;
+  for await (const piece of pieces) {
+    hash.update(piece);
+    largest = Math.max(largest, piece.length);
+  }
+  return { oid: hash.digest("hex"), largest };
+}
+const failing = async (work: Promise<unknown>): Promise<SyncError> => {
+  const error: unknown = await work.then(
+    () => undefined,
+    (caught: unknown) => caught,
+  );
+  if (!(error instanceof SyncError)) throw new Error(`no SyncError: ${String(error)}`);
+  return error;
+};
+
+describe("a pointer", () => {
+  const oid = "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393";
+  // The example of git-lfs, docs/spec.md.
+  const text = `version https://git-lfs.github.com/spec/v1\noid sha256:${oid}\nsize 12345\n`;
+  const bytes = (of: string) => new TextEncoder().encode(of);
+
+  it("has one encoding, the client's", () => {
+    expect(new TextDecoder().decode(encodePointer({ oid, size: 12_345 }))).toBe(text);
+    expect(parsePointer(bytes(text))).toEqual({ oid, size: 12_345 });
+    expect(pointerOf(bytes("x")).size).toBe(1);
+  });
+
+  it.each([
+    ["without its last line end", text.slice(0, -1)],
+    ["with more behind it", `${text}more\n`],
+    ["of another version", text.replace("v1", "v2")],
+    ["with an extension", text.replace("oid", "ext-0-x sha256:00\noid")],
+    ["with Windows line ends", text.replaceAll("\n", "\r\n")],
+    ["with a size that is none", text.replace("12345", "-1")],
+    ["that is empty", ""],
+  ])("%s is none", (_, wrong) => {
+    expect(parsePointer(bytes(wrong))).toBeUndefined();
+  });
+
+  it("is told of in .gitattributes, beside what others wrote", () => {
+    const before = "*.txt text\n";
+    const after = withAttributes(before, new Set(["a b", "x[1]"]), new Set());
+    expect(after).toBe(
+      "*.txt text\n/a[[:space:]]b filter=lfs diff=lfs merge=lfs -text\n/x\\[1\\] filter=lfs diff=lfs merge=lfs -text\n",
+    );
+    expect(withAttributes(after, new Set(["a b"]), new Set(["a b"]))).toBe(after);
+    expect(withAttributes(after, new Set(), new Set(["a b", "x[1]"]))).toBe(before);
+  });
+});
+
+describe.each(["a server", "a folder"])("large files on %s", (where) => {
+  const place = () => (where === "a server" ? files : lfsFolder({ runtime, store: "git", folder }));
+
+  // Mutation: collecting a stream before it is sent (all pieces are made before one is taken), or after it came.
+  it("go up and come down in pieces, and what is there already is not sent again", async () => {
+    const object = stream(200);
+    await place().upload([object], {});
+    expect(object.made()).toBe(200);
+    const { oid, largest } = await digestOf(place().download(object, {}));
+    expect(oid).toBe(object.oid);
+    expect(largest).toBeLessThanOrEqual(512 * 1024);
+    await place().upload([object], {});
+    expect(object.made()).toBe(200);
+  });
+
+  it("that are not there are NOT_FOUND, and a stream of other bytes than it said is no object", async () => {
+    expect((await failing(digestOf(place().download({ oid: "0".repeat(64), size: 1 }, {})))).code).toBe("NOT_FOUND");
+    const lying = { ...stream(2), oid: "1".repeat(64) };
+    await failing(place().upload([lying], {}));
+    expect((await failing(digestOf(place().download(lying, {})))).code).toBe("NOT_FOUND");
+  });
+});
+
+describe("the batch API", () => {
+  it("is asked once for a hundred, and each upload is verified", async () => {
+    const objects = Array.from({ length: 150 }, (_, i) => {
+      const bytes = new TextEncoder().encode(`object ${i}`);
+      return {
+        ...pointerOf(bytes),
+        async *content() {
+          yield bytes;
+        },
+      };
+    });
+    await files.upload(objects, {});
+    const count = (what: string) => server.requests.filter((request) => request === what).length;
+    expect([count("POST batch"), count("PUT object"), count("POST verify")]).toEqual([2, 150, 150]);
+    expect(server.objects.size).toBe(150);
+  });
+
+  it("is tried again after 503 and a cut connection, and says so when that does not end", async () => {
+    let left = 2;
+    server.fault = (what) => (what === "object" && left-- > 0 ? (left === 1 ? 503 : "cut") : undefined);
+    const object = stream(3);
+    await files.upload([object], {});
+    expect(server.objects.has(object.oid)).toBe(true);
+    server.fault = () => 503;
+    expect(await failing(files.upload([stream(4)], {}))).toMatchObject({ code: "UNAVAILABLE", retryable: true });
+  });
+
+  it.each([
+    [404, "UNSUPPORTED"],
+    [401, "UNAUTHORISED"],
+    [413, "TOO_LARGE"],
+    [507, "TOO_LARGE"],
+  ] as const)("that answers %i is %s", async (status, code) => {
+    server.fault = () => status;
+    expect((await failing(files.upload([stream(1)], {}))).code).toBe(code);
+  });
+
+  it("gets the credentials, and no error holds them", async () => {
+    server.authorization = "Basic c2VjcmV0OnNlY3JldA==";
+    const error = await failing(files.upload([stream(1)], {}));
+    expect(error.code).toBe("UNAUTHORISED");
+    const known = client({ authorization: server.authorization });
+    const object = stream(1);
+    await known.upload([object], {});
+    expect((await digestOf(known.download(object, {}))).oid).toBe(object.oid);
+    server.fault = (what) => (what === "batch" ? undefined : 403);
+    const refused = await failing(known.upload([stream(2)], {}));
+    expect(refused.message + JSON.stringify(refused)).not.toContain("c2VjcmV0");
+    await known.close();
+  });
+
+  it("ends at the signal", async () => {
+    const over = new AbortController();
+    const object = stream(2);
+    const stuck: Upload = {
+      ...object,
+      async *content() {
+        yield new Uint8Array(PIECE);
+        over.abort();
+        await new Promise(() => {});
+      },
+    };
+    expect((await failing(files.upload([stuck], { signal: over.signal }))).code).toBe("ABORTED");
+  });
+});
+
+describe("a remote by ssh", () => {
+  it("is asked where its LFS server is, with the path quoted", async () => {
+    const program = join(folder, "ssh");
+    const answer = '{"href":"https://lfs.example/x/","header":{"Authorization":"Bearer t"}}';
+    writeFileSync(program, `#!/bin/sh\nprintf '%s\\n' "$@" > "$0.args"\necho '${answer}'\n`);
+    chmodSync(program, 0o755);
+    const before = process.env["GIT_SSH"];
+    process.env["GIT_SSH"] = program;
+    try {
+      const access = await accessBySsh("git@host:2222", "it's/x.git", "upload", 60_000);
+      expect(access).toEqual({ url: "https://lfs.example/x", headers: { Authorization: "Bearer t" } });
+    } finally {
+      if (before === undefined) delete process.env["GIT_SSH"];
+      else process.env["GIT_SSH"] = before;
+    }
+    const { readFileSync } = await import("node:fs");
+    expect(readFileSync(`${program}.args`, "utf8").split("\n")).toEqual([
+      "-p",
+      "2222",
+      "git@host",
+      "git-lfs-authenticate 'it'\\''s/x.git' upload",
+      "",
+    ]);
+  });
+});

@@ -1,0 +1,211 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gunzipSync } from "node:zlib";
+import { afterAll, describe, expect, it } from "vitest";
+import { withoutSecrets } from "../../src/config/url.ts";
+import { NO_META } from "../../src/entry.ts";
+import type { Meta } from "../../src/entry.ts";
+import { surroundings } from "../../src/stores/s3/credentials.ts";
+import { encodeName, endpointOf } from "../../src/stores/s3/endpoint.ts";
+import {
+  PAST_MAX,
+  PAST_MS,
+  formFor,
+  formatPast,
+  gunzipped,
+  gzipNaming,
+  pastAfter,
+  readPast,
+} from "../../src/stores/s3/form.ts";
+import { foundOf, headersOf, objectOf } from "../../src/stores/s3/object.ts";
+import { parseXml, textOf } from "../../src/stores/s3/xml.ts";
+import { value, version } from "./s3/world.ts";
+
+const where = { store: "s3", operation: "read" };
+const utf8 = new TextEncoder();
+
+describe("XML", () => {
+  it("of S3 is read", () => {
+    const root = parseXml('<?xml version="1.0"?>\n<A xmlns="http://x/"><B>a &amp; &lt;b&#x21;</B><C/></A>');
+    expect(root?.name).toBe("A");
+    expect(textOf(root, "B")).toBe("a & <b!");
+    expect(textOf(root, "C")).toBe("");
+  });
+
+  // Mutation: each is the removal of one refusal in xml.ts.
+  it.each([
+    ["a document type", '<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>'],
+    ["an unknown entity", "<a>&nbsp;</a>"],
+    ["a bare ampersand", "<a>&</a>"],
+    ["a code point that is none", "<a>&#x110000;</a>"],
+    ["CDATA", "<a><![CDATA[x]]></a>"],
+    ["a comment", "<a><!-- x --></a>"],
+    ["a wrong end", "<a><b></a></b>"],
+    ["no end", "<a><b></b>"],
+    ["two roots", "<a></a><b></b>"],
+    ["text outside", "x<a></a>"],
+    ["depth", `${"<a>".repeat(10)}${"</a>".repeat(10)}`],
+    ["elements", `<a>${"<b/>".repeat(40_001)}</a>`],
+    ["nothing", ""],
+    ["JSON", '{"Code":"InvalidRequest"}'],
+  ])("with %s is refused", (_, text) => expect(parseXml(text)).toBeUndefined());
+
+  it("of the largest list is read in no time worth telling", () => {
+    const one =
+      "<Contents><Key>k</Key><LastModified>2026-01-01T00:00:00Z</LastModified><ETag>&quot;e&quot;</ETag></Contents>";
+    expect(parseXml(`<L>${one.repeat(1000)}</L>`)?.children).toHaveLength(1000);
+  });
+});
+
+describe("an endpoint", () => {
+  it.each([
+    [{ bucket: "data", region: "eu-west-1" }, "https://data.s3.eu-west-1.amazonaws.com/", "eu-west-1"],
+    [{ bucket: "data" }, "https://data.s3.us-east-1.amazonaws.com/", "us-east-1"],
+    [{ bucket: "my.data", region: "eu-west-1" }, "https://s3.eu-west-1.amazonaws.com/my.data/", "eu-west-1"],
+    [
+      { bucket: "data", endpoint: "https://nyc3.digitaloceanspaces.com" },
+      "https://data.nyc3.digitaloceanspaces.com/",
+      "nyc3",
+    ],
+    [
+      { bucket: "data", endpoint: "https://abc.r2.cloudflarestorage.com" },
+      "https://abc.r2.cloudflarestorage.com/data/",
+      "auto",
+    ],
+    [{ bucket: "data", endpoint: "http://127.0.0.1:7480" }, "http://127.0.0.1:7480/data/", "us-east-1"],
+    [{ bucket: "data", endpoint: "https://ceph.lan", addressing: "host", region: "x" }, "https://data.ceph.lan/", "x"],
+  ] as const)("%j is %s in %s", (options, url, region) => {
+    const { origin, path, region: found } = endpointOf(options);
+    expect([origin + path, found]).toEqual([url, region]);
+  });
+
+  it.each([
+    { bucket: "Data" },
+    { bucket: "a" },
+    { bucket: "a/b" },
+    { bucket: "data", endpoint: "ftp://x" },
+    { bucket: "data", endpoint: "https://x/path" },
+    { bucket: "data", endpoint: "nonsense" },
+    { bucket: "data", endpoint: "https://id:secret@x" },
+  ])("%j is refused, and credentials in it are not shown", (options) => {
+    expect(() => endpointOf(options)).toThrow(/^(?!.*secret).*$/s);
+  });
+
+  it("takes names with every byte escaped that is not unreserved", () => {
+    expect(encodeName("a b/ü+(1)!*'%.txt")).toBe("a%20b/%C3%BC%2B%281%29%21%2A%27%25.txt");
+  });
+});
+
+describe("credentials", () => {
+  const home = mkdtempSync(join(tmpdir(), "microsync-aws-"));
+  afterAll(() => rmSync(home, { recursive: true }));
+  mkdirSync(join(home, ".aws"));
+  const keys = (name: string) => `aws_access_key_id = ID${name}\naws_secret_access_key=SECRET${name}\n`;
+  writeFileSync(
+    join(home, ".aws", "credentials"),
+    `[default]\n${keys("D")}\n# x\n[work]\r\n${keys("W")}aws_session_token = T\n`,
+  );
+  writeFileSync(
+    join(home, ".aws", "config"),
+    "[default]\nregion = eu-north-1\n[profile work]\nregion=eu-west-3\nendpoint_url = https://e\n",
+  );
+  const ofD = { accessKeyId: "IDD", secretAccessKey: "SECRETD", sessionToken: undefined };
+  const ofW = { accessKeyId: "IDW", secretAccessKey: "SECRETW", sessionToken: "T" };
+  const variables = { AWS_ACCESS_KEY_ID: "IDV", AWS_SECRET_ACCESS_KEY: "SECRETV" };
+  const ofV = { accessKeyId: "IDV", secretAccessKey: "SECRETV", sessionToken: undefined };
+
+  it("come from the variables, then the default profile", async () => {
+    expect(await surroundings(undefined, {}, home)).toEqual({
+      credentials: ofD,
+      region: "eu-north-1",
+      endpoint: undefined,
+    });
+    const around = { ...variables, AWS_REGION: "r", AWS_ENDPOINT_URL_S3: "https://s" };
+    expect(await surroundings(undefined, around, home)).toEqual({
+      credentials: ofV,
+      region: "r",
+      endpoint: "https://s",
+    });
+  });
+
+  it("come from a profile that is named, whatever the variables say", async () => {
+    expect(await surroundings("work", variables, home)).toEqual({
+      credentials: ofW,
+      region: "eu-west-3",
+      endpoint: "https://e",
+    });
+    expect((await surroundings(undefined, { AWS_PROFILE: "work" }, home)).credentials).toEqual(ofW);
+    await expect(surroundings("none", {}, home)).rejects.toMatchObject({ code: "UNAUTHORISED" });
+  });
+
+  it("may be missing", async () => {
+    expect((await surroundings(undefined, {}, join(home, "nowhere"))).credentials).toBeUndefined();
+  });
+
+  // Mutation: the second replacement of `withoutSecrets`.
+  it("are not in the text of a URL that messages show", () => {
+    const url = "s3://ID:SE/CRET@bucket/p?accessKeyId=ID&secretAccessKey=SECRET&region=r&sessionToken=TOKEN";
+    expect(withoutSecrets(url)).toBe("s3://…@bucket/p?accessKeyId=…&secretAccessKey=…&region=r&sessionToken=…");
+  });
+});
+
+describe("an object", () => {
+  const reply = (entry: ReturnType<typeof value>) => ({ ...headersOf(entry), etag: '"e"', "content-length": "1" });
+
+  it("is the value itself, with its type, and metadata as headers any tool shows", () => {
+    const meta = { "content-type": "application/json", author: "Ada Lovelace" };
+    const made = objectOf(value("k", version(1), '{"a":1}', meta), []);
+    expect(new TextDecoder().decode(made.body)).toBe('{"a":1}');
+    expect(made.headers).toMatchObject({ "content-type": "application/json", "x-amz-meta-author": "Ada Lovelace" });
+  });
+
+  const worst = Object.fromEntries(Array.from({ length: 500 }, (_, i) => [i.toString(36).padStart(2, "0"), ""]));
+  it.each<[string, Meta]>([
+    ["no metadata", NO_META],
+    ["control characters", { a: "\r\n\0\t", b: " x", "content-type": "text/plain\n" }],
+    ["names that servers use", { "sync-version": "mine", "-": "dash", "content-type": "x/y" }],
+    ["an RFC 2047 word", { a: "=?UTF-8?Q?x?=" }],
+    ["1 KiB of control characters", { a: "\u0001\u0002\u0003".repeat(341) }],
+    ["500 names", worst],
+  ])("with %s comes back the same, in headers of at most 2 KB and 256 bytes each", (_, meta) => {
+    const entry = value("k", version(1), "x", meta);
+    const headers = reply(entry);
+    expect(foundOf("k", headers, where).head.meta).toEqual(meta);
+    const own = Object.entries(headersOf(entry)).filter(([name]) => name.startsWith("x-amz-meta-"));
+    expect(own.every(([, text]) => text.length <= 256)).toBe(true);
+    const past = Array.from({ length: PAST_MAX }, (_, i) => ({ etag: `1234567${i % 10}`, at: 30_000_000 }));
+    expect(formatPast(past).length).toBeLessThanOrEqual(256);
+    const bytes = own.reduce((sum, [name, text]) => sum + name.length + text.length, 0);
+    expect(bytes + formatPast(past).length + 100).toBeLessThanOrEqual(2048 + 11 * own.length);
+  });
+
+  it("with headers that make no entry is CORRUPT, not a miss", () => {
+    const headers = { ...reply(value("k", version(1), "x")), "x-amz-meta-sync-version": "nonsense" };
+    expect(() => foundOf("k", headers, where)).toThrow(expect.objectContaining({ code: "CORRUPT" }) as Error);
+  });
+});
+
+describe("bytes that were there before", () => {
+  const now = 1.8e12;
+  const bytes = utf8.encode("same");
+  const etag = "51037a4a37730f52c8732586d3aaa316"; // md5 of "same"
+
+  it("are plain at first, and gzip as long as a writer may remember them", () => {
+    expect(formFor(bytes, [])).toBe("plain");
+    const past = readPast(formatPast(pastAfter([], etag, "plain", now)));
+    expect(formFor(bytes, past)).toBe("gzip");
+    expect(formFor(utf8.encode("other"), past)).toBe("plain");
+    const later = pastAfter(past, "0".repeat(32), "plain", now + PAST_MS + 60_000);
+    expect(formFor(bytes, later)).toBe("plain");
+  });
+
+  it("are read by any tool that knows gzip, and differ with the version", () => {
+    const [one, two] = [gzipNaming(bytes, version(1)), gzipNaming(bytes, version(2))];
+    expect(gunzipSync(one).toString()).toBe("same");
+    expect(Buffer.from(one).equals(Buffer.from(two))).toBe(false);
+    expect(gunzipped(one, 4)).toEqual(bytes);
+    expect(gunzipped(one, 3)).toBeUndefined();
+    expect(gunzipped(bytes, 100)).toBeUndefined();
+  });
+});
