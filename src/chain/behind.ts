@@ -147,26 +147,25 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     const entered = journal.enter(writes.length, bytes, call);
     if (entered !== undefined) (await entered)();
     const isJudged = ack.kind === "layers" || ack.kind === "all";
-    // Where the layers are not waited for, this node says what it knows; else they say it.
-    const results = isJudged ? writes.map(() => undefined) : known(writes);
-    const due = writes.filter((_, i) => results[i] === undefined);
-    if (due.length === 0) return results.map((result) => result ?? STORED);
-    const { items, durable } = journal.append(due.map(copied), isJudged);
+    // Where the layers are not waited for, this node says what it knows; else they say it. They get it all the same:
+    // what is newer may be in one of them and not in the others yet.
+    const results = isJudged ? [] : known(writes);
+    const { items, durable } = journal.append(writes.map(copied), isJudged);
     if (ack.kind === "memory") {
       answerAtOnce(items, durable);
-      return results.map((result) => result ?? STORED);
+      return results;
     }
     try {
       await durable;
     } catch (error) {
       const refused = failed(asSyncError(error, { store: state.name, operation: "write" }));
-      return results.map((result) => result ?? refused);
+      return writes.map(() => refused);
     }
-    return isJudged ? acked(items, maskOf(lanesOf, ack)) : results.map((result) => result ?? STORED);
+    return isJudged ? acked(items, maskOf(lanesOf, ack)) : results;
   };
 
-  /** Which writes are older than what this node has written, answered or was told of; undefined for the others. */
-  const known = (writes: readonly Write[]): (WriteResult | undefined)[] => {
+  /** Which writes are older than what this node has written, answered or was told of. */
+  const known = (writes: readonly Write[]): WriteResult[] => {
     const now = runtime.now();
     const before = writes.length > 1 ? new Map<string, Version>() : undefined;
     return writes.map(({ entry: { key, version } }) => {
@@ -176,7 +175,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       }
       if (by !== undefined && by > version) return { status: "superseded", by };
       before?.set(key, version);
-      return undefined;
+      return STORED;
     });
   };
 
@@ -328,12 +327,14 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       const last = await journal.quiet();
       queues.seal(last);
       const items = [...queues.live.values()].filter(({ seq }) => seq <= last);
+      const lettersBefore = journal.letters;
       try {
         await waitFor(items, -1);
       } catch (error) {
         throw error instanceof Stuck ? stuckError(error, state.name) : error;
       }
-      const letters = journal.letters.filter(({ seq }) => seq <= last);
+      // Those that were sent again meanwhile have arrived nowhere yet.
+      const letters = [...new Set([...lettersBefore, ...journal.letters])].filter(({ seq }) => seq <= last);
       if (letters.length > 0) throw undelivered(letters, state.name);
       await flushBelow(state, call);
     },
@@ -346,7 +347,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       if (shell === undefined) return;
       try {
         await journal.resend(shell.lane);
-        shell.poke();
+        look();
       } catch (error) {
         const message = `what the journal keeps could not be sent again: ${asSyncError(error).message}`;
         state.report({ kind: "journal", layer: shell.calls.layer.name, message });

@@ -195,7 +195,9 @@ export class Clients {
       const isExpected = error instanceof SyncError && EXPECTED.has(error.code);
       if (!isExpected) facts.bad("threw", `${node.name} get ${key}: ${String(error)}`);
       // A newer one may be known to be somewhere.
-      const newer = world.authority.newestAt(key, Infinity)?.version ?? VERSION_ZERO;
+      const newer = [world.authority, world.truth]
+        .map((store) => store.newestAt(key, Infinity)?.version ?? VERSION_ZERO)
+        .reduce((a, b) => (a > b ? a : b));
       if (isAnswerable && newer <= (floor?.head.version ?? newer))
         facts.bad("own write not read", `${node.name} get ${key}: its journal has it, and it says ${String(error)}`);
       return undefined;
@@ -364,7 +366,8 @@ export class Clients {
       const { facts, log, authority, truth, runtime } = this.world;
       const owed = ALL_KEYS.flatMap((key) => {
         const now = runtime.monotonic();
-        const heads = [authority, truth].map((store) => store.newestAt(key, now));
+        // What a complete store above it stands for may come to it a moment later; what was always there does not.
+        const heads = [key === PRELOADED ? truth : authority].map((store) => store.newestAt(key, now));
         heads.push(facts.floor(node.name, key, true)?.head);
         return heads.filter((head) => head !== undefined);
       });

@@ -33,6 +33,8 @@ export class Facts {
   readonly violations: Violation[] = [];
   /** Versions that a journal reported as not deliverable, with their bodies: never silence, but no promise either. */
   readonly reported = new Set<Version>();
+  /** The newest of them, by key: it stands for what it took the place of. */
+  readonly reportedOf = new Map<string, Version>();
   /** Acknowledged by memory alone, and lost with it. */
   readonly lost = new Set<Version>();
   /** When each version was stamped, in simulated ms. */
