@@ -122,13 +122,13 @@ export class Clients {
     }
     if (result.status === "conflict") facts.bad("threw", `${node.name} set ${key}: a conflict without a condition`);
     if (result.status !== "stored" && result.status !== "superseded") return result;
-    this.acknowledged(node, process, entry, ack);
+    this.acknowledged(node, process, entry, ack, result.status === "superseded");
     return result;
   }
 
-  private acknowledged(node: Node, process: Process, head: Head, ack: string): void {
+  private acknowledged(node: Node, process: Process, head: Head, ack: string, superseded = false): void {
     const { facts } = this.world;
-    const known = facts.learn(node.name, head, { own: true, durable: ack !== "memory" });
+    const known = facts.learn(node.name, head, { own: true, durable: ack !== "memory", superseded });
     if (ack !== "memory") return;
     void process.journal.quiet().then(() => {
       if (process.life.isOver) return;
@@ -195,9 +195,7 @@ export class Clients {
       const isExpected = error instanceof SyncError && EXPECTED.has(error.code);
       if (!isExpected) facts.bad("threw", `${node.name} get ${key}: ${String(error)}`);
       // A newer one may be known to be somewhere.
-      const newer = [world.authority, world.truth]
-        .map((store) => store.newestAt(key, Infinity)?.version ?? VERSION_ZERO)
-        .reduce((a, b) => (a > b ? a : b));
+      const newer = world.newestVersion(key);
       if (isAnswerable && newer <= (floor?.head.version ?? newer))
         facts.bad("own write not read", `${node.name} get ${key}: its journal has it, and it says ${String(error)}`);
       return undefined;

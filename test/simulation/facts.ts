@@ -24,6 +24,8 @@ export interface Known {
   readonly own: boolean;
   /** Acknowledged before it was on disk. */
   readonly fromMemory: boolean;
+  /** It was told that a newer one stands in its place: then that one is what layers get, by whoever wrote it. */
+  readonly superseded: boolean;
   /** On its disk: it survives a crash. */
   durable: boolean;
 }
@@ -77,11 +79,15 @@ export class Facts {
     else if (before !== content) this.bad("content", `version ${entry.version} is "${content}" and "${before}"`);
   }
 
-  learn(node: string, head: Head, parts: { readonly own: boolean; readonly durable: boolean }): Known {
+  learn(
+    node: string,
+    head: Head,
+    parts: { readonly own: boolean; readonly durable: boolean; readonly superseded?: boolean },
+  ): Known {
     const name = `${node} ${head.key}`;
     const all = this.known.get(name) ?? [];
     this.known.set(name, all);
-    const known = { head, atMs: this.nowMs(), fromMemory: parts.own && !parts.durable, ...parts };
+    const known = { head, atMs: this.nowMs(), fromMemory: parts.own && !parts.durable, superseded: false, ...parts };
     all.push(known);
     return known;
   }
@@ -121,11 +127,14 @@ export class Facts {
     return inMemory;
   }
 
-  /** Own acknowledged and durable writes of one node, or of all. */
+  /** What all nodes have acknowledged, and have on disk; with a node, what that one still has to bring to every layer. */
   *acknowledged(node = ""): Iterable<Head> {
     for (const [name, all] of this.known) {
       if (node !== "" && !name.startsWith(`${node} `)) continue;
-      for (const { own, durable, head } of all) if (own && durable && !this.isExcused(head.version)) yield head;
+      for (const { own, durable, superseded, head } of all) {
+        const isOwed = own && durable && !(superseded && node !== "");
+        if (isOwed && !this.isExcused(head.version)) yield head;
+      }
     }
   }
 }

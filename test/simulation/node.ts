@@ -121,14 +121,12 @@ export class Node {
   /** Starts a process on what the last one left. Resolves never when it dies meanwhile. */
   async start(): Promise<void> {
     const { world } = this;
-    // The power may have failed while the disk was looked at.
-    if (this.files.ended) this.files = this.files.powerLoss();
     const life = new Life();
     this.starting = life;
     this.skewMs = this.nextSkewMs ?? world.chance.below(2 * world.skewMs + 1) - world.skewMs;
     const runtime = life.runtime(world.runtime, this.skewMs);
     const files = life.files(watched(this.files, () => this.crashed(life)));
-    if (this.leftBehind.size > 0) await this.inspect();
+    if (this.leftBehind.size > 0) await this.inspect(files);
     if (life.isOver) return;
     const clock = await versionClock({ runtime, skewMaxMs: SKEW_MAX_MS, bound: this.bound(life) });
     const journal = await openJournal({ files, runtime, ...JOURNAL });
@@ -189,17 +187,13 @@ export class Node {
   }
 
   /** Journal first: what other machines, or the disk, had of a write when its process died, its journal has too. */
-  private async inspect(): Promise<void> {
+  private async inspect(files: Files): Promise<void> {
     const { name, leftBehind, world } = this;
     const recorded = new Set<Version>();
-    // Nothing goes wrong with the disk while it is looked at from outside.
-    this.files.crashAt(Infinity);
-    let isWhole = true;
-    for await (const found of inspectLog(this.files)) {
-      if (found.kind === "damage") isWhole = false;
+    for await (const found of inspectLog(files)) {
       if (found.kind === "record" && found.record.head !== null) recorded.add(found.record.head.version);
     }
-    for (const [version, places] of isWhole ? leftBehind : []) {
+    for (const [version, places] of leftBehind) {
       if (recorded.has(version)) continue;
       world.facts.bad("ahead of the journal", `${places} has ${version} of ${name}, its journal not`);
     }

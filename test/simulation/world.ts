@@ -5,6 +5,7 @@ import type { SimulatedRuntime } from "../../src/testing/runtime.ts";
 import { NO_META } from "../../src/entry.ts";
 import type { Entry, Head } from "../../src/entry.ts";
 import { VERSION_ZERO, formatVersion, versionMs } from "../../src/version.ts";
+import type { Version } from "../../src/version.ts";
 import { Facts, SKEW_MS } from "./facts.ts";
 import { DEADLINE_MS, Node } from "./node.ts";
 import type { NodePlan } from "./node.ts";
@@ -105,6 +106,12 @@ export class World {
 
   get truth(): Server {
     return this.stores.at(-1) as Server;
+  }
+
+  /** The highest version of a key that any store has had. */
+  newestVersion(key: string): Version {
+    const versions = this.stores.map((store) => store.newestAt(key, Infinity)?.version ?? VERSION_ZERO);
+    return versions.reduce((a, b) => (a > b ? a : b));
   }
 
   /** Everything is up, and git has something from before. */
