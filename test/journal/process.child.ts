@@ -11,6 +11,7 @@ import { SyncError } from "../../src/error.ts";
 import type { Files, OpenFile } from "../../src/journal/files.ts";
 import { openJournal } from "../../src/journal/journal.ts";
 import { nodeFiles } from "../../src/journal/node-files.ts";
+import { sleep } from "../../src/runtime.ts";
 import { git } from "../../src/stores/git/index.ts";
 import { lmdb } from "../../src/stores/lmdb.ts";
 import type { Store } from "../../src/store.ts";
@@ -25,9 +26,9 @@ const [, , work = "", folder = "", argument = ""] = process.argv;
 const say = (line: string): void => {
   writeSync(1, `${line}\n`);
 };
-/** Says where it stands and never goes on: the moment of the kill is certain. */
-const hold = (where: string): Promise<never> => {
-  say(`held ${where}`);
+/** Says that it is there, and never goes on: the moment of the kill is certain. */
+const hold = (): Promise<never> => {
+  say("held");
   setInterval(() => undefined, 1000);
   return new Promise(() => undefined);
 };
@@ -37,16 +38,27 @@ process.on("unhandledRejection", (error) => {
   process.exit(9);
 });
 
-/** The files, which stop before or after the n-th operation that changes something. */
-function holding(inner: Files, at: number, when: "before" | "after"): Files {
+/** Stops before or after the n-th operation of that name. */
+interface Moment {
+  readonly what: string;
+  readonly n: number;
+  readonly when: string;
+}
+
+function stops({ what, n, when }: Moment) {
   let count = 0;
-  const step = async <T>(what: string, run: () => Promise<T>): Promise<T> => {
-    const isIt = ++count === at;
-    if (isIt && when === "before") await hold(`before ${what}`);
+  return async <T>(operation: string, run: () => Promise<T>): Promise<T> => {
+    const isIt = operation.replace(/\d{10}/, "N") === what && ++count === n;
+    if (isIt && when === "before") await hold();
     const result = await run();
-    if (isIt) await hold(`after ${what}`);
+    if (isIt) await hold();
     return result;
   };
+}
+
+/** The files, which stop at a moment. */
+function holding(inner: Files, moment: Moment): Files {
+  const step = stops(moment);
   const file = (name: string, opened: OpenFile): OpenFile => ({
     append: (bytes) => step(`append ${name}`, () => opened.append(bytes)),
     sync: () => step(`sync ${name}`, () => opened.sync()),
@@ -64,17 +76,11 @@ function holding(inner: Files, at: number, when: "before" | "after"): Files {
   };
 }
 
-/** A store whose n-th write is held. */
-function holdingStore(inner: Store, at: number, when: string): Store {
-  let count = 0;
+/** A store which stops at a moment. */
+function holdingStore(inner: Store, moment: Moment): Store {
+  const step = stops(moment);
   return Object.assign(Object.create(inner) as Store, {
-    write: async (...args: Parameters<Store["write"]>) => {
-      const isIt = ++count === at;
-      if (isIt && when === "before") await hold("before a write");
-      const results = await inner.write(...args);
-      if (isIt) await hold("after a write");
-      return results;
-    },
+    write: (...args: Parameters<Store["write"]>) => step("write", () => inner.write(...args)),
   });
 }
 
@@ -86,18 +92,18 @@ async function openOver(store: Store, files: Files): Promise<Sync> {
 
 /** Says what it finds, writes so much that segments come and go, flushes, closes; stops where it is told to. */
 async function held(): Promise<void> {
-  const [at = "0", when = "before", what = "files"] = argument.split(",");
-  const { runtime } = { runtime: systemRuntime };
-  const real = nodeFiles(join(folder, "journal"), { runtime });
-  const inner =
-    what === "git"
-      ? await git("git:./truth.git", { runtime, folder, cacheFolder: join(folder, "cache"), create: true })
-      : await lmdb(join(folder, "disk"), { runtime });
-  const store = what === "git" ? holdingStore(inner, Number(at), when) : inner;
-  const db = await openOver(
-    store,
-    what === "git" ? real : holding(real, Number(at), when === "after" ? "after" : "before"),
-  );
+  const [what = "", n = "0", when = "", part = ""] = argument.split(",");
+  const moment = { what, n: Number(n), when };
+  const runtime = systemRuntime;
+  const files = nodeFiles(join(folder, "journal"), { runtime });
+  const cacheFolder = join(folder, "cache");
+  const db =
+    part === "git"
+      ? await openOver(
+          holdingStore(await git("git:./truth.git", { runtime, folder, cacheFolder, create: true }), moment),
+          files,
+        )
+      : await openOver(await lmdb(join(folder, "disk"), { runtime }), holding(files, moment));
   const keys = JSON.parse(readFileSync(join(folder, "keys.json"), "utf8")) as string[];
   const seen = await db.getMany<{ n: number }>(keys);
   for (const key of keys) say(`saw ${key} ${seen.get(key)?.n ?? "none"}`);
@@ -107,9 +113,10 @@ async function held(): Promise<void> {
     say(`ack ${key} ${n}`);
   };
   const base = Date.now() * 100;
-  for (let i = 0; i < 4; i++) await Promise.all(["a", "b"].map((name, j) => set(`${name}/${i % 3}`, base + 2 * i + j)));
+  for (let i = 0; i < 3; i++) await Promise.all(["a", "b"].map((name, j) => set(`${name}/${i % 3}`, base + 2 * i + j)));
   await db.flush();
   say("flushed");
+  for (let i = 0; i < 50 && (db.status().journal?.diskBytes ?? 0) > 1700; i++) await sleep(systemRuntime, 10);
   await set("c", base + 50);
   await db.close();
 }

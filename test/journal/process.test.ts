@@ -1,6 +1,6 @@
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import type { ChildProcessByStdio } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -10,7 +10,8 @@ import { layer } from "../../src/chain/layer.ts";
 import { open } from "../../src/config/open.ts";
 import { systemRuntime } from "../../src/system.ts";
 import { lmdb } from "../../src/stores/lmdb.ts";
-import { root } from "../project.ts";
+import { build } from "../cli/built.ts";
+import type { Built } from "../cli/built.ts";
 import { compiled } from "../stores/compiled.ts";
 import { Told } from "./crash.model.ts";
 
@@ -55,40 +56,57 @@ async function child(
 }
 
 describe("a process that is killed at a certain moment", () => {
-  /** One life after the other over one folder, each stopped at a later moment. @returns the moments. */
-  async function sweep(name: string, what: string, when: string, step = 1, first = 1): Promise<readonly string[]> {
+  /** Lives one after the other over one folder, each stopped at a moment of its own. @returns those that came. */
+  async function lives(name: string, what: string, moments: readonly string[]): Promise<readonly string[]> {
     const where = place(name);
     const told = new Told();
-    const moments: string[] = [];
-    for (let at = first; ; at += step) {
+    const came: string[] = [];
+    for (const moment of moments) {
       writeFileSync(join(where, "keys.json"), JSON.stringify(told.names));
-      const { lines } = await child("held", where, `${at},${when},${what}`, (line, running) => {
-        if (line.startsWith("held ")) running.kill("SIGKILL");
+      const { lines } = await child("held", where, `${moment},${what}`, (line, running) => {
+        if (line === "held") running.kill("SIGKILL");
       });
-      for (const line of lines) {
-        if (line.startsWith("held ")) moments.push(line.slice("held ".length));
-        else if (line !== "end") told.hear(line);
-      }
-      expect(told.wrong, `${name}, moment ${at}: ${moments.at(-1)}`).toEqual([]);
-      if (lines.at(-1) === "end") return moments;
+      for (const line of lines) if (line !== "held" && line !== "end") told.hear(line);
+      if (lines.includes("held")) came.push(moment);
+      expect(told.wrong, `${name}, ${moment}`).toEqual([]);
+      if (what === "files") tear(join(where, "journal"));
     }
+    return came;
   }
 
-  // Every operation on the disk that changes something, of a start behind a kill, writes, changes of segments, removals.
-  it.each([
-    ["before", 1],
-    ["after", 2],
-  ])("loses nothing when it is %s any operation on its folder", { timeout: 240_000 }, async (when, first) => {
-    const moments = (await sweep(when, "files", when, 2, first)).map((each) => each.replaceAll(/\d{5,}/g, "N"));
-    expect(moments.length).toBeGreaterThan(20);
-    for (const what of ["sync the folder", "create N.log", "rename segments.new", "append N.log", "sync N.log"]) {
-      expect(moments).toContain(`${when} ${what}`);
-    }
+  /** What a kill in the middle of an append leaves. */
+  function tear(journal: string): void {
+    const last = readFileSync(join(journal, "segments"), "utf8")
+      .match(/^\d+ \d+ [0-9a-f]{16}$/gm)
+      ?.at(-1);
+    const [number = ""] = last?.split(" ") ?? [];
+    appendFileSync(join(journal, `${number.padStart(10, "0")}.log`), new Uint8Array(20).fill(7));
+  }
+
+  const OPERATIONS = [
+    ...["claim", "sync the folder", "open N.log", "truncate N.log", "remove N.log"],
+    ...["create N.log", "append N.log", "sync N.log"],
+    ...["create segments.new", "append segments.new", "sync segments.new", "rename segments.new"],
+    ...["create cursors.new", "append cursors.new", "sync cursors.new", "rename cursors.new"],
+  ];
+
+  // A start behind a kill, writes, changes of segments, saved cursors, removals. What comes after an operation comes
+  // before the next one.
+  it("loses nothing, whichever operation on its folder comes next", { timeout: 240_000 }, async () => {
+    // The first life leaves a journal with several segments, so that the next ones have something to start from.
+    const moments = [...OPERATIONS.flatMap((what) => [1, 2, 3].map((n) => `${what},${n},before`))];
+    const halves = [0, 1].map((half) => {
+      const own = moments.filter((_, i) => i % 2 === half);
+      return lives(`files-${half}`, "files", ["append N.log,6,before", ...own]);
+    });
+    const came = (await Promise.all(halves)).flat();
+    expect(OPERATIONS.filter((what) => !came.some((moment) => moment.startsWith(`${what},`)))).toEqual([]);
+    expect(came.length).toBeGreaterThan(30);
   });
 
   it.each(["before", "after"])("sends it again when it is %s a write to git", { timeout: 120_000 }, async (when) => {
-    const moments = await sweep(`git-${when}`, "git", when);
-    expect(moments).toContain(`${when} a write`);
+    const moments = [1, 2, 3, 4].map((n) => `write,${n},${when}`);
+    expect(await lives(`git-${when}`, "git", moments)).toContain(`write,1,${when}`);
   });
 });
 
@@ -143,6 +161,12 @@ describe("a process that ends", () => {
 });
 
 describe("a second process", () => {
+  let built: Built;
+  beforeAll(async () => {
+    built = await build();
+  });
+  afterAll(() => built.remove());
+
   it("is refused by the pid of the first, by open and by the command, and let in after it", async () => {
     const where = place("owned");
     let pid = 0;
@@ -160,15 +184,14 @@ describe("a second process", () => {
       code: "UNAVAILABLE",
       message: expect.stringContaining(`process ${pid} owns it`),
     });
-    expect(refusals[1]).toMatchObject({ status: 69, stderr: expect.stringContaining(`process ${pid} owns it`) });
+    expect(refusals[1]).toMatchObject({ status: 9, stderr: expect.stringContaining(`process ${pid} owns it`) });
     expect(command(where, "set", "a", "1")).toMatchObject({ status: 0, stderr: "" });
     expect(command(where, "get", "a")).toMatchObject({ status: 0, stdout: "1" });
   });
 
   function command(where: string, ...args: readonly string[]) {
-    const main = join(root, "dist/cli/main.js");
     const options = ["--chain", "memory: lmdb:./disk", "--journal", "./journal"];
-    return spawnSync(process.execPath, [main, ...options, ...args], { cwd: where, encoding: "utf8" });
+    return spawnSync(process.execPath, [built.main, ...options, ...args], { cwd: where, encoding: "utf8" });
   }
 });
 
