@@ -3,7 +3,7 @@ import { compareKeys, stubOf } from "../entry.ts";
 import type { Copy, Entry, Head } from "../entry.ts";
 import type { JournalStatus, Pending } from "../journal/contract.ts";
 import type { Journal } from "../journal/journal.ts";
-import type { Item, LaneSpec } from "../journal/queues.ts";
+import type { Item, LaneSpec, Settled } from "../journal/queues.ts";
 import { STORED, TOO_OLD, failed } from "../store.ts";
 import type { CallOptions, Store, Write, WriteResult } from "../store.ts";
 import type { Version } from "../version.ts";
@@ -21,7 +21,7 @@ import { laneShell } from "./lane.ts";
 import { isMemory, lanePlan, maskOf, router } from "./lanes.ts";
 import type { LaneShell, LaneStatus } from "./lane.ts";
 import type { ChainState } from "./state.ts";
-import { notRetryable, notYet, sayWhatIsLeft, stuckError, undelivered } from "./undelivered.ts";
+import { notRetryable, notYet, refusedMeanwhile, sayWhatIsLeft, stuckError, undelivered } from "./undelivered.ts";
 import { copied, forLayer, plan } from "./write.ts";
 
 export interface BehindOptions {
@@ -328,14 +328,17 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       queues.seal(last);
       const items = [...queues.live.values()].filter(({ seq }) => seq <= last);
       const lettersBefore = journal.letters;
+      let goal: Goals;
       try {
-        await waitFor(items, -1);
+        goal = await waitFor(items, -1);
       } catch (error) {
         throw error instanceof Stuck ? stuckError(error, state.name) : error;
       }
       // Those that were sent again meanwhile have arrived nowhere yet.
       const letters = [...new Set([...lettersBefore, ...journal.letters])].filter(({ seq }) => seq <= last);
       if (letters.length > 0) throw undelivered(letters, state.name);
+      const refused = items.find((item) => goal.outcomes.get(item)?.some(isRefusal));
+      if (refused !== undefined) throw refusedMeanwhile(refused.head.key, state.name);
       await flushBelow(state, call);
     },
     async sendKeys(keys) {
@@ -388,6 +391,10 @@ function giveMemory(state: ChainState, index: number, items: readonly Item[]): v
     state.report({ kind: "write-failed", layer: layer.name, message: asSyncError(error).message });
   });
   state.background.add(given);
+}
+
+function isRefusal({ status }: Settled): boolean {
+  return status === "refused" || status === "too-old";
 }
 
 /** What a refused condition tells this process. */

@@ -111,12 +111,12 @@ async function retryLetters(world: World): Promise<void> {
     for (const { id, list, head } of process?.journal.letters ?? []) {
       world.log(`${name} ${list === "dead" ? "retries" : "drops"} ${id} ${head.version}`);
       const work = list === "dead" ? process?.journal.retry(id) : process?.journal.drop(id);
-      let isDone = false;
+      const outcome = { isDone: false };
       work?.then(
-        () => (isDone = true),
+        () => (outcome.isDone = true),
         (error: unknown) => world.facts.bad("letter", `${name} ${id}: ${String(error)}`),
       );
-      for (let i = 0; i < 100 && !isDone; i++) await world.runtime.advance(2);
+      for (let i = 0; i < 100 && !outcome.isDone; i++) await world.runtime.advance(2);
     }
   }
 }
@@ -150,16 +150,16 @@ async function check(world: World, clients: Clients): Promise<void> {
 
 /** Waits for something that must succeed. */
 async function settled(world: World, what: string, work: Promise<unknown> | undefined): Promise<void> {
-  let isDone = work === undefined;
+  const outcome = { isDone: work === undefined };
   work?.then(
-    () => (isDone = true),
+    () => (outcome.isDone = true),
     (error: unknown) => {
-      isDone = true;
+      outcome.isDone = true;
       world.facts.bad("does not settle", `${what}: ${String(error)}`);
     },
   );
-  for (let i = 0; i < 60 && !isDone; i++) await world.runtime.advance(1_000);
-  if (!isDone) world.facts.bad("never ended", what);
+  for (let i = 0; i < 60 && !outcome.isDone; i++) await world.runtime.advance(1_000);
+  if (!outcome.isDone) world.facts.bad("never ended", what);
 }
 
 /** All stores and all nodes have the same of a key, and nothing less than was acknowledged. */
