@@ -191,10 +191,10 @@ async function agreement(world: World, clients: Clients, key: string): Promise<v
       const { process } = node;
       if (process === undefined) continue;
       const read = clients.read(node, process, key, { kind, maxAgeMs: 0 });
-      let answer: Awaited<typeof read> | "none yet" = "none yet";
-      void read.then((got) => (answer = got));
-      for (let i = 0; i < 20 && answer === "none yet"; i++) await runtime.advance(100);
-      compare(world, node, key, kind, answer, authority.versionOf(key));
+      const got: { answer: Awaited<typeof read> | "none yet" } = { answer: "none yet" };
+      void read.then((answer) => Object.assign(got, { answer }));
+      for (let i = 0; i < 20 && got.answer === "none yet"; i++) await runtime.advance(100);
+      compare(world, node, key, kind, got.answer, authority.versionOf(key));
     }
   }
 }
