@@ -327,13 +327,15 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     async flush(call) {
       const last = await journal.quiet();
       queues.seal(last);
+      const before = journal.letters;
       const items = [...queues.live.values()].filter(({ seq }) => seq <= last);
       try {
         await waitFor(items, -1);
       } catch (error) {
         throw error instanceof Stuck ? stuckError(error, state.name) : error;
       }
-      const letters = journal.letters.filter(({ seq }) => seq <= last);
+      // What was sent anew meanwhile is not part of what was waited for.
+      const letters = [...new Set([...before, ...journal.letters.filter(({ seq }) => seq <= last)])];
       if (letters.length > 0) throw undelivered(letters, state.name);
       await flushBelow(state, call);
     },
