@@ -327,7 +327,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       const last = await journal.quiet();
       queues.seal(last);
       const items = [...queues.live.values()].filter(({ seq }) => seq <= last);
-      const lettersBefore = journal.letters;
+      const before = journal.letters;
       let goal: Goals;
       try {
         goal = await waitFor(items, -1);
@@ -335,7 +335,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
         throw error instanceof Stuck ? stuckError(error, state.name) : error;
       }
       // Those that were sent again meanwhile have arrived nowhere yet.
-      const letters = [...new Set([...lettersBefore, ...journal.letters])].filter(({ seq }) => seq <= last);
+      const letters = [...new Set([...before, ...journal.letters])].filter(({ seq }) => seq <= last);
       if (letters.length > 0) throw undelivered(letters, state.name);
       const refused = items.find((item) => goal.outcomes.get(item)?.some(isRefusal));
       if (refused !== undefined) throw refusedMeanwhile(refused.head.key, state.name);

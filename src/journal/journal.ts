@@ -17,6 +17,7 @@ import { decisionNote, intentNote, readDecision } from "./notes.ts";
 import { itemOf, restore } from "./restore.ts";
 import { Queues, RECORD_BYTES } from "./queues.ts";
 import type { Item, Lane, LaneSpec, Settled } from "./queues.ts";
+import { Refusals } from "./refusals.ts";
 import { room } from "./room.ts";
 import type { Room } from "./room.ts";
 import { Unsynced, newItem } from "./unsynced.ts";
@@ -63,6 +64,7 @@ export class Journal {
   private readonly memoryBytesMax: number;
   private readonly room: Room;
   private readonly segments: SegmentKeeper;
+  private readonly refusals = new Refusals();
   private readonly box: Letterbox;
   /** Acknowledged before they are on disk. */
   private readonly early = new Map<string, Item>();
@@ -94,7 +96,7 @@ export class Journal {
     this.room = room(this.name, limits, runtime, () => this.load());
     this.segments = segmentKeeper(log, runtime, {
       keptBytesMax: options.keptBytesMax ?? KEPT_BYTES_MAX,
-      needed: () => this.attached?.queues.live.keys() ?? [],
+      needed: () => this.needed(),
       saved: () => this.save(),
       droppedEarly: (asOf) => {
         this.suspectUntil = Math.max(this.suspectUntil, asOf);
@@ -103,6 +105,11 @@ export class Journal {
       report: (message) => this.attached?.hooks.report(message),
     });
     this.box = new Letterbox(files, letters);
+    for (const { kind, note, seq } of log.recovered) {
+      if (kind !== "decision") continue;
+      const { intent, happened } = readDecision(note);
+      if (!happened) this.refusals.add(seq, intent);
+    }
     log.onDurable = (_first, last) => this.onDurable(last);
   }
 
@@ -276,7 +283,15 @@ export class Journal {
   private decision(seq: number, key: string, happened: boolean): Promise<void> {
     const note = decisionNote(seq, happened);
     const draft: Draft = { kind: "decision", key, asOf: this.runtime.now(), note, entry: null };
-    return this.log.append([draft]).durable;
+    const { first, durable } = this.log.append([draft]);
+    if (!happened) this.refusals.add(first, seq);
+    return durable;
+  }
+
+  /** The records whose segments have to stay. */
+  private *needed(): Iterable<number> {
+    yield* this.attached?.queues.live.keys() ?? [];
+    yield* this.refusals.needed(this.log.segments());
   }
 
   /**

@@ -181,4 +181,28 @@ export const SCENARIOS: readonly Scenario[] = [
     await stage.done(stage.node("A").start());
     await stage.get("A", "a");
   }),
+  scenario("a refusal outlives its record", "full", {}, async (stage) => {
+    const { process } = stage.node("A");
+    if (process === undefined) return;
+    const before = await stage.setEverywhere("A", "counter", "there");
+    // One record of the first segment waits for git, so that the intent beside it stays.
+    stage.server("git").stuck = "b";
+    await stage.set("A", "b", "stuck");
+    stage.link("A", "sql").hang({ verbs: ["write"] });
+    const step = { key: "counter", blind: true, deletes: false, ack: "journal" };
+    void stage.clients.change(stage.node("A"), process, "A0", step);
+    for (let i = 0; i < 15; i++) await stage.set("A", `burst${i}`, "x".repeat(200));
+    stage.link("A", "sql").resume();
+    await stage.advance(2_000);
+    for (let i = 0; i < 30; i++) await stage.set("A", `burst${i % 20}`, "x".repeat(200));
+    await stage.advance(60_000);
+    await stage.set("A", "c", "and so on");
+    await stage.advance(60_000);
+    await stage.restart("A");
+    await stage.advance(5_000);
+    for (const { name, state } of stage.world.stores) {
+      const version = state.copies.get("counter")?.entry.version;
+      if (version !== before) stage.bad("not linearizable", `${name} has ${version}, which was refused`);
+    }
+  }),
 ];

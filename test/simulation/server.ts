@@ -36,6 +36,8 @@ export class Server {
   readonly direct: ReferenceStore;
   /** It refuses everybody, until somebody puts that right. */
   unauthorised = false;
+  /** For the time being it cannot take writes of this key. */
+  stuck: string | undefined;
   /** It never takes values that say so. */
   picky = true;
   private readonly runtime: SimulatedRuntime;
@@ -103,20 +105,19 @@ export class Server {
       const cure = "give it new credentials";
       throw new SyncError("UNAUTHORISED", "the credentials are refused", { store: this.name, cure });
     }
-    const results: WriteResult[] = [];
-    const good = writes.filter((write) => !this.refuses(write));
-    const taken = await this.direct.write(good, options);
-    for (const write of writes) {
-      const refused = this.refuses(write);
-      const taking = refused ? undefined : taken.shift();
-      const what = `${this.name} never takes such a value`;
-      results.push(taking ?? failed(new SyncError("INVALID", what, { store: this.name, key: write.entry.key })));
-    }
-    return results;
+    const results = writes.map((write) => this.refused(write));
+    const taken = await this.direct.write(
+      writes.filter((_, i) => results[i] === undefined),
+      options,
+    );
+    return results.map((refused) => refused ?? (taken.shift() as WriteResult));
   };
 
-  private refuses({ entry }: Write): boolean {
-    return this.picky && entry.value !== null && new TextDecoder().decode(entry.value).includes(`!${this.name}`);
+  private refused({ entry: { key, value } }: Write): WriteResult | undefined {
+    const details = { store: this.name, key };
+    if (key === this.stuck) return failed(new SyncError("UNAVAILABLE", "not now", details));
+    const isPoison = this.picky && value !== null && new TextDecoder().decode(value).includes(`!${this.name}`);
+    return isPoison ? failed(new SyncError("INVALID", `${this.name} never takes such a value`, details)) : undefined;
   }
 }
 
