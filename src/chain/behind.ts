@@ -3,7 +3,7 @@ import { compareKeys, stubOf } from "../entry.ts";
 import type { Copy, Entry, Head } from "../entry.ts";
 import type { JournalStatus, Pending } from "../journal/contract.ts";
 import type { Journal } from "../journal/journal.ts";
-import type { Item, LaneSpec } from "../journal/queues.ts";
+import type { Item, LaneSpec, Settled } from "../journal/queues.ts";
 import { STORED, TOO_OLD, failed } from "../store.ts";
 import type { CallOptions, Store, Write, WriteResult } from "../store.ts";
 import type { Version } from "../version.ts";
@@ -21,7 +21,7 @@ import { laneShell } from "./lane.ts";
 import { isMemory, lanePlan, maskOf, router } from "./lanes.ts";
 import type { LaneShell, LaneStatus } from "./lane.ts";
 import type { ChainState } from "./state.ts";
-import { notRetryable, notYet, sayWhatIsLeft, stuckError, undelivered } from "./undelivered.ts";
+import { notRetryable, notYet, refusedMeanwhile, sayWhatIsLeft, stuckError, undelivered } from "./undelivered.ts";
 import { copied, forLayer, plan } from "./write.ts";
 
 export interface BehindOptions {
@@ -147,26 +147,25 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     const entered = journal.enter(writes.length, bytes, call);
     if (entered !== undefined) (await entered)();
     const isJudged = ack.kind === "layers" || ack.kind === "all";
-    // Where the layers are not waited for, this node says what it knows; else they say it.
-    const results = isJudged ? writes.map(() => undefined) : known(writes);
-    const due = writes.filter((_, i) => results[i] === undefined);
-    if (due.length === 0) return results.map((result) => result ?? STORED);
-    const { items, durable } = journal.append(due.map(copied), isJudged);
+    // Where the layers are not waited for, this node says what it knows; else they say it. They get it all the same:
+    // what is newer may be in one of them and not in the others yet.
+    const results = isJudged ? [] : known(writes);
+    const { items, durable } = journal.append(writes.map(copied), isJudged);
     if (ack.kind === "memory") {
       answerAtOnce(items, durable);
-      return results.map((result) => result ?? STORED);
+      return results;
     }
     try {
       await durable;
     } catch (error) {
       const refused = failed(asSyncError(error, { store: state.name, operation: "write" }));
-      return results.map((result) => result ?? refused);
+      return writes.map(() => refused);
     }
-    return isJudged ? acked(items, maskOf(lanesOf, ack)) : results.map((result) => result ?? STORED);
+    return isJudged ? acked(items, maskOf(lanesOf, ack)) : results;
   };
 
-  /** Which writes are older than what this node has written, answered or was told of; undefined for the others. */
-  const known = (writes: readonly Write[]): (WriteResult | undefined)[] => {
+  /** Which writes are older than what this node has written, answered or was told of. */
+  const known = (writes: readonly Write[]): WriteResult[] => {
     const now = runtime.now();
     const before = writes.length > 1 ? new Map<string, Version>() : undefined;
     return writes.map(({ entry: { key, version } }) => {
@@ -176,7 +175,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       }
       if (by !== undefined && by > version) return { status: "superseded", by };
       before?.set(key, version);
-      return undefined;
+      return STORED;
     });
   };
 
@@ -328,13 +327,18 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       const last = await journal.quiet();
       queues.seal(last);
       const items = [...queues.live.values()].filter(({ seq }) => seq <= last);
+      const lettersBefore = journal.letters;
+      let goal: Goals;
       try {
-        await waitFor(items, -1);
+        goal = await waitFor(items, -1);
       } catch (error) {
         throw error instanceof Stuck ? stuckError(error, state.name) : error;
       }
-      const letters = journal.letters.filter(({ seq }) => seq <= last);
+      // Those that were sent again meanwhile have arrived nowhere yet.
+      const letters = [...new Set([...lettersBefore, ...journal.letters])].filter(({ seq }) => seq <= last);
       if (letters.length > 0) throw undelivered(letters, state.name);
+      const refused = items.find((item) => goal.outcomes.get(item)?.some(isRefusal));
+      if (refused !== undefined) throw refusedMeanwhile(refused.head.key, state.name);
       await flushBelow(state, call);
     },
     async sendKeys(keys) {
@@ -346,7 +350,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       if (shell === undefined) return;
       try {
         await journal.resend(shell.lane);
-        shell.poke();
+        look();
       } catch (error) {
         const message = `what the journal keeps could not be sent again: ${asSyncError(error).message}`;
         state.report({ kind: "journal", layer: shell.calls.layer.name, message });
@@ -387,6 +391,10 @@ function giveMemory(state: ChainState, index: number, items: readonly Item[]): v
     state.report({ kind: "write-failed", layer: layer.name, message: asSyncError(error).message });
   });
   state.background.add(given);
+}
+
+function isRefusal({ status }: Settled): boolean {
+  return status === "refused" || status === "too-old";
 }
 
 /** What a refused condition tells this process. */

@@ -301,6 +301,8 @@ export function laneShell(options: LaneOptions): LaneShell {
           await work;
         } finally {
           keySends.delete(ended);
+          // Other layers waited for this one to have it.
+          onAttempt();
         }
       }
     },

@@ -70,3 +70,13 @@ export function sayWhatIsLeft(state: ChainState, journal: Journal, shells: reado
   const message = `${entries} entries are left in the journal, for ${lanes.join(", ")}; they are sent when it is opened again`;
   state.report({ kind: "journal", layer: "journal", message });
 }
+
+/** What `flush` says of an entry that was refused while it waited, and about which somebody has decided already. */
+export function refusedMeanwhile(key: string, store: string): SyncError {
+  return new SyncError("UNAVAILABLE", "an entry was refused, and has since been sent again or given up", {
+    store,
+    operation: "flush",
+    key,
+    cure: "flush again",
+  });
+}

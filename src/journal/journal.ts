@@ -12,8 +12,8 @@ import { letterId, readLetters } from "./letters.ts";
 import type { Letter, LetterList } from "./letters.ts";
 import { inspectLog } from "./inspect.ts";
 import { openLog } from "./log.ts";
-import type { Draft, Log } from "./log.ts";
-import { decisionNote, intentNote } from "./notes.ts";
+import type { Draft, Indexed, Log } from "./log.ts";
+import { decisionNote, intentNote, readDecision } from "./notes.ts";
 import { itemOf, restore } from "./restore.ts";
 import { Queues, RECORD_BYTES } from "./queues.ts";
 import type { Item, Lane, LaneSpec, Settled } from "./queues.ts";
@@ -253,7 +253,10 @@ export class Journal {
   /** Sends a letter's entry once more. @throws SyncError NOT_FOUND; UNAVAILABLE when the disk does not take it. */
   async retry(id: string): Promise<void> {
     const letter = this.box.get(id);
-    const entry = await this.box.body(letter);
+    const entry = await this.box.body(letter).catch((error: unknown) => {
+      this.box.get(id); // which says so when it was given up, or ended by a newer write, meanwhile
+      throw error;
+    });
     await this.append([{ entry, asOf: letter.asOf }]).durable;
     // Being newer than itself it ended no letter.
     if (this.box.has(id)) await this.box.drop(id);
@@ -297,19 +300,24 @@ export class Journal {
     return last;
   }
 
-  /** Everything that the log still has is sent to a layer once more: it lost what it had. */
+  /** Everything that the log still has is sent to a layer once more, after the one that takes it first: it lost what it had. */
   async resend(lane: Lane): Promise<void> {
     const { queues, hooks } = this.parts;
+    const records: Indexed[] = [];
+    const forgone = new Set(this.box.letters.map(({ seq }) => seq));
     for await (const found of inspectLog(this.files)) {
       if (found.kind !== "record" || !found.committed) continue;
-      const { record } = found;
+      if (found.record.kind === "decision") {
+        const { intent, happened } = readDecision(found.record.note);
+        if (!happened) forgone.add(intent);
+      } else records.push(found.record);
+    }
+    for (const record of records) {
       const { mask, first } = hooks.route(record.key);
       // What a condition decided is told by the layer that decided, which is asked for it.
-      const isPlain = record.kind === "write" && record.head !== null && record.seq <= this.log.durable;
+      const isPlain = record.kind === "write" && record.seq <= this.log.durable && !forgone.has(record.seq);
       if (!isPlain || (mask & lane.bit) === 0 || queues.live.has(record.seq)) continue;
-      const waits = { waits: lane.bit, first: lane.bit === first ? first : 0 };
-      const item = { ...itemOf(record, this.runtime.monotonic()), ...waits };
-      queues.add(item);
+      queues.add({ ...itemOf(record, this.runtime.monotonic()), waits: lane.bit | first, first });
     }
   }
 

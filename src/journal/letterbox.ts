@@ -65,10 +65,18 @@ export class Letterbox {
   }
 
   async drop(id: string): Promise<void> {
-    const { head, valueBytes } = this.get(id);
-    await removeLetter(this.files, id);
-    if (this.byId.delete(id)) this.bytes -= valueBytes;
+    const letter = this.get(id);
+    const { head, valueBytes } = letter;
+    // At once, so that nobody drops it a second time meanwhile.
+    this.byId.delete(id);
+    this.bytes -= valueBytes;
     if (this.dead.get(head.key)?.letter.id === id) this.dead.delete(head.key);
+    try {
+      await removeLetter(this.files, id);
+    } catch (error) {
+      this.keep(letter);
+      throw error;
+    }
   }
 
   /** The dead letters that a newer write of their key ends. What is in conflict stays until somebody decides. */

@@ -133,7 +133,10 @@ it("does not count for ever what the disk did not take", async () => {
   const refused = [write("a"), write("b"), write("c")];
   await w.runtime.settle();
   expect(refused.map(({ value }) => value)).toEqual(
-    Array(3).fill({ status: "failed", error: expect.objectContaining({ code: "UNAVAILABLE" }) }),
+    Array.from({ length: 3 }, () => ({
+      status: "failed",
+      error: expect.objectContaining({ code: "UNAVAILABLE" }),
+    })),
   );
   const again = write("d");
   await w.runtime.settle();

@@ -13,7 +13,7 @@ export class Told {
 
   /** Takes in one line of a child. */
   hear(line: string): void {
-    const [word, key = "", number = "", kind = ""] = line.split(" ");
+    const [word = "", key = "", number = "", kind = ""] = line.split(" ");
     switch (word) {
       case "try":
         this.of(key).tries.push({ n: Number(number), kind });

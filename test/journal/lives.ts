@@ -1,3 +1,4 @@
+import { outcomeOf } from "../chain/world.ts";
 import { chain } from "../../src/chain/chain.ts";
 import type { Chain, Report } from "../../src/chain/chain.ts";
 import { layer } from "../../src/chain/layer.ts";
@@ -123,13 +124,9 @@ export class Life {
 
   /** Lets time pass until it has come to something. */
   async drive<T>(work: Promise<T>): Promise<T> {
-    let done = false;
-    const end = () => {
-      done = true;
-    };
-    work.then(end, end);
+    const outcome = outcomeOf(work);
     await this.advance(0);
-    for (let step = 0; !done; step++) {
+    for (let step = 0; !outcome.done; step++) {
       if (step === PATIENCE_STEPS) throw new Violation("it never comes to anything");
       await this.advance(STEP_MS);
     }

@@ -40,7 +40,7 @@ async function run(seed: number, trouble: Trouble): Promise<{ operations: number
       await life.verify();
       if (end === "close") await life.close();
       else lives.files = lives.files.kill();
-      return !life.isOver || end === "kill" || lives.files.ended === false;
+      return !life.isOver || end === "kill" || !lives.files.ended;
     } catch (error) {
       if (isGone(error) || lives.files.ended) {
         if (error instanceof Violation) throw error;

@@ -84,17 +84,29 @@ describe("a process that is killed at a certain moment", () => {
   }
 
   const OPERATIONS = [
-    ...["claim", "sync the folder", "open N.log", "truncate N.log", "remove N.log"],
-    ...["create N.log", "append N.log", "sync N.log"],
-    ...["create segments.new", "append segments.new", "sync segments.new", "rename segments.new"],
-    ...["create cursors.new", "append cursors.new", "sync cursors.new", "rename cursors.new"],
+    "claim",
+    "sync the folder",
+    "open N.log",
+    "truncate N.log",
+    "remove N.log",
+    "create N.log",
+    "append N.log",
+    "sync N.log",
+    "create segments.new",
+    "append segments.new",
+    "sync segments.new",
+    "rename segments.new",
+    "create cursors.new",
+    "append cursors.new",
+    "sync cursors.new",
+    "rename cursors.new",
   ];
 
   // A start behind a kill, writes, changes of segments, saved cursors, removals. What comes after an operation comes
   // before the next one.
   it("loses nothing, whichever operation on its folder comes next", { timeout: 240_000 }, async () => {
     // The first life leaves a journal with several segments, so that the next ones have something to start from.
-    const moments = [...OPERATIONS.flatMap((what) => [1, 2, 3].map((n) => `${what},${n},before`))];
+    const moments = OPERATIONS.flatMap((what) => [1, 2, 3].map((n) => `${what},${n},before`));
     const halves = [0, 1].map((half) => {
       const own = moments.filter((_, i) => i % 2 === half);
       return lives(`files-${half}`, "files", ["append N.log,6,before", ...own]);

@@ -2,7 +2,6 @@ import { NO_META, isDead } from "../../src/entry.ts";
 import type { Entry, Head } from "../../src/entry.ts";
 import { SyncError } from "../../src/error.ts";
 import type { Answer, ReadOptions, Write, WriteResult } from "../../src/store.ts";
-import { VERSION_ZERO } from "../../src/version.ts";
 import type { Version } from "../../src/version.ts";
 import { SLACK_MS, hasReached, isBehind } from "./facts.ts";
 import type { Known } from "./facts.ts";
@@ -122,13 +121,13 @@ export class Clients {
     }
     if (result.status === "conflict") facts.bad("threw", `${node.name} set ${key}: a conflict without a condition`);
     if (result.status !== "stored" && result.status !== "superseded") return result;
-    this.acknowledged(node, process, entry, ack);
+    this.acknowledged(node, process, entry, ack, result.status === "superseded");
     return result;
   }
 
-  private acknowledged(node: Node, process: Process, head: Head, ack: string): void {
+  private acknowledged(node: Node, process: Process, head: Head, ack: string, superseded = false): void {
     const { facts } = this.world;
-    const known = facts.learn(node.name, head, { own: true, durable: ack !== "memory" });
+    const known = facts.learn(node.name, head, { own: true, durable: ack !== "memory", superseded });
     if (ack !== "memory") return;
     void process.journal.quiet().then(() => {
       if (process.life.isOver) return;
@@ -195,7 +194,7 @@ export class Clients {
       const isExpected = error instanceof SyncError && EXPECTED.has(error.code);
       if (!isExpected) facts.bad("threw", `${node.name} get ${key}: ${String(error)}`);
       // A newer one may be known to be somewhere.
-      const newer = world.authority.newestAt(key, Infinity)?.version ?? VERSION_ZERO;
+      const newer = world.newestVersion(key);
       if (isAnswerable && newer <= (floor?.head.version ?? newer))
         facts.bad("own write not read", `${node.name} get ${key}: its journal has it, and it says ${String(error)}`);
       return undefined;
@@ -364,7 +363,8 @@ export class Clients {
       const { facts, log, authority, truth, runtime } = this.world;
       const owed = ALL_KEYS.flatMap((key) => {
         const now = runtime.monotonic();
-        const heads = [authority, truth].map((store) => store.newestAt(key, now));
+        // What a complete store above it stands for may come to it a moment later; what was always there does not.
+        const heads = [key === PRELOADED ? truth : authority].map((store) => store.newestAt(key, now));
         heads.push(facts.floor(node.name, key, true)?.head);
         return heads.filter((head) => head !== undefined);
       });

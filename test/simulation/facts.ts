@@ -24,6 +24,8 @@ export interface Known {
   readonly own: boolean;
   /** Acknowledged before it was on disk. */
   readonly fromMemory: boolean;
+  /** It was told that a newer one stands in its place: then that one is what layers get, by whoever wrote it. */
+  readonly superseded: boolean;
   /** On its disk: it survives a crash. */
   durable: boolean;
 }
@@ -33,6 +35,8 @@ export class Facts {
   readonly violations: Violation[] = [];
   /** Versions that a journal reported as not deliverable, with their bodies: never silence, but no promise either. */
   readonly reported = new Set<Version>();
+  /** The newest of them, by key: it stands for what it took the place of. */
+  readonly reportedOf = new Map<string, Version>();
   /** Acknowledged by memory alone, and lost with it. */
   readonly lost = new Set<Version>();
   /** When each version was stamped, in simulated ms. */
@@ -75,11 +79,15 @@ export class Facts {
     else if (before !== content) this.bad("content", `version ${entry.version} is "${content}" and "${before}"`);
   }
 
-  learn(node: string, head: Head, parts: { readonly own: boolean; readonly durable: boolean }): Known {
+  learn(
+    node: string,
+    head: Head,
+    parts: { readonly own: boolean; readonly durable: boolean; readonly superseded?: boolean },
+  ): Known {
     const name = `${node} ${head.key}`;
     const all = this.known.get(name) ?? [];
     this.known.set(name, all);
-    const known = { head, atMs: this.nowMs(), fromMemory: parts.own && !parts.durable, ...parts };
+    const known = { head, atMs: this.nowMs(), fromMemory: parts.own && !parts.durable, superseded: false, ...parts };
     all.push(known);
     return known;
   }
@@ -119,11 +127,14 @@ export class Facts {
     return inMemory;
   }
 
-  /** Own acknowledged and durable writes of one node, or of all. */
+  /** What all nodes have acknowledged, and have on disk; with a node, what that one still has to bring to every layer. */
   *acknowledged(node = ""): Iterable<Head> {
     for (const [name, all] of this.known) {
       if (node !== "" && !name.startsWith(`${node} `)) continue;
-      for (const { own, durable, head } of all) if (own && durable && !this.isExcused(head.version)) yield head;
+      for (const { own, durable, superseded, head } of all) {
+        const isOwed = own && durable && !(superseded && node !== "");
+        if (isOwed && !this.isExcused(head.version)) yield head;
+      }
     }
   }
 }
@@ -132,12 +143,7 @@ export class Facts {
  * Whether an answer is behind a version: older, unless both give no value. `newest` is what the authority came to have
  * since: where that gave no value and was collected, nothing is all there is to answer.
  */
-export function isBehind(
-  answer: Head | undefined,
-  head: Head | undefined,
-  nowMs: number,
-  newest?: Head | undefined,
-): boolean {
+export function isBehind(answer: Head | undefined, head: Head | undefined, nowMs: number, newest?: Head): boolean {
   if (head === undefined || (answer?.version ?? VERSION_ZERO) >= head.version) return false;
   const isNone = answer === undefined || isDead(answer, nowMs + SLACK_MS);
   const isEnded = newest !== undefined && newest.version > head.version && isDead(newest, nowMs + SLACK_MS);

@@ -126,7 +126,7 @@ export class Node {
     this.skewMs = this.nextSkewMs ?? world.chance.below(2 * world.skewMs + 1) - world.skewMs;
     const runtime = life.runtime(world.runtime, this.skewMs);
     const files = life.files(watched(this.files, () => this.crashed(life)));
-    if (this.leftBehind.size > 0) await this.inspect();
+    if (this.leftBehind.size > 0) await this.inspect(files);
     if (life.isOver) return;
     const clock = await versionClock({ runtime, skewMaxMs: SKEW_MAX_MS, bound: this.bound(life) });
     const journal = await openJournal({ files, runtime, ...JOURNAL });
@@ -187,10 +187,10 @@ export class Node {
   }
 
   /** Journal first: what other machines, or the disk, had of a write when its process died, its journal has too. */
-  private async inspect(): Promise<void> {
+  private async inspect(files: Files): Promise<void> {
     const { name, leftBehind, world } = this;
     const recorded = new Set<Version>();
-    for await (const found of inspectLog(this.files)) {
+    for await (const found of inspectLog(files)) {
       if (found.kind === "record" && found.record.head !== null) recorded.add(found.record.head.version);
     }
     for (const [version, places] of leftBehind) {

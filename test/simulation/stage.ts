@@ -61,16 +61,13 @@ export class Stage {
 
   /** Lets time pass until the work is done, for at most so long. @returns undefined when it is not done by then. */
   async done<T>(work: Promise<T>, ms = FLUSHED_MS): Promise<T | undefined> {
-    let outcome: { readonly value: T } | undefined;
-    let failure: { readonly error: unknown } | undefined;
+    const outcome: { value?: T; isOver: boolean } = { isOver: false };
     work.then(
-      (value) => (outcome = { value }),
-      (error: unknown) => (failure = { error }),
+      (value) => Object.assign(outcome, { value, isOver: true }),
+      () => Object.assign(outcome, { isOver: true }),
     );
-    for (let passed = 0; passed < ms && outcome === undefined && failure === undefined; passed += 5) {
-      await this.advance(5);
-    }
-    return outcome === undefined ? undefined : (outcome as { readonly value: T }).value;
+    for (let passed = 0; passed < ms && !outcome.isOver; passed += 5) await this.advance(5);
+    return outcome.value;
   }
 
   set(

@@ -5,6 +5,7 @@ import type { SimulatedRuntime } from "../../src/testing/runtime.ts";
 import { NO_META } from "../../src/entry.ts";
 import type { Entry, Head } from "../../src/entry.ts";
 import { VERSION_ZERO, formatVersion, versionMs } from "../../src/version.ts";
+import type { Version } from "../../src/version.ts";
 import { Facts, SKEW_MS } from "./facts.ts";
 import { DEADLINE_MS, Node } from "./node.ts";
 import type { NodePlan } from "./node.ts";
@@ -107,6 +108,12 @@ export class World {
     return this.stores.at(-1) as Server;
   }
 
+  /** The highest version of a key that any store has had. */
+  newestVersion(key: string): Version {
+    const versions = this.stores.map((store) => store.newestAt(key, Infinity)?.version ?? VERSION_ZERO);
+    return versions.reduce((a, b) => (a > b ? a : b));
+  }
+
   /** Everything is up, and git has something from before. */
   async open(): Promise<void> {
     const begun = this.nodes.map((node) => node.start());
@@ -174,7 +181,10 @@ export class World {
   noteLetters(): void {
     for (const { lastJournal } of this.nodes) {
       for (const { list, head } of lastJournal?.letters ?? []) {
-        if (list === "conflict") this.facts.reported.add(head.version);
+        if (list !== "conflict") continue;
+        this.facts.reported.add(head.version);
+        const { key, version } = head;
+        if (version > (this.facts.reportedOf.get(key) ?? "")) this.facts.reportedOf.set(key, version);
       }
     }
   }
