@@ -1,5 +1,5 @@
 /**
- * What the crash tests run in a process of its own: `node crash.child.js FOLDER ROUND`. Opens the journal, says what the
+ * What the crash tests run in a process of its own: `node crash.child.js FOLDER ROUND KIND`. Opens the journal, says what the
  * keys of `FOLDER/keys.json` are now, before anything is flushed, then writes for ever. Each line on stdout is written at
  * once (no buffer of Node's holds it back): what is tried, and what was acknowledged.
  */
@@ -9,9 +9,10 @@ import { open } from "../../src/config/open.ts";
 import { SyncError } from "../../src/error.ts";
 import type { Sync } from "../../src/sync.ts";
 import { random } from "../../src/testing/random.ts";
+import type { Kind } from "./crash.layers.ts";
 import { COUNTERS, JOURNAL, KEYS_A_WRITER, WRITERS, hastened, layersIn } from "./crash.layers.ts";
 
-const [, , folder = "", roundText = "0"] = process.argv;
+const [, , folder = "", roundText = "0", kind = "disk"] = process.argv;
 const round = Number(roundText);
 const chance = random(1 + round);
 const say = (line: string): void => {
@@ -23,7 +24,7 @@ process.on("unhandledRejection", (error) => {
   process.exit(9);
 });
 
-const db: Sync = await open(await layersIn(folder, round), {
+const db: Sync = await open(await layersIn(folder, kind as Kind, round), {
   base: folder,
   journal: JOURNAL,
   runtime: hastened,

@@ -24,12 +24,15 @@ export const hastened: Runtime = {
 export const CACHE = "lmdb:./cache";
 export const GIT = "git:./truth.git?create=true";
 
-/** A store that fails, comes late and loses answers, unless `round` is undefined. */
-export async function layersIn(folder: string, round: number | undefined): Promise<(string | LayerSpec)[]> {
+/** Which layers: with git at the end, which decides then, or without. */
+export type Kind = "git" | "disk";
+
+/** A store of record that fails, comes late and loses answers, unless `round` is undefined; and for "git" git below. */
+export async function layersIn(folder: string, kind: Kind, round: number | undefined): Promise<(string | LayerSpec)[]> {
   const disk = await diskIn(folder);
-  const rates = round === undefined ? {} : { before: 0.2, after: 0.1, delay: 0.3 };
+  const rates = round === undefined ? {} : { before: 0.1, after: 0.1, delay: 0.3 };
   const slow = chaos(disk, { runtime: systemRuntime, seed: round ?? 0, rates, verbs: ["write"], delayMsMax: 20 });
-  return ["memory:", CACHE, layer(slow, { name: "disk", role: "store" }), GIT];
+  return ["memory:", CACHE, layer(slow, { name: "disk", role: "store" }), ...(kind === "git" ? [GIT] : [])];
 }
 
 export function diskIn(folder: string): Promise<Store> {
