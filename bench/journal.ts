@@ -172,7 +172,12 @@ async function measure(writers: number): Promise<Figures> {
   const at = { end: 0 };
   const total = writers === 1 ? 400 : writers * Math.max(40, Math.floor(8000 / writers));
   const rounds: Record<"chain" | "chainOfRaw" | "set" | "setOfRaw" | "raw" | "lmdb", number[]> = {
-    ...{ chain: [], chainOfRaw: [], set: [], setOfRaw: [], raw: [], lmdb: [] },
+    chain: [],
+    chainOfRaw: [],
+    set: [],
+    setOfRaw: [],
+    raw: [],
+    lmdb: [],
   };
   let sizes = 0;
   const write = async (number: number) => {
@@ -189,7 +194,7 @@ async function measure(writers: number): Promise<Figures> {
     const chainRawMs = await bare(fd, at, chainGroups);
     const setMs = await timed(total, writers, (number) => db.set(keyOf(number), object));
     const setRawMs = await bare(fd, at, groups.splice(0));
-    const lmdbMs = await timed(total, writers, (number) => lmdb.put(keyOf(number), value as Buffer));
+    const lmdbMs = await timed(total, writers, (number) => lmdb.put(keyOf(number), value));
     if (round < WARM_UP) continue; // until it is compiled
     const perSecond = (ms: number) => (1000 * total) / ms;
     rounds.chain.push(perSecond(chainMs));
