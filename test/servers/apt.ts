@@ -25,7 +25,12 @@ export async function installed(programs: readonly string[], packages: readonly 
       if (missing().length === 0) return;
       const options = ["-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=240"];
       const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-      await run("apt-get", ["install", ...options, ...packages], { env, maxBuffer: 64 * 1024 * 1024 });
+      const install = () => run("apt-get", ["install", ...options, ...packages], { env, maxBuffer: 64 * 1024 * 1024 });
+      // A new machine has no list of packages yet.
+      await install().catch(async () => {
+        await run("apt-get", ["update"], { env, maxBuffer: 64 * 1024 * 1024 });
+        await install();
+      });
       if (missing().length > 0) throw new Error(`${packages.join(" ")} did not bring ${missing().join(" ")}`);
     } finally {
       rmSync(LOCK, { recursive: true, force: true });
