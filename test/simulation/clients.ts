@@ -2,7 +2,6 @@ import { NO_META, isDead } from "../../src/entry.ts";
 import type { Entry, Head } from "../../src/entry.ts";
 import { SyncError } from "../../src/error.ts";
 import type { Answer, ReadOptions, Write, WriteResult } from "../../src/store.ts";
-import { VERSION_ZERO } from "../../src/version.ts";
 import type { Version } from "../../src/version.ts";
 import { SLACK_MS, hasReached, isBehind } from "./facts.ts";
 import type { Known } from "./facts.ts";

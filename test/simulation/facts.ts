@@ -141,12 +141,7 @@ export class Facts {
  * Whether an answer is behind a version: older, unless both give no value. `newest` is what the authority came to have
  * since: where that gave no value and was collected, nothing is all there is to answer.
  */
-export function isBehind(
-  answer: Head | undefined,
-  head: Head | undefined,
-  nowMs: number,
-  newest?: Head | undefined,
-): boolean {
+export function isBehind(answer: Head | undefined, head: Head | undefined, nowMs: number, newest?: Head): boolean {
   if (head === undefined || (answer?.version ?? VERSION_ZERO) >= head.version) return false;
   const isNone = answer === undefined || isDead(answer, nowMs + SLACK_MS);
   const isEnded = newest !== undefined && newest.version > head.version && isDead(newest, nowMs + SLACK_MS);

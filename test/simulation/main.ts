@@ -7,7 +7,7 @@ import { run } from "./run.ts";
 import type { Run } from "./run.ts";
 import { SCENARIOS } from "./scenarios.ts";
 import { writeTable } from "./table.ts";
-import { buildWithout, findByChance, findWithout, programWithout } from "./variants.ts";
+import { buildWithout, findByChance, findWithout, inParallel, programWithout } from "./variants.ts";
 import type { Found } from "./variants.ts";
 import { TOPOLOGIES } from "./world.ts";
 import type { Topology } from "./world.ts";
@@ -17,6 +17,7 @@ Error.stackTraceLimit = 0; // a stack for each failure that is planned costs mor
 const USAGE = `npm run simulate -- [--seeds 1000] [--from 1] [--topology full|simple|fed]
   --seed N [--trace]   one seed, with all that happens
   --off RULE           without a rule: "${RULES[0]?.name}", ...; --off list names them
+  --rules              takes out one rule after the other: each has to be missed
   --table              takes out one rule after the other and writes the table of docs/testing.md`;
 
 /** How many processes share the seeds. */
@@ -46,6 +47,7 @@ function replay({ seed, topology }: { readonly seed: number; readonly topology: 
 async function main(): Promise<number> {
   if (args.includes("--help")) return say(USAGE, 0);
   if (args.includes("--table")) return writeTable();
+  if (args.includes("--rules")) return missEachRule();
   const off = option("off");
   if (off !== undefined && option("find") === undefined) return without(off);
   if (option("find") !== undefined) return find(option("find")?.split("|") ?? []);
@@ -146,6 +148,23 @@ async function find(kinds: readonly string[]): Promise<number> {
 
 function tell(found: Found): number {
   return say(JSON.stringify(found), 0);
+}
+
+/** Takes out one rule after the other; each has to be missed. */
+async function missEachRule(): Promise<number> {
+  const due = RULES.filter(({ notFound }) => notFound === undefined);
+  await buildWithout(due);
+  let missed = 0;
+  await inParallel(due, async (rule) => {
+    const found = await findWithout(rule);
+    if (found !== undefined) missed++;
+    const how =
+      found === undefined
+        ? "not found"
+        : `${found.kind}, ${found.seeds === 0 ? rule.scenario : `in seed ${found.seeds}`}`;
+    console.log(`without "${rule.name}": ${how}`);
+  });
+  return say(`${missed} of ${due.length} rules are missed`, missed === due.length ? 0 : 1);
 }
 
 async function without(name: string): Promise<number> {

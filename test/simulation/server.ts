@@ -6,7 +6,7 @@ import type { CallOptions, Forget, ReadOptions, Store, Supports, Write, WriteRes
 import { chaos } from "../../src/testing/chaos.ts";
 import type { ChaosRates, ChaosStore } from "../../src/testing/chaos.ts";
 import { ReferenceStore, referenceState } from "../../src/testing/reference.ts";
-import type { ReferenceOptions, ReferenceState } from "../../src/testing/reference.ts";
+import type { ReferenceState } from "../../src/testing/reference.ts";
 import type { SimulatedRuntime } from "../../src/testing/runtime.ts";
 import { VERSION_ZERO } from "../../src/version.ts";
 import type { Version } from "../../src/version.ts";
@@ -60,10 +60,6 @@ export class Server {
     };
     this.direct = new (class extends ReferenceStore {
       private before = new Map<string, Head>();
-
-      constructor(options: ReferenceOptions) {
-        super(options);
-      }
 
       protected override commit(key: string): void {
         super.commit(key);

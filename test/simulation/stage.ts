@@ -5,6 +5,7 @@ import type { ReadKind } from "./clients.ts";
 import type { Violation } from "./facts.ts";
 import type { Node } from "./node.ts";
 import type { Link, Server } from "./server.ts";
+import { outcomeWithin } from "./patience.ts";
 import { World } from "./world.ts";
 import type { Fixed, Topology } from "./world.ts";
 
@@ -61,16 +62,8 @@ export class Stage {
 
   /** Lets time pass until the work is done, for at most so long. @returns undefined when it is not done by then. */
   async done<T>(work: Promise<T>, ms = FLUSHED_MS): Promise<T | undefined> {
-    let outcome: { readonly value: T } | undefined;
-    let failure: { readonly error: unknown } | undefined;
-    work.then(
-      (value) => (outcome = { value }),
-      (error: unknown) => (failure = { error }),
-    );
-    for (let passed = 0; passed < ms && outcome === undefined && failure === undefined; passed += 5) {
-      await this.advance(5);
-    }
-    return outcome === undefined ? undefined : (outcome as { readonly value: T }).value;
+    const outcome = await outcomeWithin(this.world.runtime, work, ms, 5);
+    return outcome.kind === "done" ? outcome.value : undefined;
   }
 
   set(

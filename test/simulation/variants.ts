@@ -18,8 +18,11 @@ import type { Rule } from "./rules.ts";
 
 const run = promisify(execFile);
 
-/** The project's folder, seen from the compiled program, which lies in build/simulation/test/simulation. */
-export const ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
+/** The project's folder, seen from this file or from what it is compiled to, in build/simulation or beside it. */
+export const ROOT = fileURLToPath(import.meta.url).replace(
+  /(?:[/\\]build[/\\]simulation(?:-off[/\\][a-z-]+)?)?[/\\]test[/\\]simulation[/\\][^/\\]+$/,
+  "",
+);
 const BASE = join(ROOT, "build", "simulation");
 const OFF = join(ROOT, "build", "simulation-off");
 /** What the simulation never loads. */
