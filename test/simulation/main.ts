@@ -1,12 +1,13 @@
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import type { Violation } from "./facts.ts";
 import { RULES } from "./rules.ts";
 import { run } from "./run.ts";
 import type { Run } from "./run.ts";
 import { SCENARIOS } from "./scenarios.ts";
 import { writeTable } from "./table.ts";
-import { buildWithout, findWithout, programWithout } from "./variants.ts";
+import { buildWithout, findByChance, findWithout, inParallel, programWithout } from "./variants.ts";
 import type { Found } from "./variants.ts";
 import { TOPOLOGIES } from "./world.ts";
 import type { Topology } from "./world.ts";
@@ -16,6 +17,7 @@ Error.stackTraceLimit = 0; // a stack for each failure that is planned costs mor
 const USAGE = `npm run simulate -- [--seeds 1000] [--from 1] [--topology full|simple|fed]
   --seed N [--trace]   one seed, with all that happens
   --off RULE           without a rule: "${RULES[0]?.name}", ...; --off list names them
+  --rules              takes out one rule after the other: each has to be missed
   --table              takes out one rule after the other and writes the table of docs/testing.md`;
 
 /** How many processes share the seeds. */
@@ -45,6 +47,7 @@ function replay({ seed, topology }: { readonly seed: number; readonly topology: 
 async function main(): Promise<number> {
   if (args.includes("--help")) return say(USAGE, 0);
   if (args.includes("--table")) return writeTable();
+  if (args.includes("--rules")) return missEachRule();
   const off = option("off");
   if (off !== undefined && option("find") === undefined) return without(off);
   if (option("find") !== undefined) return find(option("find")?.split("|") ?? []);
@@ -124,27 +127,44 @@ async function share(from: number, count: number, job: number): Promise<number> 
 
 /** Stops at the first violation of these kinds, and says what it was. */
 async function find(kinds: readonly string[]): Promise<number> {
-  let runs = 0;
-  const isOne = (kind: string) => kinds.includes(kind);
-  for (const { name, topology, play } of SCENARIOS) {
-    if (option("seeds") !== "0") break;
-    runs++;
-    const violation = (await play()).find(({ kind }) => isOne(kind));
-    if (violation === undefined) continue;
-    const found: Found = { seed: 0, topology, ...violation, scenario: name, runs };
-    return say(JSON.stringify(found), 0);
+  const isOne = ({ kind }: Violation) => kinds.includes(kind);
+  const scenario = SCENARIOS.find(({ name }) => name === option("scenario"));
+  if (scenario !== undefined) {
+    const violation = (await scenario.play()).find(isOne);
+    return violation === undefined ? 1 : tell({ seed: 0, topology: scenario.topology, ...violation, seeds: 0 });
   }
+  const topologies = option("topology");
   const count = Number(option("seeds"));
-  for (let seed = 1; runs < count; seed++) {
+  let seeds = 0;
+  for (let seed = 1; seeds < count; seed++) {
     const topology = topologyOf(seed);
-    const result = await run(seed, topology);
-    runs++;
-    const violation = result.violations.find(({ kind }) => isOne(kind));
-    if (violation === undefined) continue;
-    const found: Found = { seed, topology, ...violation, scenario: undefined, runs };
-    return say(JSON.stringify(found), 0);
+    if (topologies !== undefined && topology !== topologies) continue;
+    seeds++;
+    const violation = (await run(seed, topology)).violations.find(isOne);
+    if (violation !== undefined) return tell({ seed, topology, ...violation, seeds });
   }
   return 1;
+}
+
+function tell(found: Found): number {
+  return say(JSON.stringify(found), 0);
+}
+
+/** Takes out one rule after the other; each has to be missed. */
+async function missEachRule(): Promise<number> {
+  const due = RULES.filter(({ notFound }) => notFound === undefined);
+  await buildWithout(due);
+  let missed = 0;
+  await inParallel(due, async (rule) => {
+    const found = await findWithout(rule);
+    if (found !== undefined) missed++;
+    const how =
+      found === undefined
+        ? "not found"
+        : `${found.kind}, ${found.seeds === 0 ? rule.scenario : `in seed ${found.seeds}`}`;
+    console.log(`without "${rule.name}": ${how}`);
+  });
+  return say(`${missed} of ${due.length} rules are missed`, missed === due.length ? 0 : 1);
 }
 
 async function without(name: string): Promise<number> {
@@ -160,9 +180,11 @@ async function without(name: string): Promise<number> {
     const { stdout } = await call.catch((error: { stdout?: string }) => ({ stdout: error.stdout ?? "" }));
     return say(stdout, 1);
   }
-  const found = await findWithout(rule, Number(option("seeds") ?? rule.seeds));
+  const seeds = option("seeds");
+  const found = seeds === undefined ? await findWithout(rule) : await findByChance(rule, Number(seeds));
   if (found === undefined) return say(`without "${name}" nothing was found`, 1);
-  console.log(`without "${name}", after ${found.runs} runs: ${found.kind}\n${found.what}`);
+  if (found.seeds === 0) return say(`without "${name}" scenario "${rule.scenario}", ${found.kind}: ${found.what}`, 0);
+  console.log(`without "${name}", in seed ${found.seeds}: ${found.kind}\n${found.what}`);
   return say(`  replay: ${replay(found)}`, 0);
 }
 

@@ -54,6 +54,8 @@ export interface Process {
   readonly chain: Chain;
   readonly clock: VersionClock;
   readonly journal: Journal;
+  /** How many entries it sent again, whatever room there was, because a layer had gone back. */
+  readonly sentAgain: () => number;
 }
 
 /** How a node's chain is made, the same over all its lives. */
@@ -130,8 +132,10 @@ export class Node {
     if (life.isOver) return;
     const clock = await versionClock({ runtime, skewMaxMs: SKEW_MAX_MS, bound: this.bound(life) });
     const journal = await openJournal({ files, runtime, ...JOURNAL });
+    const sentAgain = countSentAgain(journal);
     const { name } = this;
     const process: Process = {
+      sentAgain,
       life,
       runtime,
       clock,
@@ -260,6 +264,18 @@ export class Node {
     }
     return specs;
   }
+}
+
+/** @returns how many entries came back into the queues. */
+function countSentAgain(journal: Journal): () => number {
+  const resend = journal.resend.bind(journal);
+  let entries = 0;
+  journal.resend = async (lane) => {
+    const before = journal.status().entries;
+    await resend(lane);
+    entries += Math.max(0, journal.status().entries - before);
+  };
+  return () => entries;
 }
 
 /** Notes the writes that one process sends. */

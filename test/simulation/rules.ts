@@ -176,8 +176,8 @@ export const RULES: readonly Rule[] = [
     says: "nothing is collected of which a store has an older state",
     edits: one(
       "chain/collect.ts",
-      "if (version === undefined || version === head.version) proven.push(head);",
-      "if (version === undefined || version <= head.version) proven.push(head);",
+      "const isOlder = versions.some((version) => version !== undefined && version !== head.version);",
+      "const isOlder = versions.some((version) => version !== undefined && version > head.version);",
     ),
     finds: [...ANY, "collected from above"],
     seeds: 300,
@@ -438,16 +438,21 @@ export const RULES: readonly Rule[] = [
   {
     name: "room",
     says: "writers wait, then are refused, when a journal is full",
-    edits: one("journal/room.ts", "if (waiting.length === 0 && fits(entries, bytes)) {", "if (waiting.length === 0) {"),
+    edits: one(
+      "journal/room.ts",
+      "if (waiting.length === 0 && fits(entries, bytes)) return undefined;",
+      "if (waiting.length === 0) return undefined;",
+    ),
     finds: ["out of bounds"],
     seeds: 60,
   },
   {
     name: "room is kept",
     says: "room that was given is kept until it is used",
-    edits: one("journal/room.ts", "entriesInside += entries;", ""),
+    edits: one("journal/room.ts", "promisedEntries += first.entries;", ""),
     finds: ["out of bounds"],
-    seeds: 60,
+    seeds: 0,
+    scenario: "more writers than room",
   },
   {
     name: "budget",
@@ -463,5 +468,25 @@ export const RULES: readonly Rule[] = [
     finds: BACK,
     seeds: 300,
     scenario: "an old copy after a restart",
+  },
+  {
+    name: "refusals outlive their records",
+    says: "the decision that a write did not happen stays in the journal as long as the write does",
+    edits: one("journal/journal.ts", "if (!happened) this.refusals.add(first, seq);", ""),
+    finds: ["not linearizable"],
+    seeds: 0,
+    scenario: "a refusal outlives its record",
+  },
+  {
+    name: "those that wait are woken",
+    says: "layers that wait for the first one are sent what it got ahead of its batch",
+    edits: one(
+      "chain/lane.ts",
+      "keySends.delete(ended);\n          // Other layers waited for this one to have it.\n          onAttempt();",
+      "keySends.delete(ended);",
+    ),
+    finds: ["never ended", "no agreement", "does not settle"],
+    seeds: 0,
+    scenario: "a key that is sent ahead",
   },
 ];

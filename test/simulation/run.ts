@@ -9,6 +9,7 @@ import { Faults } from "./faults.ts";
 import { explain } from "./linearizable.ts";
 import { JOURNAL, PUSHES } from "./node.ts";
 import type { Node } from "./node.ts";
+import { outcomeWithin } from "./patience.ts";
 import { PRELOADED, World } from "./world.ts";
 import type { Topology } from "./world.ts";
 
@@ -75,12 +76,12 @@ async function chaos(world: World, faults: Faults, clients: Clients): Promise<vo
 
 /** Queues and disks stay within what they were given. */
 function bounds({ nodes, facts }: World): void {
-  for (const { name, process, missedAt } of nodes) {
+  for (const { name, process } of nodes) {
     if (process === undefined) continue;
     const { entries, bytes, diskBytes } = process.journal.status();
-    // Who is told that a layer went back sends it all that the journal still has, whatever room there is.
-    if (missedAt > 0) continue;
-    if (entries > JOURNAL.entriesMax) facts.bad("out of bounds", `${name}'s journal has ${entries} entries`);
+    const again = process.sentAgain();
+    if (entries > JOURNAL.entriesMax + again) facts.bad("out of bounds", `${name}'s journal has ${entries} entries`);
+    if (again > 0) continue;
     if (bytes > JOURNAL.bytesMax) facts.bad("out of bounds", `${name}'s journal has ${bytes} bytes that wait`);
     const most = JOURNAL.bytesMax + JOURNAL.keptBytesMax + 4 * JOURNAL.segmentBytes;
     if (diskBytes > most) facts.bad("out of bounds", `${name}'s journal takes ${diskBytes} bytes of its disk`);
@@ -111,12 +112,9 @@ async function retryLetters(world: World): Promise<void> {
     for (const { id, list, head } of process?.journal.letters ?? []) {
       world.log(`${name} ${list === "dead" ? "retries" : "drops"} ${id} ${head.version}`);
       const work = list === "dead" ? process?.journal.retry(id) : process?.journal.drop(id);
-      const outcome = { isDone: false };
-      work?.then(
-        () => (outcome.isDone = true),
-        (error: unknown) => world.facts.bad("letter", `${name} ${id}: ${String(error)}`),
-      );
-      for (let i = 0; i < 100 && !outcome.isDone; i++) await world.runtime.advance(2);
+      if (work === undefined) continue;
+      const outcome = await outcomeWithin(world.runtime, work, 200, 2);
+      if (outcome.kind === "failed") world.facts.bad("letter", `${name} ${id}: ${String(outcome.error)}`);
     }
   }
 }
@@ -150,16 +148,10 @@ async function check(world: World, clients: Clients): Promise<void> {
 
 /** Waits for something that must succeed. */
 async function settled(world: World, what: string, work: Promise<unknown> | undefined): Promise<void> {
-  const outcome = { isDone: work === undefined };
-  work?.then(
-    () => (outcome.isDone = true),
-    (error: unknown) => {
-      outcome.isDone = true;
-      world.facts.bad("does not settle", `${what}: ${String(error)}`);
-    },
-  );
-  for (let i = 0; i < 60 && !outcome.isDone; i++) await world.runtime.advance(1_000);
-  if (!outcome.isDone) world.facts.bad("never ended", what);
+  if (work === undefined) return;
+  const outcome = await outcomeWithin(world.runtime, work, 60_000, 1_000);
+  if (outcome.kind === "failed") world.facts.bad("does not settle", `${what}: ${String(outcome.error)}`);
+  if (outcome.kind === "late") world.facts.bad("never ended", what);
 }
 
 /** All stores and all nodes have the same of a key, and nothing less than was acknowledged. */
@@ -191,10 +183,9 @@ async function agreement(world: World, clients: Clients, key: string): Promise<v
       const { process } = node;
       if (process === undefined) continue;
       const read = clients.read(node, process, key, { kind, maxAgeMs: 0 });
-      const got: { answer: Awaited<typeof read> | "none yet" } = { answer: "none yet" };
-      void read.then((answer) => Object.assign(got, { answer }));
-      for (let i = 0; i < 20 && got.answer === "none yet"; i++) await runtime.advance(100);
-      compare(world, node, key, kind, got.answer, authority.versionOf(key));
+      const outcome = await outcomeWithin(runtime, read, 2_000, 100);
+      const answer = outcome.kind === "done" ? outcome.value : undefined;
+      compare(world, node, key, kind, answer, authority.versionOf(key));
     }
   }
 }
@@ -204,10 +195,10 @@ function compare(
   node: Node,
   key: string,
   kind: string,
-  answer: Awaited<ReturnType<Clients["read"]>> | "none yet",
+  answer: Awaited<ReturnType<Clients["read"]>>,
   version: Version,
 ): void {
-  if (answer === "none yet" || answer === undefined) {
+  if (answer === undefined) {
     facts.bad("no answer", `at the end ${node.name} has no ${kind} answer for ${key}`);
     return;
   }

@@ -2,7 +2,7 @@ import { NO_META, stubOf } from "../../src/entry.ts";
 import type { Entry } from "../../src/entry.ts";
 import { formatVersion } from "../../src/version.ts";
 import type { Violation } from "./facts.ts";
-import { RETENTION_MS } from "./node.ts";
+import { JOURNAL, RETENTION_MS } from "./node.ts";
 import { Stage } from "./stage.ts";
 import type { Fixed, Topology } from "./world.ts";
 
@@ -186,7 +186,7 @@ export const SCENARIOS: readonly Scenario[] = [
     if (process === undefined) return;
     const before = await stage.setEverywhere("A", "counter", "there");
     // One record of the first segment waits for git, so that the intent beside it stays.
-    stage.server("git").stuck = "b";
+    stage.server("git").stuck = (key) => key === "b";
     await stage.set("A", "b", "stuck");
     stage.link("A", "sql").hang({ verbs: ["write"] });
     const step = { key: "counter", blind: true, deletes: false, ack: "journal" };
@@ -204,5 +204,30 @@ export const SCENARIOS: readonly Scenario[] = [
       const version = state.copies.get("counter")?.entry.version;
       if (version !== before) stage.bad("not linearizable", `${name} has ${version}, which was refused`);
     }
+  }),
+  scenario("a key that is sent ahead", "full", {}, async (stage) => {
+    const { process } = stage.node("A");
+    if (process === undefined) return;
+    const writing = stage.clients.write(stage.node("A"), process, { key: "a", text: "one", ack: "journal" });
+    await stage.done(writing);
+    // An authority read sends it before its interval has passed.
+    await stage.get("A", "a", { kind: "authority", maxAgeMs: 0 });
+    await stage.advance(60_000);
+    const [sql, git] = [stage.server("sql").versionOf("a"), stage.server("git").versionOf("a")];
+    if (sql !== git) stage.bad("no agreement", `sql has ${sql}, git still ${git}`);
+  }),
+  scenario("more writers than room", "simple", {}, async (stage) => {
+    stage.server("git").stuck = () => true;
+    for (let i = 0; i < JOURNAL.entriesMax; i++) await stage.set("A", `burst${i}`, "x");
+    const late = Array.from({ length: 6 }, (_, i) => stage.set("A", `late${i}`, "x"));
+    await stage.advance(20);
+    stage.server("git").stuck = (key) => key !== "burst0";
+    void stage.done(stage.node("A").process?.chain.flush() ?? Promise.resolve());
+    for (let i = 0; i < 10; i++) {
+      await stage.advance(20);
+      const { entries = 0 } = stage.node("A").process?.journal.status() ?? {};
+      if (entries > JOURNAL.entriesMax) stage.bad("out of bounds", `the journal has ${entries} entries`);
+    }
+    await Promise.all(late);
   }),
 ];

@@ -36,8 +36,8 @@ export class Server {
   readonly direct: ReferenceStore;
   /** It refuses everybody, until somebody puts that right. */
   unauthorised = false;
-  /** For the time being it cannot take writes of this key. */
-  stuck: string | undefined;
+  /** For the time being it cannot take writes of these keys. */
+  stuck: ((key: string) => boolean) | undefined;
   /** It never takes values that say so. */
   picky = true;
   private readonly runtime: SimulatedRuntime;
@@ -115,7 +115,7 @@ export class Server {
 
   private refused({ entry: { key, value } }: Write): WriteResult | undefined {
     const details = { store: this.name, key };
-    if (key === this.stuck) return failed(new SyncError("UNAVAILABLE", "not now", details));
+    if (this.stuck?.(key) === true) return failed(new SyncError("UNAVAILABLE", "not now", details));
     const isPoison = this.picky && value !== null && new TextDecoder().decode(value).includes(`!${this.name}`);
     return isPoison ? failed(new SyncError("INVALID", `${this.name} never takes such a value`, details)) : undefined;
   }

@@ -5,6 +5,7 @@ import type { ReadKind } from "./clients.ts";
 import type { Violation } from "./facts.ts";
 import type { Node } from "./node.ts";
 import type { Link, Server } from "./server.ts";
+import { outcomeWithin } from "./patience.ts";
 import { World } from "./world.ts";
 import type { Fixed, Topology } from "./world.ts";
 
@@ -61,13 +62,8 @@ export class Stage {
 
   /** Lets time pass until the work is done, for at most so long. @returns undefined when it is not done by then. */
   async done<T>(work: Promise<T>, ms = FLUSHED_MS): Promise<T | undefined> {
-    const outcome: { value?: T; isOver: boolean } = { isOver: false };
-    work.then(
-      (value) => Object.assign(outcome, { value, isOver: true }),
-      () => Object.assign(outcome, { isOver: true }),
-    );
-    for (let passed = 0; passed < ms && !outcome.isOver; passed += 5) await this.advance(5);
-    return outcome.value;
+    const outcome = await outcomeWithin(this.world.runtime, work, ms, 5);
+    return outcome.kind === "done" ? outcome.value : undefined;
   }
 
   set(

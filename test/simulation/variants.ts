@@ -18,8 +18,11 @@ import type { Rule } from "./rules.ts";
 
 const run = promisify(execFile);
 
-/** The project's folder, seen from the compiled program, which lies in build/simulation/test/simulation. */
-export const ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
+/** The project's folder, seen from this file or from what it is compiled to, in build/simulation or beside it. */
+export const ROOT = fileURLToPath(import.meta.url).replace(
+  /(?:[/\\]build[/\\]simulation(?:-off[/\\][a-z-]+)?)?[/\\]test[/\\]simulation[/\\][^/\\]+$/,
+  "",
+);
 const BASE = join(ROOT, "build", "simulation");
 const OFF = join(ROOT, "build", "simulation-off");
 /** What the simulation never loads. */
@@ -101,20 +104,25 @@ export interface Found {
   readonly topology: string;
   readonly kind: string;
   readonly what: string;
-  /** Of a directed scenario; undefined: of a random run. */
-  readonly scenario: string | undefined;
-  /** How many runs it took. */
-  readonly runs: number;
+  /** How many seeds it took; 0: a scenario found it. */
+  readonly seeds: number;
 }
 
 /** A program that does not end, as one without a rule may not, is ended. */
-const PATIENCE_MS = 240_000;
+const PATIENCE_MS = 300_000;
 
-/** Runs the program without a rule until it finds that. */
-export async function findWithout(rule: Rule, seeds = rule.seeds): Promise<Found | undefined> {
-  const kinds = rule.finds.join("|");
+/** Runs the program without a rule until it finds that: by its scenario if it has one, else by chance. */
+export function findWithout(rule: Rule): Promise<Found | undefined> {
+  return rule.scenario === undefined ? findByChance(rule) : ask(rule, ["--scenario", rule.scenario]);
+}
+
+export function findByChance(rule: Rule, seeds = rule.seeds): Promise<Found | undefined> {
   const where = rule.topology === undefined ? [] : ["--topology", rule.topology];
-  const args = [programWithout(rule), "--find", kinds, "--seeds", String(seeds), ...where];
+  return ask(rule, ["--seeds", String(seeds), ...where]);
+}
+
+async function ask(rule: Rule, how: readonly string[]): Promise<Found | undefined> {
+  const args = [programWithout(rule), "--find", rule.finds.join("|"), ...how];
   const { stdout } = await run(process.execPath, args, { timeout: PATIENCE_MS, maxBuffer: 2 ** 26 }).catch(
     (error: { stdout?: string }) => ({ stdout: error.stdout ?? "" }),
   );
@@ -128,5 +136,5 @@ export async function inParallel<T>(items: readonly T[], work: (item: T) => Prom
   const worker = async () => {
     for (let item = left.shift(); item !== undefined; item = left.shift()) await work(item);
   };
-  await Promise.all(Array.from({ length: Math.min(4, Math.max(2, availableParallelism())) }, worker));
+  await Promise.all(Array.from({ length: Math.max(2, availableParallelism()) }, worker));
 }
