@@ -3,7 +3,7 @@ import { compareKeys, stubOf } from "../entry.ts";
 import type { Copy, Entry, Head } from "../entry.ts";
 import type { JournalStatus, Pending } from "../journal/contract.ts";
 import type { Journal } from "../journal/journal.ts";
-import type { Item, LaneSpec } from "../journal/queues.ts";
+import type { Item, LaneSpec, Settled } from "../journal/queues.ts";
 import { STORED, TOO_OLD, failed } from "../store.ts";
 import type { CallOptions, Store, Write, WriteResult } from "../store.ts";
 import type { Version } from "../version.ts";
@@ -21,7 +21,7 @@ import { laneShell } from "./lane.ts";
 import { isMemory, lanePlan, maskOf, router } from "./lanes.ts";
 import type { LaneShell, LaneStatus } from "./lane.ts";
 import type { ChainState } from "./state.ts";
-import { notRetryable, notYet, sayWhatIsLeft, stuckError, undelivered } from "./undelivered.ts";
+import { notRetryable, notYet, sayWhatIsLeft, stuckError, refusedMeanwhile, undelivered } from "./undelivered.ts";
 import { copied, forLayer, plan } from "./write.ts";
 
 export interface BehindOptions {
@@ -216,6 +216,11 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     return items.map((item) => resultOf(item, goal, mask, stuck));
   };
 
+  const isRefusal = ({ status, lane }: Settled & { readonly lane: number }): boolean => {
+    const isRefused = status === "refused" || status === "too-old";
+    return isRefused && queues.lanes.some(({ bit, role }) => bit === lane && role === "store");
+  };
+
   const resultOf = (item: Item, { outcomes }: Goals, mask: number, stuck: Stuck | undefined): WriteResult => {
     const { key } = item.head;
     for (const outcome of outcomes.get(item) ?? []) {
@@ -329,14 +334,14 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       queues.seal(last);
       const before = journal.letters;
       const items = [...queues.live.values()].filter(({ seq }) => seq <= last);
-      try {
-        await waitFor(items, -1);
-      } catch (error) {
+      const goal = await waitFor(items, -1).catch((error: unknown) => {
         throw error instanceof Stuck ? stuckError(error, state.name) : error;
-      }
-      // What was sent anew meanwhile is not part of what was waited for.
+      });
       const letters = [...new Set([...before, ...journal.letters.filter(({ seq }) => seq <= last)])];
       if (letters.length > 0) throw undelivered(letters, state.name);
+      // What was refused and sent anew meanwhile is not part of what was waited for.
+      const refused = items.filter((item) => goal.outcomes.get(item)?.some(isRefusal) === true);
+      if (refused.length > 0) throw refusedMeanwhile(refused.length, state.name);
       await flushBelow(state, call);
     },
     async sendKeys(keys) {

@@ -58,6 +58,15 @@ export function undelivered(letters: Journal["letters"], store: string): SyncErr
   });
 }
 
+/** What `flush` says of entries that were refused while it waited, and are no letters any more. */
+export function refusedMeanwhile(count: number, store: string): SyncError {
+  return new SyncError("UNAVAILABLE", `${count} entries were refused while they were waited for`, {
+    store,
+    operation: "flush",
+    cure: "those that were sent again since are waited for by the next flush",
+  });
+}
+
 /** Closing leaves entries for the next start, and says so. */
 export function sayWhatIsLeft(state: ChainState, journal: Journal, shells: readonly LaneShell[]): void {
   const { entries } = journal.status();

@@ -181,7 +181,7 @@ export class World {
   noteLetters(): void {
     for (const { lastJournal } of this.nodes) {
       for (const { list, head } of lastJournal?.letters ?? []) {
-        if (list === "conflict") this.facts.reported.add(head.version);
+        if (list === "conflict") this.facts.report(head);
       }
     }
   }
