@@ -147,6 +147,7 @@ export class Journal {
       route: hooks.route,
       now: this.runtime.monotonic(),
       floor: hooks.floor,
+      refused: this.box.refused(),
       forgone: new Set(this.box.letters.filter(({ list }) => list === "conflict").map(({ seq }) => seq)),
       undecided: (item) => this.undecided.set(item.head.key, item),
     });
