@@ -89,7 +89,9 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       state.flights.overtake(head.key);
       state.negatives.delete(head.key);
     }
-    for (const index of slots) giveMemory(state, index, items);
+    // Memory is looked at without a look at floors: it gets nothing that is older than what is known.
+    const newest = items.filter(({ head }) => (state.floors.get(head.key, now)?.version ?? "") <= head.version);
+    for (const index of slots) giveMemory(state, index, newest);
   };
 
   const landed = (items: readonly Item[]): void => {

@@ -137,14 +137,15 @@ export function laneShell(options: LaneOptions): LaneShell {
   const attempt = async (): Promise<void> => {
     let items: readonly Item[] = [];
     try {
-      await layer.budget?.take({ push: 1, write: 1 });
-      if (stopped) return;
-      items = needed(journal.queues.take(lane, limit, terms.bytesMax));
-      if (items.length === 0) {
-        // All of it waits for a conditional write to be decided.
+      if (!journal.queues.hasFree(lane)) {
+        // All of it waits for a conditional write to be decided, which is paid from the same budget.
         if (lane.queue.size > 0) retryAt = runtime.monotonic() + BACKOFF_MS;
         return;
       }
+      await layer.budget?.take({ push: 1, write: 1 });
+      if (stopped) return;
+      items = needed(journal.queues.take(lane, limit, terms.bytesMax));
+      if (items.length === 0) return;
       await send(items);
       failures = 0;
       retryAt = 0;

@@ -89,7 +89,8 @@ export async function* inspectLog(files: Files): AsyncGenerator<Inspected, void>
     yield { kind: "segment", ok: true, file, number, first, bytes: size };
     if (typeof header === "string") yield damage(file, 0, Math.min(size, HEADER_BYTES), header);
     const salt = line?.salt ?? (typeof header === "object" ? header.salt : undefined);
-    const isLast = index === segments.length - 1;
+    // What the list does not name, as a segment that was just begun, is no part of the log: the one before it is open.
+    const isLast = number === (lines?.at(-1)?.number ?? segments.at(-1)?.number);
     const end = isLast ? size : Math.min(size, line?.end ?? endInNext(segments[index + 1], number) ?? size);
     if (line !== undefined && size < line.end) yield damage(file, size, line.end - size, "the file ends too early");
     if (salt === undefined) {

@@ -71,6 +71,8 @@ export class Journal {
   private readonly unsynced = new Unsynced();
   private attached: { readonly queues: Queues; readonly hooks: JournalHooks } | undefined;
   private memoryBytes = 0;
+  /** Appends are on their way from the disk to the queues: the rest of them is counted in neither. */
+  private isLanding = false;
   private suspectUntil: number;
   private saving: Promise<void> | undefined;
   private saveTimer: Timer | undefined;
@@ -147,6 +149,7 @@ export class Journal {
       route: hooks.route,
       now: this.runtime.monotonic(),
       floor: hooks.floor,
+      refused: this.box.refused(),
       forgone: new Set(this.box.letters.filter(({ list }) => list === "conflict").map(({ seq }) => seq)),
       undecided: (item) => this.undecided.set(item.head.key, item),
     });
@@ -413,6 +416,7 @@ export class Journal {
     if (this.unsynced.entries === 0) return;
     const { queues, hooks } = this.parts;
     const landed: Item[] = [];
+    this.isLanding = true;
     for (const { items, places } of this.unsynced.landed(last)) {
       const at = places();
       for (const [i, item] of items.entries()) {
@@ -427,6 +431,8 @@ export class Journal {
         this.supersedeLetters(item);
       }
     }
+    this.isLanding = false;
+    this.room.freed();
     if (landed.length > 0) hooks.landed(landed);
     for (const item of landed) {
       if (this.early.get(item.head.key) === item) this.early.delete(item.head.key);
@@ -442,7 +448,7 @@ export class Journal {
 
   private done(item: Item): void {
     if (item.kept) this.memoryBytes -= item.valueBytes;
-    this.room.freed();
+    if (!this.isLanding) this.room.freed();
     if (item.void) this.attached?.hooks.unfloor(item.head);
     else this.attached?.hooks.floor(item.head, this.runtime.now());
   }

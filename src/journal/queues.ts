@@ -176,6 +176,12 @@ export class Queues {
     this.sealedTo = Math.max(this.sealedTo, last);
   }
 
+  /** Whether anything of a lane may be sent now. */
+  hasFree(lane: Lane): boolean {
+    for (const item of lane.queue.values()) if (this.maySend(lane, item)) return true;
+    return false;
+  }
+
   /** Up to so many items and bytes (one at least) of a lane, oldest first, which are under way from here on. */
   take(lane: Lane, entriesMax: number, bytesMax: number): Item[] {
     const taken: Item[] = [];

@@ -16,6 +16,8 @@ export interface RestoreOptions {
   readonly now: number;
   /** Records that are on the conflict list: nobody's value until somebody decides. */
   readonly forgone: ReadonlySet<number>;
+  /** Records that are dead letters, and the layers that refused them. */
+  readonly refused: ReadonlyMap<number, readonly string[]>;
   /** This node knows of the version since that Unix ms. */
   readonly floor: (head: Head, since: number) => void;
   /** A conditional write that nobody knows the outcome of. */
@@ -24,7 +26,7 @@ export interface RestoreOptions {
 
 /** Puts into the queues what the layers had not got when the journal was closed, or its process died. */
 export function restore(options: RestoreOptions): void {
-  const { recovered, cursors, queues, route, now, forgone, floor, undecided } = options;
+  const { recovered, cursors, queues, route, now, refused, forgone, floor, undecided } = options;
   const decisions = decisionsOf(recovered);
   const seqs = queues.lanes.map(({ name }) => cursors.lanes[name]?.seq ?? 0);
   const passed = Math.min(...seqs);
@@ -34,6 +36,8 @@ export function restore(options: RestoreOptions): void {
     if (head === null || decisions.get(seq) === false || forgone.has(seq)) continue;
     const { mask, first } = route(key);
     let waits = 0;
+    // Authority first: what the first layer has refused, no other shared layer gets.
+    const isRefused = queues.lanes.some(({ bit, name }) => bit === first && refused.get(seq)?.includes(name) === true);
     if (seq > passed) for (const [i, cursor] of seqs.entries()) if (seq > cursor) waits |= mask & (1 << i);
     if (kind === "intent") {
       const happened = decisions.get(seq);
@@ -46,6 +50,7 @@ export function restore(options: RestoreOptions): void {
       }
       waits &= ~first;
     }
+    if (isRefused && (waits & first) === 0) for (const { bit, shared } of queues.lanes) if (shared) waits &= ~bit;
     if (waits === 0) {
       floor(head, Math.max(asOf, cursors.savedAt));
       continue;

@@ -213,7 +213,7 @@ export class Clients {
     if (kind === "authority" && stale) facts.bad("stale", `${said}: the authority's answer may not be stale`);
     this.judge(node, said, entry, stale, floor);
     const newest = world.authority.newestAt(key, Infinity);
-    const isReported = owed !== undefined && facts.isExcused(owed.version);
+    const isReported = owed !== undefined && facts.isExcused(owed);
     // Since it was written, this answer's version was not asked for again; a clock that is ahead may have hidden it.
     const isNew = entry !== undefined && (facts.stampedAt.get(entry.version) ?? 0) >= startedAt - boundMs;
     if (!stale && !isReported && !isNew && isBehind(entry, owed, runtime.now(), newest)) {
@@ -229,7 +229,7 @@ export class Clients {
   /** Whether an answer goes back behind what its node knew when it was asked. */
   private judge(node: Node, said: string, entry: Entry | undefined, stale: boolean, floor: Known | undefined): void {
     const { facts, runtime } = this.world;
-    if (floor === undefined || facts.isExcused(floor.head.version)) return;
+    if (floor === undefined || facts.isExcused(floor.head)) return;
     if (stale && runtime.monotonic() - floor.atMs > FLOOR_MS) return;
     const newest = this.world.authority.newestAt(floor.head.key, Infinity);
     if (!isBehind(entry, floor.head, runtime.now(), newest)) return;
@@ -315,7 +315,7 @@ export class Clients {
   /** Whether a conditional write was decided before the deciding layer had an own earlier write of the key. */
   private isOverlooked(key: string, own: Known, by: Version): boolean {
     const { facts, authority } = this.world;
-    if (facts.isExcused(own.head.version)) return false;
+    if (facts.isExcused(own.head)) return false;
     for (const { head } of authority.history.get(key) ?? []) {
       if (head?.version === by) return true;
       if (head !== undefined && head.version >= own.head.version) return false;
@@ -347,8 +347,9 @@ export class Clients {
       }
       log(`${node.name} flush`);
       this.world.noteLetters();
-      for (const { key, version } of owed) {
-        if (facts.isExcused(version)) continue;
+      for (const head of owed) {
+        const { key, version } = head;
+        if (facts.isExcused(head)) continue;
         for (const store of stores) {
           if (hasReached(store, key, version)) continue;
           const has = store.versionOf(key);
@@ -365,7 +366,8 @@ export class Clients {
         const now = runtime.monotonic();
         // What a complete store above it stands for may come to it a moment later; what was always there does not.
         const heads = [key === PRELOADED ? truth : authority].map((store) => store.newestAt(key, now));
-        heads.push(facts.floor(node.name, key, true)?.head);
+        const own = facts.floor(node.name, key, true);
+        if (own?.superseded === false) heads.push(own.head);
         return heads.filter((head) => head !== undefined);
       });
       const seen = new Map<string, Head | null>();
@@ -376,7 +378,7 @@ export class Clients {
       log(`${node.name} list ${[...seen.keys()].join(" ")}`);
       this.world.noteLetters();
       for (const head of owed) {
-        if (facts.isExcused(head.version)) continue;
+        if (facts.isExcused(head)) continue;
         const listed = seen.get(head.key) ?? undefined;
         if (isBehind(listed, head, runtime.now(), authority.newestAt(head.key, Infinity))) {
           facts.bad("list lacks", `${node.name} lists ${listed?.version} of ${head.key}, not ${head.version}`);

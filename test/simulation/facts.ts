@@ -35,8 +35,7 @@ export class Facts {
   readonly violations: Violation[] = [];
   /** Versions that a journal reported as not deliverable, with their bodies: never silence, but no promise either. */
   readonly reported = new Set<Version>();
-  /** The newest of them, by key: it stands for what it took the place of. */
-  readonly reportedOf = new Map<string, Version>();
+  private readonly reportedNewest = new Map<string, Version>();
   /** Acknowledged by memory alone, and lost with it. */
   readonly lost = new Set<Version>();
   /** When each version was stamped, in simulated ms. */
@@ -96,7 +95,7 @@ export class Facts {
   floor(node: string, key: string, own: boolean): Known | undefined {
     let highest: Known | undefined;
     for (const known of this.known.get(`${node} ${key}`) ?? []) {
-      if ((own && !known.own) || this.isExcused(known.head.version)) continue;
+      if ((own && !known.own) || this.isExcused(known.head)) continue;
       if (highest === undefined || known.head.version > highest.head.version) highest = known;
     }
     return highest;
@@ -109,8 +108,15 @@ export class Facts {
     }
   }
 
-  isExcused(version: Version): boolean {
-    return this.reported.has(version) || this.lost.has(version);
+  /** It could not be delivered, and its journal says so. */
+  report({ key, version }: Head): void {
+    this.reported.add(version);
+    if ((this.reportedNewest.get(key) ?? VERSION_ZERO) < version) this.reportedNewest.set(key, version);
+  }
+
+  /** Reported, or in the place of which something came that was; or of memory alone, and lost with it. */
+  isExcused({ key, version }: Head): boolean {
+    return version <= (this.reportedNewest.get(key) ?? VERSION_ZERO) || this.lost.has(version);
   }
 
   /** What a crash takes from a node's memory; its own durable writes stay known. @returns what only memory had. */
@@ -133,7 +139,7 @@ export class Facts {
       if (node !== "" && !name.startsWith(`${node} `)) continue;
       for (const { own, durable, superseded, head } of all) {
         const isOwed = own && durable && !(superseded && node !== "");
-        if (isOwed && !this.isExcused(head.version)) yield head;
+        if (isOwed && !this.isExcused(head)) yield head;
       }
     }
   }

@@ -132,10 +132,8 @@ export class Node {
     if (life.isOver) return;
     const clock = await versionClock({ runtime, skewMaxMs: SKEW_MAX_MS, bound: this.bound(life) });
     const journal = await openJournal({ files, runtime, ...JOURNAL });
-    const sentAgain = countSentAgain(journal);
     const { name } = this;
-    const process: Process = {
-      sentAgain,
+    const process: Omit<Process, "sentAgain"> = {
       life,
       runtime,
       clock,
@@ -159,7 +157,7 @@ export class Node {
     };
     if (life.isOver) return;
     this.starting = undefined;
-    this.process = process;
+    this.process = { ...process, sentAgain: countSentAgain(journal) };
     this.lastJournal = journal;
     world.log(`${name} is up, its clock is off by ${this.skewMs} ms`);
   }
@@ -266,16 +264,20 @@ export class Node {
   }
 }
 
-/** @returns how many entries came back into the queues. */
+/** @returns how many entries came back into the queues, beyond what there is room for. */
 function countSentAgain(journal: Journal): () => number {
   const resend = journal.resend.bind(journal);
-  let entries = 0;
+  // After a crash the cursors may lie behind what layers have taken.
+  let entries = Math.max(0, journal.status().entries - JOURNAL.entriesMax);
+  let underWay = 0;
   journal.resend = async (lane) => {
     const before = journal.status().entries;
+    underWay++;
     await resend(lane);
+    underWay--;
     entries += Math.max(0, journal.status().entries - before);
   };
-  return () => entries;
+  return () => (underWay > 0 ? Infinity : entries);
 }
 
 /** Notes the writes that one process sends. */

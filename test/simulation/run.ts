@@ -114,7 +114,11 @@ async function retryLetters(world: World): Promise<void> {
       const work = list === "dead" ? process?.journal.retry(id) : process?.journal.drop(id);
       if (work === undefined) continue;
       const outcome = await outcomeWithin(world.runtime, work, 200, 2);
-      if (outcome.kind === "failed") world.facts.bad("letter", `${name} ${id}: ${String(outcome.error)}`);
+      // An error of the disk that was still due; there is another try.
+      const isOfDisk = outcome.kind === "failed" && String(outcome.error).includes("EIO");
+      if (outcome.kind === "failed" && !isOfDisk) {
+        world.facts.bad("letter", `${name} ${id}: ${String(outcome.error)}`);
+      }
     }
   }
 }

@@ -181,10 +181,7 @@ export class World {
   noteLetters(): void {
     for (const { lastJournal } of this.nodes) {
       for (const { list, head } of lastJournal?.letters ?? []) {
-        if (list !== "conflict") continue;
-        this.facts.reported.add(head.version);
-        const { key, version } = head;
-        if (version > (this.facts.reportedOf.get(key) ?? "")) this.facts.reportedOf.set(key, version);
+        if (list === "conflict") this.facts.report(head);
       }
     }
   }
