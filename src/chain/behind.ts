@@ -18,11 +18,12 @@ import { Stuck, goals } from "./goals.ts";
 import type { Goals } from "./goals.ts";
 import { isFor } from "./layer.ts";
 import { laneShell } from "./lane.ts";
+import { slabCopier } from "./slab.ts";
 import { isMemory, lanePlan, maskOf, router } from "./lanes.ts";
 import type { LaneShell, LaneStatus } from "./lane.ts";
 import type { ChainState } from "./state.ts";
 import { notRetryable, notYet, refusedMeanwhile, sayWhatIsLeft, stuckError, undelivered } from "./undelivered.ts";
-import { copied, forLayer, plan } from "./write.ts";
+import { forLayer, plan } from "./write.ts";
 
 export interface BehindOptions {
   readonly journal: Journal;
@@ -72,6 +73,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     const { name, role, store } = state.layers[index] as ChainState["layers"][number];
     return { name, role, shared: store.supports.shared };
   });
+  const copyOfBytes = slabCopier();
   const slots = [...state.layers.keys()].filter((index) => isMemory(state, index));
   let shells: readonly LaneShell[] = [];
   let deciding: Conditional | undefined;
@@ -140,19 +142,32 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     return goal;
   };
 
+  /** With bytes that its caller cannot change afterwards. */
+  const owned = (write: Write): Write => {
+    const { entry, asOf, if: condition } = write;
+    const { key, state: entryState, value, version, expires, meta } = entry;
+    if (value === null) return write;
+    return {
+      entry: { key, state: entryState, value: copyOfBytes(value), version, expires, meta },
+      asOf,
+      if: condition,
+    };
+  };
+
   const writePlain = async (
     writes: readonly Write[],
     ack: Ack,
     call: CallOptions | undefined,
   ): Promise<WriteResult[]> => {
-    const bytes = writes.reduce((sum, { entry }) => sum + (entry.value?.length ?? 0), 0);
+    let bytes = 0;
+    for (const { entry } of writes) bytes += entry.value?.length ?? 0;
     const entered = journal.enter(writes.length, bytes, call);
     if (entered !== undefined) (await entered)();
     const isJudged = ack.kind === "layers" || ack.kind === "all";
     // Where the layers are not waited for, this node says what it knows; else they say it. They get it all the same:
     // what is newer may be in one of them and not in the others yet.
     const results = isJudged ? [] : known(writes);
-    const { items, durable } = journal.append(writes.map(copied), isJudged);
+    const { items, durable } = journal.append(writes.map(owned), isJudged);
     if (ack.kind === "memory") {
       answerAtOnce(items, durable);
       return results;
@@ -235,7 +250,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     if (deciding === undefined) {
       return failed(new SyncError("UNSUPPORTED", "no layer of the chain can compare-and-set", { store: state.name }));
     }
-    const { result, item } = await deciding.write(copied(write), call);
+    const { result, item } = await deciding.write(owned(write), call);
     if (result.status !== "stored" || item === undefined) {
       learnRefusal(state, write, result);
       return result;
@@ -252,6 +267,11 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     call: ChainWriteOptions | undefined,
   ): Promise<WriteResult[]> => {
     const ack = ackOf(state, call?.ack ?? options.ack, true);
+    const [only] = writes;
+    if (writes.length === 1 && only !== undefined && only.if === undefined) {
+      const { result } = plan(state, self, only);
+      return result === undefined ? writePlain(writes, ack, call) : [result];
+    }
     const results = writes.map((write) => plan(state, self, write).result);
     // Writes of one call take effect in their order, the conditional ones among them.
     for (let at = 0; at < writes.length;) {

@@ -191,7 +191,7 @@ export function laneShell(options: LaneOptions): LaneShell {
   const send = async (items: readonly Item[]): Promise<void> => {
     const writes: Write[] = [];
     for (const item of items) {
-      const entry = await journal.body(item);
+      const entry = item.entry ?? (await journal.body(item));
       writes.push(forLayer(layer, { entry, asOf: item.asOf }));
     }
     const results = await calls.call("write", (call) => layer.store.write(writes, call), writes.length);
@@ -199,6 +199,10 @@ export function laneShell(options: LaneOptions): LaneShell {
     let again: SyncError | undefined;
     for (const [i, item] of items.entries()) {
       const result = results[i];
+      if (result?.status === "stored") {
+        settle(item, result);
+        continue;
+      }
       const error = await judge(item, result);
       if (error !== undefined) again = error;
     }

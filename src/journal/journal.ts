@@ -14,7 +14,7 @@ import { inspectLog } from "./inspect.ts";
 import { openLog } from "./log.ts";
 import type { Draft, Indexed, Log } from "./log.ts";
 import { decisionNote, intentNote, readDecision } from "./notes.ts";
-import { itemOf, restore } from "./restore.ts";
+import { headOfRecord, itemOf, restore } from "./restore.ts";
 import { Queues, RECORD_BYTES } from "./queues.ts";
 import type { Item, Lane, LaneSpec, Settled } from "./queues.ts";
 import { Refusals } from "./refusals.ts";
@@ -335,7 +335,8 @@ export class Journal {
       // What a condition decided is told by the layer that decided, which is asked for it.
       const isPlain = record.kind === "write" && record.seq <= this.log.durable && !forgone.has(record.seq);
       if (!isPlain || (mask & lane.bit) === 0 || queues.live.has(record.seq)) continue;
-      queues.add({ ...itemOf(record, this.runtime.monotonic()), waits: lane.bit | first, first });
+      const where = { waits: lane.bit | first, first, queuedAt: this.runtime.monotonic() };
+      queues.add(itemOf(record, headOfRecord(record), where));
     }
   }
 

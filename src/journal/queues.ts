@@ -244,7 +244,9 @@ export class Queues {
 
   private replaceOlder(item: Item): void {
     const { key, version } = item.head;
-    for (const other of this.of(key)) {
+    let next: Item | undefined;
+    for (let other = this.byKey.get(key); other !== undefined; other = next) {
+      next = other.older;
       // One version with two contents is an alarm: each layer decides by the merge rule, as ever.
       if (other.head.version === version) continue;
       if (other.head.version > version) {

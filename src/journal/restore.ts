@@ -31,19 +31,20 @@ export function restore(options: RestoreOptions): void {
   const seqs = queues.lanes.map(({ name }) => cursors.lanes[name]?.seq ?? 0);
   const passed = Math.min(...seqs);
   for (const record of recovered) {
-    const { head, seq, key, kind, asOf } = record;
+    const { kind, seq } = record;
     // What did not happen, was given up, or waits for somebody's decision.
-    if (head === null || decisions.get(seq) === false || forgone.has(seq)) continue;
-    const { mask, first } = route(key);
+    if (kind === "decision" || decisions.get(seq) === false || forgone.has(seq)) continue;
+    const head = headOfRecord(record);
+    const { mask, first } = route(head.key);
     let waits = 0;
     // Authority first: what the first layer has refused, no other shared layer gets.
     const isRefused = queues.lanes.some(({ bit, name }) => bit === first && refused.get(seq)?.includes(name) === true);
-    if (seq > passed) for (const [i, cursor] of seqs.entries()) if (seq > cursor) waits |= mask & (1 << i);
+    if (seq > passed) for (let i = 0; i < seqs.length; i++) if (seq > (seqs[i] ?? 0)) waits |= mask & (1 << i);
     if (kind === "intent") {
       const happened = decisions.get(seq);
       // Without a decision on disk, that the cursor of the deciding layer has passed it says that it happened.
       if (happened === undefined && (waits & first) !== 0) {
-        const item = { ...itemOf(record, now), waits, first };
+        const item = itemOf(record, head, { waits, first, queuedAt: now });
         undecided(item);
         queues.hold(item);
         continue;
@@ -52,44 +53,52 @@ export function restore(options: RestoreOptions): void {
     }
     if (isRefused && (waits & first) === 0) for (const { bit, shared } of queues.lanes) if (shared) waits &= ~bit;
     if (waits === 0) {
-      floor(head, Math.max(asOf, cursors.savedAt));
+      floor(head, Math.max(record.asOf, cursors.savedAt));
       continue;
     }
     // What is in the queues is its own floor, and gets one when it leaves them: there is no room for floors of them all.
-    const item = { ...itemOf(record, now), waits, first, sealed: kind === "intent" };
-    queues.add(item);
+    queues.add(itemOf(record, head, { waits, first, queuedAt: now }));
   }
+}
+
+/** A head is decoded anew each time that it is asked for. */
+export function headOfRecord({ head, key }: Indexed): Head {
+  if (head === null) throw new SyncError("INTERNAL", "a decision is no entry", { key });
+  return head;
 }
 
 function decisionsOf(recovered: readonly Indexed[]): ReadonlyMap<number, boolean> {
   const decisions = new Map<number, boolean>();
-  for (const { kind, note } of recovered) {
-    if (kind !== "decision") continue;
-    const { intent, happened } = readDecision(note);
+  for (const record of recovered) {
+    if (record.kind !== "decision") continue;
+    const { intent, happened } = readDecision(record.note);
     decisions.set(intent, happened);
   }
   return decisions;
 }
 
-/** The item of a record on disk, which no layer waits for yet. */
-export function itemOf(record: Indexed, queuedAt: number): Item {
-  const { seq, head, valueBytes, asOf, place, kind, note } = record;
-  if (head === null) throw new SyncError("INTERNAL", "a decision is no entry", { key: record.key });
-  const condition: "absent" | Version | undefined = kind === "intent" ? readCondition(note) : undefined;
+/** The item of a record on disk. In one piece, since a start makes a hundred thousand of them. */
+export function itemOf(
+  record: Indexed,
+  head: Head,
+  { waits, first, queuedAt }: Pick<Item, "waits" | "first" | "queuedAt">,
+): Item {
+  const { seq, kind, asOf } = record;
+  const condition: "absent" | Version | undefined = kind === "intent" ? readCondition(record.note) : undefined;
   return {
     seq,
     head,
-    valueBytes,
+    valueBytes: record.valueBytes,
     condition,
     asOf,
     knownAt: asOf,
     entry: undefined,
-    place,
+    place: record.place,
     queuedAt,
-    waits: 0,
+    waits,
     flying: 0,
-    first: 0,
-    sealed: false,
+    first,
+    sealed: kind === "intent",
     older: undefined,
     waiters: undefined,
     kept: false,
