@@ -3,11 +3,11 @@ import type { Version } from "../version.ts";
 import type { Floor } from "./walk.ts";
 
 interface Known {
-  readonly version: Version;
-  readonly deleted: boolean;
-  readonly expires: number | null;
+  version: Version;
+  deleted: boolean;
+  expires: number | null;
   /** Unix ms at which this process learned of the version. */
-  readonly since: number;
+  since: number;
 }
 
 /**
@@ -17,6 +17,8 @@ interface Known {
  */
 export interface Floors {
   get(key: string, now: number): Floor | undefined;
+  /** Of {@link get}, the version. */
+  version(key: string, now: number): Version | undefined;
   /** Raises the key's floor; a lower version changes nothing. True when it is higher than it was. */
   raise(head: Head, now: number): boolean;
   /** For collection: the version is gone from every store for good. */
@@ -52,17 +54,30 @@ export function floors(lifeMs: number, entriesMax: number): Floors {
       if (found === undefined || found.since + lifeMs <= now) return undefined;
       return { version: found.version, dead: found.deleted || (found.expires !== null && found.expires <= now) };
     },
+    version(key, now) {
+      const found = find(key);
+      return found === undefined || found.since + lifeMs <= now ? undefined : found.version;
+    },
     raise({ key, version, state, expires }, now) {
       const found = find(key);
       const isLive = found !== undefined && found.since + lifeMs > now;
       if (isLive && found.version > version) return false;
       // Who knows of a version only by its stub, or by a refusal, does not know that it is a tombstone or expires.
       const same = found?.version === version ? found : undefined;
+      const isHigher = !isLive || found.version < version;
       const deleted = state === "deleted" || same?.deleted === true;
+      const end = expires ?? same?.expires ?? null;
       if (young.entries.size >= entriesMax / 2 || now - young.begunAt >= lifeMs) turn(now);
-      young.entries.set(key, { version, deleted, expires: expires ?? same?.expires ?? null, since: now });
+      const kept = young.entries.get(key);
+      if (kept === undefined) young.entries.set(key, { version, deleted, expires: end, since: now });
+      else {
+        kept.version = version;
+        kept.deleted = deleted;
+        kept.expires = end;
+        kept.since = now;
+      }
       young.lastSince = Math.max(young.lastSince, now);
-      return !isLive || found.version < version;
+      return isHigher;
     },
     drop(key, version) {
       if (find(key)?.version !== version) return;

@@ -35,6 +35,8 @@ export interface ChainState {
   readonly authority: number;
   /** Layers that the chain looks at without a promise; undefined for the others. */
   readonly slots: readonly (SlotStore | undefined)[];
+  /** All of the layers, where each of them holds every key. */
+  readonly everywhere: readonly number[] | undefined;
   readonly floors: Floors;
   readonly negatives: Negatives;
   readonly flights: Flights;
@@ -89,6 +91,7 @@ export function chainState(options: StateOptions): ChainState {
       authority: authority === -1 ? last : authority,
       forgetful: layers[last]?.store.supports.durable === false,
     },
+    everywhere: layers.every(({ prefixes }) => prefixes.length === 0) ? [...layers.keys()] : undefined,
     slots: layers.map(({ store }) => (isSlotStore(store) ? store : undefined)),
     copyLifeMs,
     floors: floors(copyLifeMs, FLOORS_MAX),
@@ -105,7 +108,8 @@ export function chainState(options: StateOptions): ChainState {
  * The layers that hold a key, in order. A read-only store that stands above one that takes writes owns its prefixes
  * alone: what was written below it would never be seen.
  */
-export function routeOf(state: ChainState, key: string): number[] {
+export function routeOf(state: ChainState, key: string): readonly number[] {
+  if (state.everywhere !== undefined) return state.everywhere;
   const route: number[] = [];
   for (const [index, { prefixes, role, readonly }] of state.layers.entries()) {
     if (!isFor(prefixes, key)) continue;

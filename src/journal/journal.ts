@@ -76,6 +76,8 @@ export class Journal {
   private suspectUntil: number;
   private saving: Promise<void> | undefined;
   private saveTimer: Timer | undefined;
+  /** The group of the last append, and what comes after it. */
+  private group: Promise<void> | undefined;
   private appended: Promise<unknown> = Promise.resolve();
 
   constructor(options: JournalOptions, cursors: Cursors, letters: readonly Letter[], log: Log) {
@@ -402,7 +404,10 @@ export class Journal {
       return item;
     });
     this.unsynced.add({ first, items, durable, places });
-    this.appended = durable.catch(() => this.notTaken(durable));
+    if (durable !== this.group) {
+      this.group = durable;
+      this.appended = durable.catch(() => this.notTaken(durable));
+    }
     return { items, durable };
   }
 

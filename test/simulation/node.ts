@@ -364,6 +364,7 @@ function watched(files: SimulatedFiles, gone: () => void): Files {
   function opened(file: Awaited<ReturnType<Files["open"]>>): typeof file {
     return {
       append: (bytes) => tell(file.append(bytes)),
+      appendSynced: (bytes) => tell(file.appendSynced(bytes)),
       sync: () => tell(file.sync()),
       truncate: (length) => tell(file.truncate(length)),
       close: () => tell(file.close()),
