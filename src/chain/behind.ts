@@ -106,6 +106,11 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     floor: (head, since) => void state.floors.raise(head, since),
     unfloor: ({ key, version }) => state.floors.drop(key, version),
     suspect: (until) => state.floors.suspect(until),
+    replayed() {
+      state.floors.source = undefined;
+      look();
+      deciding?.hurry();
+    },
     floorMs: options.copyLifeMs,
     report: (message, key) =>
       state.report({ kind: "journal", layer: "journal", message, ...(key === undefined ? {} : { key }) }),
@@ -123,9 +128,9 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
   if (decider !== undefined) {
     const happened = (item: Item) => landed([item]);
     deciding = conditional({ state, journal, deciding: decider, happened, onAttempt: look });
-    deciding.hurry();
   }
-  look();
+  state.floors.source = (key) => journal.tell(key);
+  journal.begin();
 
   const waitFor = async (items: Iterable<Item>, mask: number): Promise<Goals> => {
     const goal = goals(shells, items, mask, () => deciding);
@@ -383,7 +388,10 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
         state.report({ kind: "journal", layer: shell.calls.layer.name, message });
       }
     },
-    laneStatus: (index) => shells.find((shell) => shell.index === index)?.status(),
+    laneStatus(index) {
+      journal.replayAll();
+      return shells.find((shell) => shell.index === index)?.status();
+    },
     status: () => journal.status(),
     async close(drainMs) {
       const last = await journal.quiet();

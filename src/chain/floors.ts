@@ -21,6 +21,8 @@ export interface Floors {
   version(key: string, now: number): Version | undefined;
   /** Raises the key's floor; a lower version changes nothing. True when it is higher than it was. */
   raise(head: Head, now: number): boolean;
+  /** Asked before a key is looked at, for as long as there is one: it raises what is not known here yet. */
+  source: ((key: string) => void) | undefined;
   /** For collection: the version is gone from every store for good. */
   drop(key: string, version: Version): void;
   /** Every copy with an asOf up to `now` is suspect from here on: changes were missed. */
@@ -46,9 +48,13 @@ export function floors(lifeMs: number, entriesMax: number): Floors {
     young = generation(now);
   };
 
-  const find = (key: string) => young.entries.get(key) ?? old.entries.get(key);
+  const find = (key: string) => {
+    all.source?.(key);
+    return young.entries.get(key) ?? old.entries.get(key);
+  };
 
-  return {
+  const all: Floors = {
+    source: undefined,
     get(key, now) {
       const found = find(key);
       if (found === undefined || found.since + lifeMs <= now) return undefined;
@@ -94,6 +100,7 @@ export function floors(lifeMs: number, entriesMax: number): Floors {
       return young.entries.size + old.entries.size;
     },
   };
+  return all;
 }
 
 interface Generation {

@@ -40,6 +40,36 @@ export async function loadCursors(files: Files): Promise<Cursors> {
   return JSON.parse(json) as Cursors;
 }
 
+/** @throws SyncError INVALID when entries wait for a store that is not one of the layers. @param last of the log. */
+export function checkLanes(
+  journal: string,
+  layers: readonly { readonly name: string }[],
+  cursors: Cursors,
+  last: number,
+): void {
+  const names = new Set(layers.map(({ name }) => name));
+  for (const [name, { role, seq }] of Object.entries(cursors.lanes)) {
+    if (names.has(name) || role === "cache" || seq >= last) continue;
+    throw new SyncError("INVALID", `${journal} keeps entries for a layer ${JSON.stringify(name)}`, {
+      cure: "name a layer of the chain so (the layer option name), or drop them with microsync journal drop --layer",
+    });
+  }
+}
+
+/**
+ * What waits for a layer that is gone needs not be sent to it any more.
+ * @throws SyncError NOT_FOUND when the journal keeps nothing for a layer of that name.
+ */
+export async function forgetLane(files: Files, cursors: Cursors, name: string): Promise<void> {
+  if (!Object.hasOwn(cursors.lanes, name)) {
+    throw new SyncError("NOT_FOUND", `${files.name} keeps nothing for a layer ${JSON.stringify(name)}`, {
+      cure: `it knows ${Object.keys(cursors.lanes).join(", ")}`,
+    });
+  }
+  const { [name]: _gone, ...lanes } = cursors.lanes;
+  await saveCursors(files, { ...cursors, lanes });
+}
+
 export async function saveCursors(files: Files, cursors: Cursors): Promise<void> {
   const json = JSON.stringify(cursors);
   const text = `microsync cursors 1 ${checksumOf(json)} ${json}\n`;

@@ -460,7 +460,7 @@ export const RULES: readonly Rule[] = [
   {
     name: "floors of the last process",
     says: "what is still in the journal is a floor after a restart",
-    edits: one("journal/restore.ts", "floor(head, Math.max(record.asOf, cursors.savedAt));", ""),
+    edits: one("journal/replay.ts", "if (waits === 0) return {", "if (waits === 0) return NOTHING ?? {"),
     finds: BACK,
     seeds: 300,
     scenario: "an old copy after a restart",
