@@ -28,3 +28,18 @@ export function progress(label: string, stream: Terminal): Progress {
     end: () => stream.write(CLEAR),
   };
 }
+
+/** A bar for each of many steps, one after the other: the next step begins where another one is named. */
+export function steps(stream: Terminal) {
+  let shown = { step: "", bar: SILENT };
+  return {
+    show(step: string, done: number, total: number): void {
+      if (step !== shown.step) {
+        shown.bar.end();
+        shown = { step, bar: progress(step, stream) };
+      }
+      shown.bar.show(done, total);
+    },
+    end: (): void => shown.bar.end(),
+  };
+}

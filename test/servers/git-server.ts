@@ -1,7 +1,7 @@
 import { createServer } from "node:http";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { passToGit } from "../../servers/git-http.ts";
+import { passToGit } from "./git-http.ts";
 
 export interface GitServer {
   /** Ends with a slash; repositories are below it by their path in the folder. */
