@@ -64,7 +64,11 @@ export async function editAsPerson(
 }
 
 /** Looks again and again, but not for ever: what does not come then is reported as not having come. */
-export async function until(isSo: () => Promise<boolean>, patienceMs = ARRIVAL_MS_MAX): Promise<void> {
+export async function until(isSo: () => Promise<boolean>, patienceMs = ARRIVAL_MS_MAX): Promise<boolean> {
   const last = performance.now() + patienceMs;
-  while (!(await isSo()) && performance.now() < last) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  for (;;) {
+    if (await isSo()) return true;
+    if (performance.now() >= last) return false;
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  }
 }
