@@ -7,14 +7,14 @@ import type { Servers } from "./servers.ts";
 
 /** The chains of the tour. All of them are of one node, whose clock is kept in the folder. */
 export interface Chains {
-  /** How the layers are called, the nearest first. */
-  readonly layers: readonly string[];
+  /** What the deepest layer is called. */
+  readonly truth: string;
   /** memory → etcd → PostgreSQL → git. With a journal, a write is acknowledged when it is on this disk. */
   whole(withJournal: boolean): Promise<Sync>;
   /** What is beside it: memory → S3, with a journal of its own. */
   beside(): Promise<Sync>;
   /** One store and nothing else, to see what it holds. */
-  alone(layer: "sql" | "git" | "s3"): Promise<Sync>;
+  alone(layer: "postgres" | "git" | "s3"): Promise<Sync>;
 }
 
 /** Below this etcd and S3 keep what is the tour's. */
@@ -59,10 +59,10 @@ export function chains(folder: string, { etcd, postgres, s3, git }: Servers): Ch
     open(spec, { base: folder, clock: "clock", codec: jsonCodec({ indent: 2 }), drainMs: DRAIN_MS, ...options });
   const behind = { syncIntervalMs: SYNC_INTERVAL_MS };
   return {
-    layers: ["memory", "etcd", "sql", git.api === undefined ? "git" : "github"],
+    truth: git.api === undefined ? "git" : "github",
     whole: async (withJournal) =>
       openIn([memory, near, table, await remote()], withJournal ? { journal: "journal", ...behind } : {}),
     beside: () => openIn([memory, bucket], { journal: "journal-s3", clock: "clock-s3", ...behind }),
-    alone: async (which) => openIn([which === "sql" ? table : which === "s3" ? bucket : await remote()]),
+    alone: async (which) => openIn([which === "postgres" ? table : which === "s3" ? bucket : await remote()]),
   };
 }

@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
+import { started } from "../../test/servers/apt.ts";
 import type { EtcdCluster } from "../../test/servers/etcd.ts";
 import { startEtcd } from "../../test/servers/etcd.ts";
 import { gitServer } from "../../test/servers/git-server.ts";
@@ -78,7 +79,7 @@ export async function startServers(running: Running, folder: string, github: boo
 }
 
 async function startOneEtcd() {
-  const [cluster, readyMs] = await timed(() => startEtcd());
+  const [cluster, readyMs] = await timed(() => started(startEtcd));
   const [member] = cluster.members;
   if (member === undefined) throw new Error("etcd has no member");
   return {
@@ -93,7 +94,7 @@ async function startOneEtcd() {
 }
 
 async function startOnePostgres() {
-  const [server, readyMs] = await timed(() => startPostgres());
+  const [server, readyMs] = await timed(() => started(startPostgres));
   const [row] = await server.query("SHOW server_version");
   return {
     name: "PostgreSQL",
@@ -107,7 +108,7 @@ async function startOnePostgres() {
 }
 
 async function startGateway() {
-  const [gateway, readyMs] = await timed(() => radosgw());
+  const [gateway, readyMs] = await timed(() => started(radosgw));
   return {
     name: "Ceph object gateway",
     version: versionIn(said("radosgw", "--version")),

@@ -60,7 +60,7 @@ export interface Check {
 /** One write call, and so one commit. */
 const BATCH = 3_000;
 const REQUEST = 1_000;
-const OUTAGE_WRITES = 100;
+const OUTAGE_WRITES_MAX = 100;
 const ARRIVAL_MS_MAX = 60_000;
 
 export async function runTour(options: TourOptions): Promise<TourReport> {
@@ -80,7 +80,7 @@ export async function runTour(options: TourOptions): Promise<TourReport> {
     try {
       const [, mirrorMs] = await timed(async () => {
         const look = setInterval(() => onProgress("filling S3 beside it", carrying.carried, keys.length), 100);
-        await carrying.ready.finally(() => clearInterval(look));
+        await carrying.ready().finally(() => clearInterval(look));
         await beside.flush();
       });
       const [key = "", other = ""] = keys;
@@ -89,11 +89,12 @@ export async function runTour(options: TourOptions): Promise<TourReport> {
       const person = await beEdited(db, servers, join(folder, "clone"), write);
       expected.set(key, await db.get(key));
       const outages: OutageReport[] = [];
+      const writes = Math.min(OUTAGE_WRITES_MAX, keys.length);
       for (const server of Object.values(servers)) {
         signal.throwIfAborted();
         onProgress(`without ${server.name}`, outages.length, Object.values(servers).length);
-        outages.push(await outage({ server, db, beside, writes: OUTAGE_WRITES, known: other, signal }));
-        for (const name of outageKeys(server.name, OUTAGE_WRITES)) expected.set(name, await db.get(name));
+        outages.push(await outage({ server, db, beside, writes, known: other, signal }));
+        for (const name of outageKeys(server.name, writes)) expected.set(name, await db.get(name));
       }
       await until(async () => sameText(await beside.get(key), expected.get(key)), ARRIVAL_MS_MAX);
       await carrying.stop();
@@ -151,7 +152,7 @@ async function fillTruth(all: Chains, servers: Servers, { all: items }: Features
  */
 async function readFromEach(all: Chains, { etcd }: Servers, keys: readonly string[], options: TourOptions) {
   const { onProgress, singlesMax, signal } = options;
-  const [, , , truth = ""] = all.layers;
+
   const walks: Walk[] = [];
   let lines: readonly LayerLine[] | undefined;
   const walkOnce = async (db: Sync, from: string) => {
@@ -168,9 +169,9 @@ async function readFromEach(all: Chains, { etcd }: Servers, keys: readonly strin
     const now = linesOf(db);
     lines = lines === undefined ? now : addLines(lines, now);
   };
-  await walkThrough(truth);
+  await walkThrough(all.truth);
   etcd.cluster.ctl("del", "--prefix", `${PREFIX}/`);
-  await walkThrough("PostgreSQL");
+  await walkThrough("postgres");
   const db = await all.whole(true);
   try {
     await walkOnce(db, "etcd");
@@ -197,7 +198,7 @@ async function beEdited(db: Sync, { git: host }: Servers, clone: string, write: 
 /** Every key of every store that keeps everything, asked alone, past all that stands before it. */
 async function checkAll(all: Chains, expected: ReadonlyMap<string, unknown>, onProgress: OnProgress): Promise<Check[]> {
   const checks: Check[] = [];
-  for (const store of ["sql", "git", "s3"] as const) {
+  for (const store of ["postgres", "git", "s3"] as const) {
     const db = await all.alone(store);
     try {
       checks.push({ store, keys: expected.size, wrong: await countWrong(db, store, expected, onProgress) });

@@ -143,6 +143,17 @@ export async function until(
 
 const STARTS_MAX = 3;
 
+/** Starts a server; another time if that fails, since another process may have taken its port meanwhile. */
+export async function started<T>(start: () => Promise<T>): Promise<T> {
+  for (let starts = 1; ; starts++) {
+    try {
+      return await start();
+    } catch (error) {
+      if (starts === STARTS_MAX) throw error;
+    }
+  }
+}
+
 /** Whether a test that did not run must not look like one that passed. */
 export function mustRun(): boolean {
   return (process.env["CI"] ?? "") !== "";
@@ -150,15 +161,12 @@ export function mustRun(): boolean {
 
 /** What a server's tests know of it: itself, or why it cannot be had, which is also said. Under CI it must be had. */
 export async function reachable<T>(start: () => Promise<T>): Promise<{ server: T } | { missing: string }> {
-  for (let starts = 1; ; starts++) {
-    try {
-      return { server: await start() };
-    } catch (error) {
-      if (starts < STARTS_MAX) continue; // another process may have taken its port
-      if (mustRun()) throw error;
-      const missing = error instanceof Error ? error.message : String(error);
-      console.warn(`SKIPPED: tests on a real server: ${missing}`);
-      return { missing };
-    }
+  try {
+    return { server: await started(start) };
+  } catch (error) {
+    if (mustRun()) throw error;
+    const missing = error instanceof Error ? error.message : String(error);
+    console.warn(`SKIPPED: tests on a real server: ${missing}`);
+    return { missing };
   }
 }
