@@ -21,7 +21,8 @@ const HELP = `npm run start:full -- [--dir DIR] [--keys N] [--github] [--json]
 
 Servers that are missing are installed by apt-get where this may be done.
 Exit status: 0, or 1 when something failed or a value was not as it should be,
-2 for wrong options, 69 when a server is missing, 129, 130 or 143 when interrupted.
+2 for wrong options, 69 when a server is missing, 129, 130 or 143 when it was
+interrupted.
 `;
 
 const USAGE = 2;

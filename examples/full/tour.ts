@@ -88,24 +88,22 @@ export async function runTour(options: TourOptions): Promise<TourReport> {
       const layers = addLines(lines, linesOf(db));
       const person = await beEdited(db, servers, join(folder, "clone"), write);
       expected.set(key, await db.get(key));
-      const outages: OutageReport[] = [];
+      const survived: Omit<OutageReport, "lost">[] = [];
       const writes = Math.min(OUTAGE_WRITES_MAX, keys.length);
       for (const server of Object.values(servers)) {
         signal.throwIfAborted();
-        onProgress(`without ${server.name}`, outages.length, Object.values(servers).length);
-        outages.push(await outage({ server, db, beside, writes, known: other, signal }));
+        onProgress(`without ${server.name}`, survived.length, Object.values(servers).length);
+        survived.push(await outage({ server, db, beside, writes, known: other, signal }));
         for (const name of outageKeys(server.name, writes)) expected.set(name, await db.get(name));
       }
       await until(async () => sameText(await beside.get(key), expected.get(key)), ARRIVAL_MS_MAX);
       await carrying.stop();
       await Promise.all([db.close(), beside.close()]);
-      const checks = await checkAll(all, expected, onProgress);
-      const agrees =
-        person.agrees &&
-        person.everywhere &&
-        write.everywhere &&
-        outages.every(({ lost }) => lost === 0) &&
-        checks.every(({ wrong }) => wrong === 0);
+      const { checks, wrong } = await checkAll(all, expected, onProgress);
+      const outages = survived.map((each): OutageReport => {
+        return { ...each, lost: outageKeys(each.server, writes).filter((name) => wrong.has(name)).length };
+      });
+      const agrees = person.agrees && person.everywhere && write.everywhere && checks.every(({ wrong }) => wrong === 0);
       return {
         source: features.source,
         keys: keys.length,
@@ -196,27 +194,30 @@ async function beEdited(db: Sync, { git: host }: Servers, clone: string, write: 
 }
 
 /** Every key of every store that keeps everything, asked alone, past all that stands before it. */
-async function checkAll(all: Chains, expected: ReadonlyMap<string, unknown>, onProgress: OnProgress): Promise<Check[]> {
+async function checkAll(all: Chains, expected: ReadonlyMap<string, unknown>, onProgress: OnProgress) {
   const checks: Check[] = [];
+  const wrong = new Set<string>();
   for (const store of ["postgres", "git", "s3"] as const) {
     const db = await all.alone(store);
     try {
-      checks.push({ store, keys: expected.size, wrong: await countWrong(db, store, expected, onProgress) });
+      const keys = await findWrong(db, store, expected, onProgress);
+      checks.push({ store, keys: expected.size, wrong: keys.length });
+      for (const key of keys) wrong.add(key);
     } finally {
       await db.close();
     }
   }
-  return checks;
+  return { checks, wrong };
 }
 
-async function countWrong(db: Sync, store: string, expected: ReadonlyMap<string, unknown>, onProgress: OnProgress) {
+async function findWrong(db: Sync, store: string, expected: ReadonlyMap<string, unknown>, onProgress: OnProgress) {
   const keys = [...expected.keys()];
-  let wrong = 0;
+  const wrong: string[] = [];
   for (let from = 0; from < keys.length; from += REQUEST) {
     onProgress(`checking ${store}`, from, keys.length);
     const part = keys.slice(from, from + REQUEST);
     const found = await db.getMany(part);
-    wrong += part.filter((key) => !sameText(found.get(key), expected.get(key))).length;
+    wrong.push(...part.filter((key) => !sameText(found.get(key), expected.get(key))));
   }
   return wrong;
 }

@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync, watch } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -19,6 +20,7 @@ const why = await Promise.all([etcd, postgres, radosgw].map((need) => installed(
 );
 
 let folder: string;
+const begun: { child: ChildProcess; ended: Promise<unknown> }[] = [];
 
 /** The built program (`npm run build:full`), in a temporary folder of its own, so that what it leaves behind is seen. */
 function start(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
@@ -31,6 +33,7 @@ function start(args: readonly string[], env: Readonly<Record<string, string>> = 
   const ended = new Promise<{ status: number | null; stdout: string; stderr: string }>((done) =>
     child.once("close", (status) => done({ status, ...said })),
   );
+  begun.push({ child, ended });
   return { child, ended };
 }
 
@@ -52,7 +55,13 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "microsync-full-test-"));
   chmodSync(folder, 0o755); // PostgreSQL runs as somebody else
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
+afterEach(async () => {
+  for (const { child, ended } of begun.splice(0)) {
+    child.kill("SIGTERM"); // a test that failed may have left it running
+    await ended;
+  }
+  rmSync(folder, { recursive: true, force: true });
+});
 
 describe.skipIf(why !== undefined)("npm run start:full", () => {
   // Mutations: a chain that does not fill or does not write through, a journal left out, a mirror that stops at the first
