@@ -78,11 +78,20 @@ const columns = [
   { title: "bare", align: "right" },
   { title: "more time", align: "right" },
   { title: "spread", align: "right" },
+  { title: "CPU", align: "right" },
 ] as const;
 const rows = results.flatMap(({ name, figures }) =>
-  figures.map(({ work, store, bare, more, from, to }) => {
+  figures.map(({ work, store, bare, more, from, to, moreCpu }) => {
     const mark = more > GOAL ? " !" : "  ";
-    return [name, work, count(store), count(bare), `${signed(more)}${mark}`, `${signed(from)} … ${signed(to)}`];
+    return [
+      name,
+      work,
+      count(store),
+      count(bare),
+      `${signed(more)}${mark}`,
+      `${signed(from)} … ${signed(to)}`,
+      signed(moreCpu),
+    ];
   }),
 );
 const withVersions = (text: string) =>

@@ -101,6 +101,7 @@ export async function githubSubject(): Promise<Subject> {
     },
     bareIs: "undici: the same GraphQL commits and queries as the store has just sent",
     versions: "the test server of this project, undici",
+    imitates: true,
     unit: "requests",
     requests: () => server.requests.length,
     async close() {

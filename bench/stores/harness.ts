@@ -26,6 +26,8 @@ export interface Subject {
   readonly unit: string;
   /** The store's requests so far, where they can be counted. */
   requests(): number | Promise<number>;
+  /** The bare client imitates what the store has just done, so it always goes second. Else they take turns. */
+  readonly imitates?: boolean;
   /** Before each round, not measured: what was read is no longer known here. */
   forget?(): Promise<void>;
   close(): Promise<void>;
@@ -51,6 +53,8 @@ export interface Figure {
   /** The quarter and three quarters of these. */
   readonly from: number;
   readonly to: number;
+  /** The same of this process's CPU time, which what else the machine does hardly changes. Programs it starts are not in it. */
+  readonly moreCpu: number;
 }
 
 export interface Result {
@@ -137,6 +141,11 @@ function works({ singles, batch }: Amounts): Work[] {
   ];
 }
 
+interface Spent {
+  readonly ms: number;
+  readonly cpuMs: number;
+}
+
 const WARMING = 2;
 
 /** @param onRound told what is under way. */
@@ -150,23 +159,24 @@ export async function race(
   const ours = sideOf(subject.store);
   const figures: Figure[] = [];
   for (const work of works(amounts)) {
-    const times: { readonly store: number; readonly bare: number }[] = [];
+    const times: Record<"store" | "bare", Spent>[] = [];
     for (let round = -WARMING; round < rounds; round++) {
       onRound(work.name, Math.max(0, round));
       await subject.forget?.();
       const run = work.prepare();
-      const spent = async (side: Side) => {
+      const spent = async (side: Side): Promise<Spent> => {
         const started = performance.now();
+        const cpu = process.cpuUsage();
         await run(side);
-        return performance.now() - started;
+        const { user, system } = process.cpuUsage(cpu);
+        return { ms: performance.now() - started, cpuMs: (user + system) / 1_000 };
       };
-      // Each goes first every other time; in the first round the store does, which some bare clients imitate.
-      const storeFirst = round % 2 === 0;
+      const storeFirst = subject.imitates === true || round % 2 === 0;
       const early = await spent(storeFirst ? ours : subject.bare);
       const late = await spent(storeFirst ? subject.bare : ours);
       if (round >= 0) times.push(storeFirst ? { store: early, bare: late } : { store: late, bare: early });
     }
-    const more = times.map(({ store, bare }) => (store / bare - 1) * 100);
+    const more = times.map(({ store, bare }) => (store.ms / bare.ms - 1) * 100);
     const perSecond = (side: "store" | "bare") =>
       work.count /
       (quantile(
@@ -181,6 +191,13 @@ export async function race(
       more: quantile(more, 0.5),
       from: quantile(more, 0.25),
       to: quantile(more, 0.75),
+      moreCpu:
+        (quantile(
+          times.map(({ store, bare }) => store.cpuMs / bare.cpuMs),
+          0.5,
+        ) -
+          1) *
+        100,
     });
   }
   const counted = async (call: () => Promise<unknown>) => {
