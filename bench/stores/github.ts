@@ -24,16 +24,18 @@ export async function githubSubject(): Promise<Subject> {
   const server = await githubServer(join(folder, "served"));
   const agent = new Agent({ connections: 8 });
   const budgets = ampleBudgets();
-  const open = (name: string, cache: string) =>
+  const open = (name: string, cache: string, keptBytesMax?: number) =>
     github(`github:octo/${name}#main`, {
       runtime,
       api: server.api,
       token: "tok_octo",
       budgets,
       cacheFolder: join(folder, cache),
-      keptBytesMax: 1, // every read asks: what is kept would be read for nothing
+      keptBytesMax,
     });
   server.create("octo", "store");
+  // Keeps nothing, so that every read asks: what is kept would be read for nothing.
+  const reader = await open("store", "cache-reader", 1);
   const bareFolder = server.create("octo", "bare");
   const store = await open("store", "cache");
   const seeding = await open("bare", "cache-bare");
@@ -71,7 +73,7 @@ export async function githubSubject(): Promise<Subject> {
     asked.set(nameOf(args[0]), queries);
     return recording(
       (query) => queries.push(query),
-      () => store.read(...args),
+      () => reader.read(...args),
     );
   };
   const recorded = Object.create(store, { write: { value: write }, read: { value: read } }) as Store;
@@ -105,6 +107,7 @@ export async function githubSubject(): Promise<Subject> {
     unit: "requests",
     requests: () => server.requests.length,
     async close() {
+      await reader.close();
       await store.close();
       await agent.close();
       await server.close();

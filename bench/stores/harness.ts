@@ -180,7 +180,7 @@ export async function race(
     const perSecond = (side: "store" | "bare") =>
       work.count /
       (quantile(
-        times.map((time) => time[side]),
+        times.map((time) => time[side].ms),
         0.5,
       ) /
         1_000);
