@@ -30,16 +30,21 @@ export function progress(label: string, stream: Terminal): Progress {
 }
 
 /** A bar for each of many steps, one after the other: the next step begins where another one is named. */
-export function steps(stream: Terminal) {
+export interface Steps {
+  readonly show: (step: string, done: number, total: number) => void;
+  readonly end: () => void;
+}
+
+export function steps(stream: Terminal): Steps {
   let shown = { step: "", bar: SILENT };
   return {
-    show(step: string, done: number, total: number): void {
+    show(step, done, total) {
       if (step !== shown.step) {
         shown.bar.end();
         shown = { step, bar: progress(step, stream) };
       }
       shown.bar.show(done, total);
     },
-    end: (): void => shown.bar.end(),
+    end: () => shown.bar.end(),
   };
 }
