@@ -89,7 +89,7 @@ describe.skipIf(why !== undefined)("npm run start:full", () => {
     expect(report.checks).toEqual(["postgres", "git", "s3"].map((store) => ({ store, keys, wrong: 0 })));
     expect(report.agrees).toBe(true);
     expect([readdirSync(folder), running()]).toEqual([[], []]);
-  }, 120_000);
+  }, 300_000);
 
   // Mutation: without the handler, etcd's and PostgreSQL's folders and PostgreSQL itself stay.
   it("stops its servers and removes its folders when it is interrupted while they start", async () => {
