@@ -56,6 +56,8 @@ export interface GithubServer {
   /** Answers of one's own to paths that are no repository's. */
   extra: (request: IncomingMessage, body: Buffer, response: ServerResponse) => Promise<boolean>;
   close(): Promise<void>;
+  /** Everything is cut, and nobody answers until `restart`. */
+  stop(): Promise<void>;
   /** Everything is cut; afterwards the same port answers again. */
   restart(): Promise<void>;
 }
@@ -253,6 +255,7 @@ export async function githubServer(folder: string): Promise<GithubServer> {
       await stop(http);
       for (const repo of repos.values()) await repo.close();
     },
+    stop: () => stop(http),
     async restart() {
       await stop(http);
       http = await listen(port);

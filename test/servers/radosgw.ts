@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { freePort, installed, until } from "./apt.ts";
+import { NEEDS, freePort, installed, until } from "./apt.ts";
 
 /** Ceph's object gateway with a cluster of one, everything in memory. */
 export interface Radosgw {
@@ -24,14 +24,10 @@ export interface Radosgw {
 
 const run = promisify(execFile);
 const HOST = "127.0.0.1";
-const PROGRAMS = ["radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph", "monmaptool"].map(
-  (name) => `/usr/bin/${name}`,
-);
-const PACKAGES = ["radosgw", "ceph-mon", "ceph-osd", "ceph-mgr", "ceph-base"];
 export const KEYS = { accessKeyId: "AKSYNC", secretAccessKey: "SKSYNC" };
 
 export async function radosgw(): Promise<Radosgw> {
-  await installed(PROGRAMS, PACKAGES);
+  await installed(NEEDS.radosgw);
   const folder = mkdtempSync(join(tmpdir(), "microsync-radosgw-"));
   const [monitor, port] = [await freePort(), await freePort()];
   for (const name of ["mon", "osd", "run", "log", "rgw"]) mkdirSync(join(folder, name));

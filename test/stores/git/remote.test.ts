@@ -4,8 +4,8 @@ import type { Store } from "../../../src/store.ts";
 import { formatVersion } from "../../../src/version.ts";
 import { systemRuntime } from "../../../src/system.ts";
 import { keysOf, one, put, textOf, told, value, versionOf, writes } from "./entries.ts";
-import { gitServer } from "./http.ts";
-import type { GitServer } from "./http.ts";
+import { gitServer } from "../../servers/git-server.ts";
+import type { GitServer } from "../../servers/git-server.ts";
 import type { Scratch } from "./place.ts";
 import { scratch } from "./place.ts";
 

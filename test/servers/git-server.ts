@@ -1,7 +1,7 @@
 import { createServer } from "node:http";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { passToGit } from "../../servers/git-http.ts";
+import { passToGit } from "./git-http.ts";
 
 export interface GitServer {
   /** Ends with a slash; repositories are below it by their path in the folder. */
@@ -12,7 +12,9 @@ export interface GitServer {
   cut: (request: IncomingMessage) => boolean;
   /** As cut, but after the request has taken effect: the answer is lost. */
   lose: (request: IncomingMessage) => boolean;
+  /** Every connection is cut; `listen` answers on the same port again. */
   close(): Promise<void>;
+  listen(): Promise<void>;
 }
 
 /** Git's own smart HTTP server over the repositories of a folder, behind a small CGI bridge on the loopback address. */
@@ -26,9 +28,12 @@ export async function gitServer(folder: string): Promise<GitServer> {
     return passToGit(folder, request, response, loses);
   };
   const http = createServer(handle);
-  await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
+  const listen = (port: number) => new Promise<void>((resolve) => http.listen(port, "127.0.0.1", resolve));
+  await listen(0);
+  const { port } = http.address() as AddressInfo;
   const server: GitServer = {
-    url: `http://127.0.0.1:${(http.address() as AddressInfo).port}/`,
+    url: `http://127.0.0.1:${port}/`,
+    listen: () => listen(port),
     requests,
     cut: () => false,
     lose: () => false,
