@@ -7,8 +7,8 @@ import { memory } from "../../src/stores/memory.ts";
 import { versionClock } from "../../src/version.ts";
 import { etcdMissing, startEtcd } from "../servers/etcd.ts";
 import type { EtcdCluster } from "../servers/etcd.ts";
-import { startProxy } from "../servers/byte-proxy.ts";
-import type { Proxy } from "../servers/byte-proxy.ts";
+import { startProxy } from "../servers/proxy.ts";
+import type { Proxy } from "../servers/proxy.ts";
 import { Watching, entries, entry, failure, keysOf, openAt, put, runtime, versions, within } from "./etcd/world.ts";
 
 /** Quick to notice that nothing comes, so that the tests are quick; the server is told to allow it. */
@@ -83,7 +83,7 @@ describe.skipIf(etcdMissing !== undefined)("etcd when things go wrong", () => {
     await put(store, [entry("opens the connection")]);
     for (const bytes of [1, 9000, 20_000, 70_000, 130_000]) {
       const items = entries(`${bytes}/`, 600, "v".repeat(100));
-      proxy.cutAfter(bytes);
+      void proxy.cutAfter(bytes);
       const results = await store.write(items.map((item) => ({ entry: item, asOf: 0 })));
       expect(results.every(({ status }) => status === "stored")).toBe(true);
       const keys = items.map(({ key }) => key);
