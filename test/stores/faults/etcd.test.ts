@@ -22,6 +22,7 @@ faultsOf("etcd", async () => {
   const url = (endpoint: string, space: string) => `etcd://app:${PASSWORD}@${endpoint}/${space}`;
   return {
     target: member.endpoint,
+    layerMs: 1_000,
     secrets: [PASSWORD],
     connectionsMax: 2,
     url,
