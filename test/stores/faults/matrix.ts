@@ -89,7 +89,7 @@ class Run {
     });
     this.db = syncOver(this.chain);
     await this.writing(() => true);
-    await this.db.flush();
+    await this.flushed();
   }
 
   get failing(): boolean {
@@ -137,16 +137,23 @@ class Run {
     this.said.push(out, err);
   }
 
+  /** The layer may take its time to notice that it can be asked again: the test's own time is the bound. */
+  private async flushed(): Promise<void> {
+    for (let isDone = false; !isDone;) {
+      isDone = await this.db.flush().then(
+        () => true,
+        (error: unknown) => {
+          this.said.push(inspect(error, { depth: 9, showHidden: true }));
+          return false;
+        },
+      );
+    }
+  }
+
   /** After the fault: everything acknowledged is in the store, seen past the proxy; and nothing is left open. */
   async verify(printed: string): Promise<void> {
     const { place, proxy, chain: whole } = this;
-    // It may still take its time to notice that it can be asked again: the test's time is the bound.
-    while (
-      !(await this.db.flush().then(
-        () => true,
-        (error: unknown) => (this.said.push(inspect(error, { depth: 9, showHidden: true })), false),
-      ))
-    );
+    await this.flushed();
     this.said.push(JSON.stringify(whole.status()), whole.name);
     const direct = await place.open(place.target, this.space);
     const keys = [...this.acknowledged.keys()];
