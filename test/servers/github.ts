@@ -58,8 +58,8 @@ export interface GithubServer {
   close(): Promise<void>;
   /** Everything is cut, and nobody answers until `restart`. */
   stop(): Promise<void>;
-  /** Everything is cut; afterwards the same port answers again. */
-  restart(): Promise<void>;
+  /** Everything is cut; afterwards, and after what is to happen meanwhile, the same port answers again. */
+  restart(meanwhile?: () => Promise<void>): Promise<void>;
 }
 
 /** A repository as the routes see it. */
@@ -256,8 +256,9 @@ export async function githubServer(folder: string): Promise<GithubServer> {
       for (const repo of repos.values()) await repo.close();
     },
     stop: () => stop(http),
-    async restart() {
+    async restart(meanwhile) {
       await stop(http);
+      await meanwhile?.();
       http = await listen(port);
     },
   };
