@@ -48,10 +48,10 @@ export async function bounded<T>(bounds: Bounds, work: (call: CallOptions) => Pr
 export async function settled(runtime: Runtime, work: Promise<unknown>, waitMs: number): Promise<void> {
   await new Promise<void>((resolve) => {
     const timer = runtime.timer(waitMs, resolve);
-    const done = () => {
+    const over = () => {
       timer.cancel();
       resolve();
     };
-    work.then(done, done); // its failure was told
+    work.then(over, over); // its failure was told
   });
 }

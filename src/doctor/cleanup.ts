@@ -2,6 +2,7 @@ import type { Forget } from "../store.ts";
 import { versionMs } from "../version.ts";
 import { advice, failure, failureOf } from "./finding.ts";
 import type { Note } from "./finding.ts";
+import { countText } from "./measure.ts";
 import { PREFIX } from "./prefix.ts";
 import { batches, listed, read } from "./visit.ts";
 import type { Said, Visit } from "./visit.ts";
@@ -41,11 +42,11 @@ export async function cleanup(visit: Visit): Promise<Said & { readonly left: rea
   if (left.length === 0) return { what: `nothing is left${history}`, left, notes: await earlier(visit) };
   const named = left.slice(0, SHOWN_MAX).map((key) => JSON.stringify(key));
   const more = left.length > SHOWN_MAX ? `, … (--json names all)` : "";
-  const may = trouble === undefined ? "are left" : "may be left";
+  const may = trouble === undefined ? "left" : "perhaps left";
   const cure = `remove what is below ${visit.prefix}, or run \`microsync doctor\` again when the store answers to see what is there`;
-  const note = failure(`${left.length} keys ${may}: ${named.join(", ")}${more}`, cure);
+  const note = failure(`${countText(left.length, "key")} ${may}: ${named.join(", ")}${more}`, cure);
   return {
-    what: `${left.length} keys ${may} below ${visit.prefix}${history}`,
+    what: `${countText(left.length, "key")} ${may} below ${visit.prefix}${history}`,
     notes: trouble === undefined ? [note] : [trouble, note],
     figures: { removed, left: left.length },
     left,
@@ -68,7 +69,7 @@ async function earlier(visit: Visit): Promise<Note[]> {
     ({ key, head }) => OURS.test(key) && head !== null && versionMs(head.version) < before,
   );
   if (old.length === 0) return [];
-  return [advice(`${old.length} keys of an earlier run that was killed are below ${PREFIX}`, "delete them")];
+  return [advice(`${countText(old.length, "key")} of an earlier run that was killed: below ${PREFIX}`, "delete them")];
 }
 
 const OURS = /^\.doctor\/[0-9a-f]{16}\//;

@@ -7,7 +7,7 @@ import type { Bounds } from "./bounded.ts";
 import { cleanup } from "./cleanup.ts";
 import { advice, failureOf, resultOf } from "./finding.ts";
 import type { Finding, Note, StepId, StoreReport } from "./finding.ts";
-import { msText, rounded, timed } from "./measure.ts";
+import { countText, msText, rounded, timed } from "./measure.ts";
 import type { OpenPatient, Patient } from "./patient.ts";
 import { ownPrefix } from "./prefix.ts";
 import { STEPS } from "./steps/all.ts";
@@ -233,7 +233,7 @@ class Examination {
       return await bounded({ ...this.bounds, signal: undefined }, (call) => cleanup(this.visit(patient, call)));
     } catch (error) {
       const left = this.written.keys;
-      const what = `${left.length} keys may be left below ${this.prefix}`;
+      const what = `${countText(left.length, "key")} perhaps left below ${this.prefix}`;
       const cure = `remove what is below ${this.prefix} when the store answers`;
       return { what, notes: [failureOf(error), { kind: "failed", what, cure, code: null }], left };
     }

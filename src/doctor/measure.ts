@@ -39,3 +39,7 @@ export function sizeText(bytes: number): string {
 function plain(number: number): string {
   return number.toFixed(1).replace(/\.0$/, "");
 }
+
+export function countText(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
+}

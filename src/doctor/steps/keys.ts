@@ -133,7 +133,12 @@ async function lookedAt(visit: Visit) {
 function shown(keys: readonly string[], below: string): string {
   const texts = keys.slice(0, SHOWN_MAX).map((key) => {
     const name = key.startsWith(below) ? key.slice(below.length) : key;
-    return name.length > 40 ? `one of ${utf8Length(key)} B` : JSON.stringify(name);
+    return name.length > 40 ? `one of ${utf8Length(key)} B` : JSON.stringify(name).replaceAll(/\p{M}/gu, asEscape);
   });
   return texts.join(", ") + (keys.length > SHOWN_MAX ? ", …" : "");
+}
+
+/** What joins the letter before it would look like another key. */
+function asEscape(mark: string): string {
+  return `\\u${(mark.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`;
 }
