@@ -108,8 +108,9 @@ class Examination {
     const [first, openMs] = await timed(runtime, () => this.open());
     const figures = { openMs: rounded(openMs) };
     const { name, supports } = first.store;
-    const what = `${name} opened in ${msText(openMs)}`;
-    if (!supports.shared || this.isReadonly) return { what, figures };
+    const opened = `${name} opened in ${msText(openMs)}`;
+    if (!supports.shared || this.isReadonly) return { what: opened, figures };
+    const what = first.keepsHistory ? `${opened}; some ten commits will stay in its history` : opened;
     // The writes of one store may be put in order by that store: only two show what the system does.
     try {
       const second = await this.open();

@@ -12,6 +12,9 @@ export const abilities: Step = {
   run: ({ supports, readonly }) => Promise.resolve({ what: inWords(supports), notes: notesOf(supports, readonly) }),
 };
 
+/** Keys in use are rarely longer than this. */
+const KEY_BYTES_TIGHT = 256;
+
 function inWords(supports: Supports): string {
   const { keyBytesMax, valueBytesMax, batchMax, watch } = supports;
   const traits = [
@@ -31,7 +34,7 @@ function notesOf(supports: Supports, readonly: boolean): Note[] {
   const notes: Note[] = [];
   if (!(keyBytesMax >= 1 && keyBytesMax <= KEY_BYTES_MAX && batchMax >= 1)) {
     notes.push(failure("its limits of keys or batches are out of range", "correct what the store says in `supports`"));
-  } else if (keyBytesMax < KEY_BYTES_MAX) {
+  } else if (keyBytesMax < KEY_BYTES_TIGHT) {
     const cure = "use shorter keys, or a shorter prefix in its URL where it has one";
     notes.push(advice(`keys above ${keyBytesMax} B are refused`, cure));
   }
