@@ -38,14 +38,17 @@ export function printer(io: Io, json: boolean): DoctorPrinter {
       shown.tell(() => `${store} ${step} …`);
     },
     async finding({ store }, { step, result, what, notes }) {
-      const told = notes.filter((note) => note.what !== what || note.cure !== null);
+      // A check that ended with an error has nothing else to say than that.
+      const whole = notes.find((note) => note.what === what);
+      const told = notes.filter((note) => note !== whole);
+      const first = whole === undefined ? what : inWords(whole);
       if (!stdout.isTTY) {
-        await line(`${store} ${step} ${result}: ${what}`);
+        await line(`${store} ${step} ${result}: ${first}`);
         for (const note of told) await line(`${store} ${step} ${note.kind}: ${inWords(note)}`);
         return;
       }
-      await row(step, result, what);
-      for (const note of told) await row("", "", `- ${note.what === what ? (note.cure ?? "") : inWords(note)}`);
+      await row(step, result, first);
+      for (const note of told) await row("", "", `- ${inWords(note)}`);
     },
     async end({ store, requests }) {
       if (requests === null) return;

@@ -28,8 +28,9 @@ function lastOf(reports: readonly StoreReport[]): Note[] {
 /** Of the layers with the role store, one has to decide conditions. */
 function decidingOf(reports: readonly StoreReport[]): Note[] {
   const stores = reports.filter(({ role }) => role === "store");
-  if (stores.some(({ supports }) => supports === null || (supports.conditional && !supports.readonly))) return [];
-  const able = reports.find(({ supports }) => supports?.conditional === true && supports.durable && !supports.readonly);
+  // Of one that was only looked at it is not known what it does when it is opened for writing.
+  if (stores.some(({ supports, readonly }) => supports === null || readonly || supports.conditional)) return [];
+  const able = reports.find(({ supports }) => supports?.conditional === true && supports.durable);
   const cure = able === undefined ? "add a store that has them" : `give ${able.store} the role store: ?role=store`;
   return [advice("no store of this chain decides conditional writes, so they are refused", cure)];
 }
