@@ -7,7 +7,7 @@ import type { Bounds } from "./bounded.ts";
 import { cleanup } from "./cleanup.ts";
 import { advice, failureOf, resultOf } from "./finding.ts";
 import type { Finding, Note, StepId, StoreReport } from "./finding.ts";
-import { countText, msText, rounded, timed } from "./measure.ts";
+import { countText, msText, rounded } from "./measure.ts";
 import type { OpenPatient, Patient } from "./patient.ts";
 import { ownPrefix } from "./prefix.ts";
 import { STEPS } from "./steps/all.ts";
@@ -62,6 +62,7 @@ class Examination {
   private readonly until: number;
   private left: readonly string[] = [];
   private running: Promise<unknown> = Promise.resolve();
+  private answers = false;
   private silent = 0;
   private refused = false;
 
@@ -75,15 +76,14 @@ class Examination {
   }
 
   async run(): Promise<StoreReport> {
-    await this.check("connect", () => this.connect());
-    const [first] = this.opened;
-    if (first !== undefined) {
-      try {
-        for (const step of STEPS) await this.make(step, first);
-      } finally {
-        await this.end(first);
-      }
+    try {
+      await this.check("connect", () => this.connect());
+      const [first] = this.opened;
+      if (first !== undefined && this.answers) for (const step of STEPS) await this.make(step, first);
+    } finally {
+      await this.end();
     }
+    const [first] = this.opened;
     const { store, role } = this.patient;
     const counted = this.opened.flatMap(({ requests }) => requests?.() ?? []);
     return {
@@ -105,7 +105,12 @@ class Examination {
 
   private async connect(): Promise<Said> {
     const { runtime } = this.options;
-    const [first, openMs] = await timed(runtime, () => this.open());
+    const begun = runtime.monotonic();
+    const first = await this.open();
+    // Some stores are open before anything was sent.
+    await bounded(this.bounds, (call) => first.store.read([`${this.prefix}none`], { ...call, authority: true }));
+    this.answers = true;
+    const openMs = runtime.monotonic() - begun;
     const figures = { openMs: rounded(openMs) };
     const { name, supports } = first.store;
     const opened = `${name} opened in ${msText(openMs)}`;
@@ -126,10 +131,7 @@ class Examination {
     let late = false;
     const opening = this.patient.open();
     const taken = bounded(this.bounds, () => opening);
-    opening.then(
-      (open) => (late ? void this.close(open) : undefined),
-      () => undefined, // told by `taken`
-    );
+    opening.then((open) => (late ? this.close(open) : undefined)).catch(() => undefined); // that it does not open is told by `taken`, and one that nobody uses has nobody to tell
     try {
       const open = await taken;
       if (!this.opened.some(({ store }) => store === open.store)) this.opened.push(open);
@@ -189,7 +191,8 @@ class Examination {
       this.silent = 0;
     } catch (error) {
       if (signal?.aborted === true) return;
-      const note = failureOf(error);
+      const { what, ...rest } = failureOf(error);
+      const note = { ...rest, what: what.replace(`${this.patient.store}: `, "") }; // whose it is, is told already
       said = { what: note.what, notes: [note] };
       this.silent = SILENT.has(note.code) ? this.silent + 1 : 0;
       if (REFUSED.has(note.code) && step === "values") this.refused = true;
@@ -205,7 +208,9 @@ class Examination {
   }
 
   /** Removes what was written, whatever happened, and closes. It has a time of its own and heeds no signal. */
-  private async end(patient: OpenPatient): Promise<void> {
+  private async end(): Promise<void> {
+    const [patient] = this.opened;
+    if (patient === undefined) return;
     const { runtime, onStep } = this.options;
     const bounds = { ...this.bounds, signal: undefined };
     const begun = runtime.monotonic();

@@ -93,7 +93,8 @@ describe("time", () => {
   // Mutation: `bounded` without its timer, or `SILENT_MAX` not heeded.
   it("is limited for each check and in all, for a store that never answers", async () => {
     class Silent extends ReferenceStore {
-      override read() {
+      override read(keys: readonly string[], options?: CallOptions) {
+        if (keys[0]?.endsWith("/none") === true) return super.read(keys, options);
         return new Promise<never>(() => {});
       }
       override write() {
@@ -116,6 +117,17 @@ describe("time", () => {
     ]);
     expect(report.left).toHaveLength(5); // that is what may be there after all
     expect(runtime.monotonic()).toBeLessThan(20_000);
+  });
+
+  it("is not spent on checks of a store that is open and does not answer", async () => {
+    class Mute extends ReferenceStore {
+      override async read(): Promise<never> {
+        throw new SyncError("UNAVAILABLE", "no answer", { cure: "see that it runs" });
+      }
+    }
+    const { report } = await examined({ store: Mute });
+    expect(report.findings.map(({ step }) => step)).toEqual(["connect"]);
+    expect(words(report)).toContain("no answer see that it runs");
   });
 
   it("in all is limited: what is left then is skipped, and what was written removed", async () => {
