@@ -21,7 +21,7 @@ export interface ExamineOptions {
   readonly versions: VersionClock;
   /** Nothing is written. Default false. */
   readonly readonly?: boolean | undefined;
-  /** For each check, in milliseconds. Default 20,000. */
+  /** For each check, in milliseconds. Default 20,000; 90,000 where commits are made, which may have to wait their turn. */
   readonly timeoutMs?: number | undefined;
   /** For all checks of one store; those left then are skipped. Cleaning up comes on top. Default 6 times `timeoutMs`. */
   readonly totalMs?: number | undefined;
@@ -33,7 +33,9 @@ export interface ExamineOptions {
   readonly onFinding?: ((finding: Finding) => void | Promise<void>) | undefined;
 }
 
-export const TIMEOUT_MS = 20_000;
+const TIMEOUT_MS = 20_000;
+/** A budget of so many pushes a minute lets the next one wait for a minute. */
+const TIMEOUT_MS_HISTORY = 90_000;
 const TOTAL_TIMEOUTS = 6;
 /** How long what was interrupted may still go on before what it wrote is removed, in milliseconds. */
 const SETTLE_MS = 5_000;
@@ -54,12 +56,11 @@ export async function examine(patient: Patient, options: ExamineOptions): Promis
 class Examination {
   private readonly patient: Patient;
   private readonly options: ExamineOptions;
-  private readonly bounds: Bounds;
   private readonly findings: Finding[] = [];
   private readonly opened: OpenPatient[] = [];
   private readonly written = touched();
   private readonly prefix: string;
-  private readonly until: number;
+  private readonly begun: number;
   private left: readonly string[] = [];
   private running: Promise<unknown> = Promise.resolve();
   private answers = false;
@@ -67,12 +68,11 @@ class Examination {
   private refused = false;
 
   constructor(patient: Patient, options: ExamineOptions) {
-    const { runtime, timeoutMs = TIMEOUT_MS, totalMs = timeoutMs * TOTAL_TIMEOUTS, signal } = options;
+    const { runtime } = options;
     this.patient = patient;
     this.options = options;
-    this.bounds = { runtime, timeoutMs, signal, store: patient.store };
     this.prefix = ownPrefix(runtime);
-    this.until = runtime.monotonic() + totalMs;
+    this.begun = runtime.monotonic();
   }
 
   async run(): Promise<StoreReport> {
@@ -97,6 +97,21 @@ class Examination {
     };
   }
 
+  private get usualMs(): number {
+    return this.opened.some(({ keepsHistory }) => keepsHistory) ? TIMEOUT_MS_HISTORY : TIMEOUT_MS;
+  }
+
+  private get bounds(): Bounds {
+    const { runtime, signal, timeoutMs = this.usualMs } = this.options;
+    return { runtime, signal, timeoutMs, store: this.patient.store };
+  }
+
+  /** Of cleaning up: not less than usual, and whatever the caller says by now. */
+  private get lastBounds(): Bounds {
+    const { bounds } = this;
+    return { ...bounds, timeoutMs: Math.max(bounds.timeoutMs, this.usualMs), signal: undefined };
+  }
+
   private get isReadonly(): boolean {
     const [first] = this.opened;
     const { readonly = false } = this.options;
@@ -113,16 +128,17 @@ class Examination {
     const openMs = runtime.monotonic() - begun;
     const figures = { openMs: rounded(openMs) };
     const { name, supports } = first.store;
-    const opened = `${name} opened in ${msText(openMs)}`;
-    if (!supports.shared || this.isReadonly) return { what: opened, figures };
-    const what = first.keepsHistory ? `${opened}; some ten commits will stay in its history` : opened;
+    const once = `${name} opened in ${msText(openMs)}`;
+    if (!supports.shared || this.isReadonly) return { what: once, figures };
+    const ending = first.keepsHistory ? "; some ten commits will stay in its history" : "";
     // The writes of one store may be put in order by that store: only two show what the system does.
     try {
       const second = await this.open();
-      return { what: second.store === first.store ? what : `${what}, and a second time`, figures };
+      const twice = second.store === first.store ? once : `${once}, and a second time`;
+      return { what: twice + ending, figures };
     } catch (error) {
       const { what: why, cure } = failureOf(error);
-      return { what, figures, notes: [advice(`a second connection failed: ${why}`, cure)] };
+      return { what: once + ending, figures, notes: [advice(`a second connection failed: ${why}`, cure)] };
     }
   }
 
@@ -156,9 +172,9 @@ class Examination {
   }
 
   private reasonToSkip(step: Step): string | undefined {
-    const { runtime, readonly = false } = this.options;
+    const { runtime, readonly = false, totalMs = this.bounds.timeoutMs * TOTAL_TIMEOUTS } = this.options;
     if (this.silent >= SILENT_MAX) return "the store did not answer before";
-    if (runtime.monotonic() >= this.until) return "there was no time left";
+    if (runtime.monotonic() - this.begun >= totalMs) return "there was no time left";
     if (!step.writes || !this.isReadonly) return undefined;
     if (this.refused) return "writes were refused";
     return readonly ? "nothing may be written" : "the store takes no writes";
@@ -212,7 +228,7 @@ class Examination {
     const [patient] = this.opened;
     if (patient === undefined) return;
     const { runtime, onStep } = this.options;
-    const bounds = { ...this.bounds, signal: undefined };
+    const bounds = this.lastBounds;
     const begun = runtime.monotonic();
     const said = this.written.calls === 0 ? undefined : await this.clean(patient, () => onStep?.("cleanup"));
     this.left = said?.left ?? [];
@@ -236,7 +252,7 @@ class Examination {
     begin();
     await settled(this.options.runtime, this.running, SETTLE_MS);
     try {
-      return await bounded({ ...this.bounds, signal: undefined }, (call) => cleanup(this.visit(patient, call)));
+      return await bounded(this.lastBounds, (call) => cleanup(this.visit(patient, call)));
     } catch (error) {
       const left = this.written.keys;
       const what = `${countText(left.length, "key")} perhaps left below ${this.prefix}`;

@@ -130,6 +130,26 @@ describe("time", () => {
     expect(words(report)).toContain("no answer see that it runs");
   });
 
+  // Mutation: the usual limit for all, and the check and the cleaning up end before the budget lets them push.
+  it("is enough where commits wait a minute for their budget", async () => {
+    const state = referenceState();
+    let waits = 1;
+    class Paced extends ReferenceStore {
+      override async forget(items: readonly Forget[], options?: CallOptions) {
+        await new Promise<void>((resolve) => this.runtime.timer(60_000, resolve));
+        return super.forget(items, options);
+      }
+      override async write(writes: readonly Write[], options?: CallOptions) {
+        if (waits-- > 0) await new Promise<void>((resolve) => this.runtime.timer(60_000, resolve));
+        return super.write(writes, options);
+      }
+    }
+    const options = { timeoutMs: undefined };
+    const { report } = await examined({ store: Paced, state, patient: { keepsHistory: true }, options });
+    expect(stepsWith(report, "failed"), words(report)).toEqual([]);
+    expect(state.copies.size).toBe(0);
+  });
+
   it("in all is limited: what is left then is skipped, and what was written removed", async () => {
     const state = referenceState();
     class Slow extends ReferenceStore {

@@ -48,12 +48,12 @@ export async function examined(given: Case = {}): Promise<Examined> {
     },
     { runtime, versions, timeoutMs: 2_000, ...options },
   );
-  let over = false;
+  const progress = { over: false };
   const end = () => {
-    over = true;
+    progress.over = true;
   };
   done.then(end, end);
-  while (!over) {
+  while (!progress.over) {
     await runtime.run();
     await drain();
   }
