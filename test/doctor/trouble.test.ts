@@ -116,7 +116,7 @@ describe("time", () => {
       "forget",
     ]);
     expect(report.left).toHaveLength(5); // that is what may be there after all
-    expect(runtime.monotonic()).toBeLessThan(20_000);
+    expect(runtime.monotonic()).toBeLessThan(30_000); // two checks, what may come late, cleaning up
   });
 
   it("is not spent on checks of a store that is open and does not answer", async () => {
