@@ -16,6 +16,7 @@ import type {
 } from "../../src/store.ts";
 import { ReferenceStore } from "../../src/testing/index.ts";
 import type { ReferenceOptions } from "../../src/testing/index.ts";
+import { VERSION_ZERO } from "../../src/version.ts";
 import { examined, findingOf, stepsWith, words } from "./world.ts";
 
 /** A store with one fault, the checks that fail on it and no other, and what is said. */
@@ -398,6 +399,7 @@ describe("a store that", () => {
       expect(stepsWith(report, "failed"), words(report)).toEqual([]);
       expect(report.findings.map(({ step }) => step).at(-1)).toBe("cleanup");
       expect(state.copies.size).toBe(0);
+      expect(state.watermark).toBe(VERSION_ZERO); // raised, it would refuse other nodes' late writes
     }
   });
 
