@@ -16,6 +16,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "journal/node-files": [...VOCABULARY_UP, "journal", "journal/node-claim"],
   "journal/node-claim": [...VOCABULARY_UP, "journal"],
   wrappers: VOCABULARY_UP,
+  doctor: VOCABULARY_UP,
   zlib: VOCABULARY_UP,
   stores: [...VOCABULARY_UP, ...SHARED_BY_STORES],
   "stores/lmdb": [...VOCABULARY_UP, ...SHARED_BY_STORES, "zlib"],
@@ -26,9 +27,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   session: PARTS,
   sync: PARTS,
   node: [...PARTS, "sync", "session"],
-  config: [...PARTS, "journal/node-files", "zlib", "stores/*", "sync", "session", "node"],
+  config: [...PARTS, "doctor", "journal/node-files", "zlib", "stores/*", "sync", "session", "node"],
   index: [...PARTS, "stores/memory", "sync", "config"],
-  cli: [...PARTS, "journal/node-files", "zlib", "stores/*", "sync", "session", "node", "config", "index"],
+  cli: [...PARTS, "doctor", "journal/node-files", "zlib", "stores/*", "sync", "session", "node", "config", "index"],
 };
 
 /** Which packages a zone may import at all. A client is imported by its own store and by nobody else. */
@@ -105,6 +106,7 @@ describe("import directions", () => {
     ["src/chain/read.ts", "../stores/memory.ts"],
     ["src/chain/read.ts", "../sync.ts"],
     ["src/wrappers/retry.ts", "../chain/chain.ts"],
+    ["src/doctor/examine.ts", "../config/open.ts"],
     ["src/sync.ts", "./config/open.ts"],
     ["src/config/open.ts", "../cli/main.ts"],
     ["src/chain/read.ts", "node:fs"],

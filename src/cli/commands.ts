@@ -133,6 +133,19 @@ export const COMMANDS: readonly Command[] = [
     load: () => import("./status.ts"),
   },
   {
+    name: "doctor",
+    args: [["[urls...]", "the stores, nearest first; none: those of the chain"]],
+    summary: "connect to stores, measure them, try what they say they can, and give advice",
+    options: [["--read-only", "write nothing: only what can be seen without"]],
+    examples: [
+      "doctor s3://bucket/data/?region=eu-central-1",
+      "doctor --read-only github:owner/repo#main",
+      "doctor memory: lmdb:./cache postgres://db.example/app",
+      "doctor --json --timeout 5s etcd://127.0.0.1:2379/app",
+    ],
+    load: () => import("./doctor.ts"),
+  },
+  {
     name: "flush",
     args: [],
     summary: "return when everything written is in every layer",

@@ -3,6 +3,8 @@ import type { ErrorCode } from "../error.ts";
 export const EXIT_OK = 0;
 /** `get` and `where` of a key that has no value. */
 export const EXIT_NO_VALUE = 3;
+/** `doctor`: a check failed. */
+export const EXIT_FAILED = 1;
 
 /** One exit status per class of error. docs/errors.md says what each means; 1 and 2 are what shells expect. */
 export const EXIT: Readonly<Record<ErrorCode, number>> = {

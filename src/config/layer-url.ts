@@ -2,7 +2,7 @@ import { layer } from "../chain/layer.ts";
 import type { LayerOptions, LayerSpec, Role } from "../chain/layer.ts";
 import { SyncError, asSyncError } from "../error.ts";
 import { schemeOf } from "./schemes.ts";
-import type { OpenContext, Opened, Schemes } from "./schemes.ts";
+import type { OpenContext, Opened, Scheme, Schemes } from "./schemes.ts";
 import { parseUrl, readOptions } from "./url.ts";
 import type { StoreUrl } from "./url.ts";
 import type { OptionKind, OptionValue } from "./values.ts";
@@ -35,21 +35,34 @@ const LAYER_OPTIONS: Readonly<Record<string, OptionKind>> = {
 export interface LayerPlan {
   readonly url: StoreUrl;
   readonly durable: boolean;
+  readonly role: Role;
+  /** The URL says that nothing is written to it. */
+  readonly readonly: boolean;
   open(context: OpenContext): Promise<Opened & { readonly spec: LayerSpec }>;
 }
 
 /**
  * @param last The last layer of a chain is a store, whatever its scheme is elsewhere.
+ * @param overriding options that go before those of the URL.
  * @throws SyncError INVALID: everything that can be said without opening a store is said here.
  */
-export function planLayer(text: string, schemes: Schemes, last: boolean): LayerPlan {
+export function planLayer(
+  text: string,
+  schemes: Schemes,
+  last: boolean,
+  overriding: (given: ReadonlyMap<string, OptionValue>, scheme: Scheme) => ReadonlyMap<string, OptionValue> = () =>
+    new Map(),
+): LayerPlan {
   const url = parseUrl(text);
   const scheme = schemeOf(schemes, url);
-  const values = readOptions(url, { ...LAYER_OPTIONS, ...scheme.options });
+  const given = readOptions(url, { ...LAYER_OPTIONS, ...scheme.options });
+  const values = new Map([...given, ...overriding(given, scheme)]);
   const options = layerOptions(values, scheme.role, last);
   return {
     url,
     durable: scheme.durable,
+    role: options.role ?? (last ? "store" : "cache"),
+    readonly: options.readonly === true,
     async open(context) {
       const opened = await openNaming(url, () => scheme.open(url, values, context));
       return { ...opened, spec: layer(opened.store, { ...opened.layer, ...options }) };

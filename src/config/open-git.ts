@@ -32,11 +32,14 @@ export async function openGit(
     });
   if (path === undefined) {
     const pushes = pushBudget(runtime, remote);
-    return { store: await store(), ...(pushes === undefined ? {} : { layer: { budget: pushes } }) };
+    return { store: await store(), keepsHistory: true, ...(pushes === undefined ? {} : { layer: { budget: pushes } }) };
   }
 
   const missing = await rememberMissing(path, []);
-  if (create !== true) return { store: await store().catch((error: unknown) => Promise.reject(inUrlWords(error))) };
+  if (create !== true) {
+    const opened = await store().catch((error: unknown) => Promise.reject(inUrlWords(error)));
+    return { store: opened, keepsHistory: true };
+  }
   const undo = async () => {
     if (missing.folders.length === 0) return;
     // It was not there before this call, so nothing in it is anybody else's.
@@ -44,7 +47,7 @@ export async function openGit(
     await missing.remove();
   };
   try {
-    return { store: await store(), undo };
+    return { store: await store(), undo, keepsHistory: true };
   } catch (error) {
     await undo();
     throw error;

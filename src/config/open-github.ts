@@ -1,4 +1,5 @@
 import { github } from "../stores/github/index.ts";
+import { answersOf } from "./answers.ts";
 import type { OpenContext, Opened } from "./schemes.ts";
 import { inUrlWords, told } from "./repository-words.ts";
 import type { StoreUrl } from "./url.ts";
@@ -10,6 +11,7 @@ export async function openGithub(
   values: ReadonlyMap<string, OptionValue>,
   { runtime, clock, report }: OpenContext,
 ): Promise<Opened> {
+  const answers = answersOf();
   const opening = github(`github:${url.place}`, {
     runtime,
     clock,
@@ -24,7 +26,9 @@ export async function openGithub(
     lfs: values.get("lfs") as boolean | undefined,
     lfsAboveBytes: values.get("lfsAboveBytes") as number | undefined,
     lfsUrl: values.get("lfsUrl") as string | undefined,
+    onAnswer: answers.onAnswer,
     onReport: (event) => report({ kind: "store", layer: "github", message: told(event) }),
   });
-  return { store: await opening.catch((error: unknown) => Promise.reject(inUrlWords(error))) };
+  const store = await opening.catch((error: unknown) => Promise.reject(inUrlWords(error)));
+  return { store, clock: answers.clockOf(store), requests: answers.count, keepsHistory: true };
 }

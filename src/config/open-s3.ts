@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { SyncError } from "../error.ts";
 import { s3 } from "../stores/s3.ts";
 import type { Credentials, S3Options } from "../stores/s3.ts";
+import { answersOf } from "./answers.ts";
 import type { OpenContext, Opened } from "./schemes.ts";
 import type { StoreUrl } from "./url.ts";
 import type { OptionValue } from "./values.ts";
@@ -41,7 +42,9 @@ export async function openS3(url: StoreUrl, values: Values, { runtime, base }: O
     watchIntervalMs: values.get("poll") as number | undefined,
     watchKeysMax: values.get("watchKeysMax") as number | undefined,
   };
-  return { store: await s3(options) };
+  const answers = answersOf();
+  const store = await s3({ ...options, onAnswer: answers.onAnswer });
+  return { store, clock: answers.clockOf(store), requests: () => store.requests };
 }
 
 function credentialsOf(user: string | undefined, values: Values, url: StoreUrl): Credentials | undefined {

@@ -31,7 +31,7 @@ export async function openSql(
       notify: values.get("notify") as boolean | undefined,
       expiredKeepMs: values.get("expiredKeep") as number | undefined,
     });
-    return { store };
+    return { store, clock: { resolutionMs: 1, ask: (call) => store.serverTime(call) } };
   } catch (error) {
     throw inUrlWords(error);
   }

@@ -1,4 +1,5 @@
 import type { LayerOptions, Role } from "../chain/layer.ts";
+import type { SystemClock } from "../doctor/clock.ts";
 import { SyncError } from "../error.ts";
 import type { Report } from "../chain/chain.ts";
 import type { Runtime } from "../runtime.ts";
@@ -39,6 +40,12 @@ export interface Opened {
   readonly layer?: LayerOptions;
   /** Takes back what opening created, after `close`: a later layer could not be opened. */
   readonly undo?: () => Promise<void>;
+  /** The clock of the system behind the store, for those who compare clocks. Left out: the system tells no time. */
+  readonly clock?: SystemClock;
+  /** How many requests the system was sent so far, where somebody counts or is charged for them. */
+  readonly requests?: () => number;
+  /** Every write stays in a history that people read, so that nothing is to be written just for trying. */
+  readonly keepsHistory?: boolean;
 }
 
 /** The schemes by name. */

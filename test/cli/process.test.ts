@@ -63,6 +63,23 @@ describe("the command as a process", () => {
     }
   });
 
+  // Mutation: the doctor's cleaning up made with the signal of the process.
+  it("lets an interrupted doctor remove what it wrote", async () => {
+    const { begin, run } = await place();
+    await run(["set", "k", "v"]);
+    const { child, finished } = begin("doctor", "lmdb:./data");
+    await new Promise<void>((resolve) => {
+      child.stdout.on("data", (data: Buffer) => {
+        if (data.toString("utf8").includes(" values ok")) resolve();
+      });
+    });
+    child.kill("SIGINT");
+    const { status, out, err } = await finished;
+    expect({ status, err }).toEqual({ status: 130, err: "" });
+    expect(out).toContain("cleanup ok: nothing is left\n");
+    expect(await run(["list"])).toMatchObject({ status: 0, out: "k\n" });
+  });
+
   it("ends quietly when its reader has had enough", async () => {
     const { begin, run } = await place();
     const lines = Array.from({ length: 4_000 }, (_, i) => `{"key":"key-${"x".repeat(400)}-${i}","value":${i}}`);

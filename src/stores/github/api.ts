@@ -20,6 +20,8 @@ export interface ApiSettings {
   readonly graphql: string;
   /** For one call: its turn in the budget, its request, and what is tried again. */
   readonly timeoutMs: number;
+  /** Told of each answer, see `onAnswer` of open.ts. */
+  readonly onAnswer?: ((date: number | undefined) => void) | undefined;
 }
 
 export interface Call {
@@ -143,6 +145,8 @@ export function githubApi(settings: ApiSettings): Api {
       };
       const answer = await http.send(request, ANSWER_BYTES_MAX, { signal: options.signal, deadline });
       counts.bytesGot += answer.bytes.length;
+      const date = Date.parse(headerOf(answer, "date") ?? "");
+      settings.onAnswer?.(Number.isNaN(date) ? undefined : date);
       return { answer, token };
     } finally {
       underWay--;

@@ -66,6 +66,11 @@ export interface GithubOptions {
   /** Wakes watches when GitHub says that somebody pushed; they look at their interval besides. */
   readonly webhook?: GithubWebhook | undefined;
   readonly onReport?: ((report: LayoutReport) => void) | undefined;
+  /**
+   * Called for each answer of the API with the time that its `Date` header tells, in Unix ms, a whole second; undefined if it tells
+   * none. For counting, and for comparing clocks.
+   */
+  readonly onAnswer?: ((date: number | undefined) => void) | undefined;
 }
 
 const BATCH_MAX = 1_000;
@@ -122,7 +127,9 @@ async function opened(url: GithubUrl, options: GithubOptions): Promise<Store> {
       return json(answer) as Record<string, unknown>;
     });
     const budgets = options.budgets ?? sharedBudgets(runtime, rest, who.identity);
-    const settings = { runtime, http: wire, credentials: who, budgets, rest, graphql, timeoutMs: numbers.timeoutMs };
+    const { timeoutMs } = numbers;
+    const { onAnswer } = options;
+    const settings = { runtime, http: wire, credentials: who, budgets, rest, graphql, timeoutMs, onAnswer };
     const api = githubApi(settings);
     const found = await repositoryOf(api, url);
     const branchName = url.branch ?? found.defaultBranch;

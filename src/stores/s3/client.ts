@@ -46,6 +46,8 @@ export interface ClientOptions {
   readonly attempts: number;
   /** How long an answer may take, in milliseconds, with {@link BYTES_PER_MS_MIN} for what is sent or taken. */
   readonly timeoutMs: number;
+  /** Told of each answer, see `onAnswer` of connect.ts. */
+  readonly onAnswer?: ((date: number | undefined) => void) | undefined;
 }
 
 /** A request that failed in passing waits a random time up to this, doubled each time, in milliseconds. */
@@ -153,6 +155,7 @@ export class Client {
       const sending = await this.signed(ask, control.signal);
       this.requests++;
       answer = await transport.send(sending);
+      this.options.onAnswer?.(dateOf(answer.headers["date"]));
       if (!ask.takes.includes(answer.status)) return { error: await this.refusal(call, ask, answer) };
       return { value: await use(answer, extend) };
     } catch (error) {
@@ -233,6 +236,12 @@ export class Client {
       datetime: new Date(runtime.now()).toISOString().replace(/[:-]|\.\d{3}/g, ""),
     });
   }
+}
+
+/** Unix ms of a `Date` header. */
+function dateOf(text: string | undefined): number | undefined {
+  const ms = text === undefined ? Number.NaN : Date.parse(text);
+  return Number.isNaN(ms) ? undefined : ms;
 }
 
 const SUM_OF_NOTHING = sha256(new Uint8Array(0));

@@ -32,6 +32,11 @@ export interface ConnectOptions {
   readonly attempts?: number | undefined;
   /** What the credentials may spend: a GET, HEAD or list is a read, everything else a write. */
   readonly budget?: Budget | undefined;
+  /**
+   * Called for each answer with the time that its `Date` header tells, in Unix ms, a whole second; undefined if it tells
+   * none. For counting, and for comparing clocks.
+   */
+  readonly onAnswer?: ((date: number | undefined) => void) | undefined;
 }
 
 const TIMEOUT_MS = 30_000;
@@ -61,6 +66,7 @@ export async function connect(options: ConnectOptions): Promise<{ client: Client
     credentials,
     transport: transport({ connections: concurrency, ca }),
     budget,
+    onAnswer: options.onAnswer,
     attempts: numberOption("attempts", options.attempts, ATTEMPTS, 1, 100),
     timeoutMs: numberOption("timeoutMs", options.timeoutMs, TIMEOUT_MS, 1, 2 ** 31 - 1),
   });

@@ -188,6 +188,14 @@ export class SqlStore implements Store {
     }
   }
 
+  /** The server's clock: Unix ms, rounded down. @throws SyncError as `read`. */
+  async serverTime(options: CallOptions = {}): Promise<number> {
+    this.enter("time", options);
+    const text = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)";
+    const [row] = await this.ask("time", options, { text }, []);
+    return Number(row?.[0]);
+  }
+
   close(): Promise<void> {
     this.closing ??= this.shut();
     return this.closing;
