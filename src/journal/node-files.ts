@@ -106,7 +106,7 @@ class NodeFile implements OpenFile {
   private readonly fd: number;
   private length: number;
   /** The file once more, opened so that a write of it returns when the bytes are on disk. */
-  private synced: Promise<number> | undefined;
+  private synced: number | undefined;
 
   constructor(folder: string, name: string, fd: number, length: number) {
     this.folder = folder;
@@ -125,10 +125,11 @@ class NodeFile implements OpenFile {
       return this.sync();
     }
     const path = join(this.folder, this.name);
-    this.synced ??= this.attempt<number>("open", (done) => {
+    // Without a turn of others in between where it is open: the disk has begun when this returns.
+    this.synced ??= await this.attempt<number>("open", (done) => {
       open(path, constants.O_WRONLY | constants.O_DSYNC, done);
     });
-    await this.write(await this.synced, bytes);
+    await this.write(this.synced, bytes);
   }
 
   sync(): Promise<void> {
@@ -141,7 +142,7 @@ class NodeFile implements OpenFile {
   }
 
   async close(): Promise<void> {
-    const synced = await this.synced?.catch(() => undefined); // whoever wanted to write was told
+    const { synced } = this;
     if (synced !== undefined) await this.attempt<void>("close", (done) => close(synced, done));
     await this.attempt<void>("close", (done) => close(this.fd, done));
   }
