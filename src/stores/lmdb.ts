@@ -24,6 +24,8 @@ import { FORMAT_ROW, openEnvironment } from "./lmdb/environment.ts";
 import type { Environment, Row, Tables } from "./lmdb/environment.ts";
 import { changesAfter, epochAt, newEpoch, writer } from "./lmdb/log.ts";
 import type { Writer } from "./lmdb/log.ts";
+import { Large, NONE_KEPT } from "./lmdb/large.ts";
+import type { KeptBodies } from "./lmdb/large.ts";
 import { Renewals } from "./lmdb/renewals.ts";
 import { integerKey, newState, stateFrom, stateRow, tagOf } from "./lmdb/rows.ts";
 import type { State } from "./lmdb/rows.ts";
@@ -42,6 +44,8 @@ export interface LmdbOptions {
   readonly bytesMax?: number | undefined;
   /** The largest value taken, in bytes. Default 64 MiB; at most an eighth of `bytesMax`. */
   readonly valueBytesMax?: number | undefined;
+  /** The largest value taken as a stream, in bytes. Default: no limit; at most an eighth of `bytesMax`. */
+  readonly streamBytesMax?: number | undefined;
   /** How many removals (not tombstones) are kept for watches that resume. Default 10,000. */
   readonly removalsMax?: number | undefined;
   /** How many write calls may wait for the disk before more are refused with OVERLOADED. Default 10,000. */
@@ -84,7 +88,9 @@ export async function lmdb(folder: string, options: LmdbOptions): Promise<Store>
     await environment.close();
     throw error;
   }
-  return new Lmdb(name, runtime, environment, limits);
+  const large = new Large(folder, runtime, environment, name);
+  await large.sweep();
+  return new Lmdb(name, runtime, environment, large, limits);
 }
 
 async function initialise(environment: Environment, runtime: Runtime, name: string): Promise<void> {
@@ -101,13 +107,22 @@ async function initialise(environment: Environment, runtime: Runtime, name: stri
   });
 }
 
+/** A write that needs a transaction, and the number of its result. */
+interface Pending {
+  readonly write: Write;
+  readonly envelope: Uint8Array;
+  readonly key: Uint8Array;
+  readonly at: number;
+}
+
 type Limits = ReturnType<typeof limitsOf>;
 
-function limitsOf({ bytesMax, valueBytesMax, removalsMax, waitingMax }: LmdbOptions) {
+function limitsOf({ bytesMax, valueBytesMax, streamBytesMax, removalsMax, waitingMax }: LmdbOptions) {
   const bytes = option("bytesMax", bytesMax, Infinity, BYTES_MAX_LEAST);
   return {
     bytesMax: bytes,
     valueBytesMax: Math.min(option("valueBytesMax", valueBytesMax, VALUE_BYTES_MAX, 0), Math.floor(bytes / 8)),
+    streamBytesMax: Math.min(option("streamBytesMax", streamBytesMax, Infinity, 0), Math.floor(bytes / 8)),
     removalsMax: option("removalsMax", removalsMax, REMOVALS_MAX, 1),
     waitingMax: option("waitingMax", waitingMax, WAITING_MAX, 1),
   };
@@ -119,6 +134,7 @@ class Lmdb implements Store {
   private readonly runtime: Runtime;
   private readonly environment: Environment;
   private readonly tables: Tables;
+  private readonly large: Large;
   private readonly limits: Limits;
   private readonly renewals = new Renewals();
   private readonly waiting = new Set<() => void>();
@@ -130,15 +146,17 @@ class Lmdb implements Store {
   private renewing: Timer | undefined = undefined;
   private closing: Promise<void> | undefined = undefined;
 
-  constructor(name: string, runtime: Runtime, environment: Environment, limits: Limits) {
+  constructor(name: string, runtime: Runtime, environment: Environment, large: Large, limits: Limits) {
     this.name = name;
     this.runtime = runtime;
     this.environment = environment;
     this.tables = environment.tables;
+    this.large = large;
     this.limits = limits;
     this.supports = {
       keyBytesMax: 512,
       valueBytesMax: limits.valueBytesMax,
+      streamBytesMax: limits.streamBytesMax,
       batchMax: BATCH_MAX,
       conditional: true,
       atomicBatch: true,
@@ -156,16 +174,28 @@ class Lmdb implements Store {
   async read(keys: readonly string[], options?: ReadOptions): Promise<Answer[]> {
     this.enter("read", options);
     checkRead(this, keys);
-    const now = this.runtime.now();
+    const { wholeBytesMax = this.limits.valueBytesMax } = options ?? {};
     this.environment.refresh();
-    return keys.map((key) => {
-      const bytes = utf8.encode(key);
-      const row = this.tables.entries.get(bytes);
-      const from = { complete: true, stale: false, from: this.name };
-      if (row === undefined) return { entry: undefined, asOf: now, ...from };
-      const { entry, asOf } = copyOf(key, row, this.name);
-      return { entry, asOf: this.renewals.asOfOf(this.tables, key, bytes, entry.version, asOf), ...from };
-    });
+    const answers = keys.map((key) => this.answer(key));
+    for (const [i, { body }] of answers.entries()) {
+      if (body !== undefined && body.size <= wholeBytesMax) answers[i] = await this.inOnePiece(keys[i] ?? "", options);
+    }
+    return answers;
+  }
+
+  private answer(key: string): Answer {
+    const bytes = utf8.encode(key);
+    const row = this.tables.entries.get(bytes);
+    const from = { complete: true, stale: false, from: this.name };
+    if (row === undefined) return { entry: undefined, asOf: this.runtime.now(), ...from };
+    const { entry, asOf } = copyOf(key, row, this.name);
+    const answer = { entry, asOf: this.renewals.asOfOf(this.tables, key, bytes, entry.version, asOf), ...from };
+    const body = entry.state === "stub" ? this.large.bodyOf(key, bytes, entry.version) : undefined;
+    return body === undefined ? answer : { ...answer, body };
+  }
+
+  private inOnePiece(key: string, options: CallOptions | undefined): Promise<Answer> {
+    return this.large.inOnePiece(() => this.answer(key), options);
   }
 
   async write(writes: readonly Write[], options: CallOptions = {}): Promise<WriteResult[]> {
@@ -174,20 +204,48 @@ class Lmdb implements Store {
     const results = writes.map((write) => refusal(this, write));
     this.environment.refresh();
     const pending = this.unsettled(writes, results);
-    if (pending.length > 0) {
-      const commit = this.commit("write", options, (writer) => {
-        const applied = pending.map(({ write, envelope, key }) => this.apply(write, envelope, key, writer));
-        return () => {
-          for (const [i, { write, at }] of pending.entries()) {
-            const { result, renewed } = applied[i] as (typeof applied)[number];
-            results[at] = result;
-            if (renewed) this.renew(write);
-          }
-        };
-      });
-      await unlessGivenUp(commit, this.runtime, options, this.name, "write");
-    }
+    if (pending.some(({ write }) => write.body !== undefined)) await this.writeLarge(pending, results, options);
+    else if (pending.length > 0) await this.store(pending, results, options, NONE_KEPT);
     return results as WriteResult[];
+  }
+
+  private store(
+    pending: readonly Pending[],
+    results: (WriteResult | undefined)[],
+    options: CallOptions,
+    kept: KeptBodies,
+  ): Promise<void> {
+    const commit = this.commit("write", options, (writer) => {
+      const applied = pending.map((each) => this.apply(each, writer, kept));
+      return () => {
+        for (const [i, { write, at }] of pending.entries()) {
+          const { result, renewed } = applied[i] as (typeof applied)[number];
+          results[at] = result;
+          if (renewed) this.renew(write);
+        }
+      };
+    });
+    return unlessGivenUp(commit, this.runtime, options, this.name, "write");
+  }
+
+  /** As {@link store}, once the bodies are in files. Closing waits for all of it. */
+  private async writeLarge(
+    unsettled: readonly Pending[],
+    results: (WriteResult | undefined)[],
+    options: CallOptions,
+  ): Promise<void> {
+    this.writing++;
+    try {
+      const kept = await this.large.keep(unsettled, results, options);
+      const pending = unsettled.filter(({ at }) => results[at] === undefined);
+      try {
+        if (pending.length > 0) await this.store(pending, results, options, kept);
+      } finally {
+        await this.large.removeUnnamed(kept);
+      }
+    } finally {
+      this.left();
+    }
   }
 
   async forget(items: readonly Forget[], options: CallOptions = {}): Promise<void> {
@@ -210,7 +268,7 @@ class Lmdb implements Store {
 
   async *list(range: Range, options: ListOptions = {}): AsyncIterable<Listed> {
     this.enter("list", options);
-    const { detail = "keys", after, limit = Infinity } = options;
+    const { detail = "keys", after, limit = Infinity, wholeBytesMax = this.limits.valueBytesMax } = options;
     let left = limit;
     let last = after;
     while (left > 0) {
@@ -223,10 +281,16 @@ class Lmdb implements Store {
         const tag = tagOf(row);
         if (detail === "keys") yield { kind: "entry", key: last, tag, head: null, value: null };
         else if (detail === "entries") {
-          yield { kind: "entry", key: last, tag, head: headOf(last, row, this.name).head, value: null };
+          yield { kind: "entry", key: last, tag, head: this.large.headOf(last, key, row), value: null };
         } else {
           const { entry } = copyOf(last, row, this.name);
-          yield { kind: "entry", key: last, tag, head: entry, value: entry.value };
+          const body = entry.state === "stub" ? this.large.bodyOf(last, key, entry.version) : undefined;
+          if (body === undefined) yield { kind: "entry", key: last, tag, head: entry, value: entry.value };
+          else {
+            const value =
+              body.size <= wholeBytesMax ? ((await this.inOnePiece(last, options)).entry?.value ?? null) : null;
+            yield { kind: "entry", key: last, tag, head: { ...entry, state: "value" }, value };
+          }
         }
       }
       if (page.length < Math.min(left + page.length, PAGE_ROWS)) return;
@@ -254,7 +318,7 @@ class Lmdb implements Store {
       for (const { key, value: row } of page) {
         if (!this.goesOn(options)) return;
         initialKey = text.decode(key);
-        const { head } = headOf(initialKey, row, this.name);
+        const head = this.large.headOf(initialKey, key, row);
         yield { kind: "change", key: initialKey, head, cursor: this.cursor(change, initialKey) };
       }
       if (!this.goesOn(options)) return;
@@ -300,7 +364,7 @@ class Lmdb implements Store {
 
   /** Fills in the results that need no transaction, and gives back the writes that do. */
   private unsettled(writes: readonly Write[], results: (WriteResult | undefined)[]) {
-    const pending: { write: Write; envelope: Uint8Array; key: Uint8Array; at: number }[] = [];
+    const pending: Pending[] = [];
     const touched = new Set<string>();
     for (const [at, write] of writes.entries()) {
       if (results[at] !== undefined) continue;
@@ -308,7 +372,7 @@ class Lmdb implements Store {
       const key = utf8.encode(entry.key);
       if (condition === undefined && !touched.has(entry.key)) {
         const row = this.tables.entries.get(key);
-        const outcome = row === undefined ? undefined : settled(entry, row, this.name);
+        const outcome = row === undefined ? undefined : settled(entry, row, this.name, this.large.apart(write, key));
         if (outcome === "renewed") this.renew(write);
         if (outcome !== undefined) {
           results[at] = outcome === "renewed" ? STORED : outcome;
@@ -321,12 +385,16 @@ class Lmdb implements Store {
     return pending;
   }
 
-  private apply(write: Write, envelope: Uint8Array, key: Uint8Array, writer: Writer) {
+  private apply({ write, envelope, key }: Pending, writer: Writer, kept: KeptBodies) {
     const asOfHeld = (row: Uint8Array) => {
       const { head, asOf } = headOf(write.entry.key, row, this.name);
       return this.renewals.asOfOf(this.tables, head.key, key, head.version, asOf);
     };
-    return applyWrite(write, envelope, key, this.tables.entries, writer, this.runtime.now(), this.name, asOfHeld);
+    const apart = this.large.apart(write, key);
+    const body = kept.get(write)?.row;
+    const { entries } = this.tables;
+    const now = this.runtime.now();
+    return applyWrite(write, envelope, key, entries, writer, now, this.name, asOfHeld, apart, body);
   }
 
   /**
@@ -340,7 +408,7 @@ class Lmdb implements Store {
     }
     this.writing++;
     try {
-      const { after, over, changed } = await this.environment.transaction(() => {
+      const { after, over, changed, dropped } = await this.environment.transaction(() => {
         checkCall(this.runtime, options, this.name, operation); // it may have waited long for the lock
         const state = this.state();
         const before = state.last;
@@ -358,16 +426,22 @@ class Lmdb implements Store {
           after();
           renewed();
         };
-        return { after: both, over: state.bytes > this.limits.bytesMax, changed: state.last > before };
+        const { dropped } = use;
+        return { after: both, over: state.bytes > this.limits.bytesMax, changed: state.last > before, dropped };
       });
       if (changed) this.epochNamed = true;
       after();
+      if (dropped.length > 0) await this.large.remove(dropped);
       if (over) this.dropMore();
       for (const wake of this.waiting) wake();
     } finally {
-      this.writing--;
-      if (this.writing === 0) for (const resolve of this.idle.splice(0)) resolve();
+      this.left();
     }
+  }
+
+  private left(): void {
+    this.writing--;
+    if (this.writing === 0) for (const resolve of this.idle.splice(0)) resolve();
   }
 
   /** Brings the store below its limit, a small transaction at a time, unless that is under way. */
@@ -430,7 +504,7 @@ class Lmdb implements Store {
 
   private headNow(key: string, bytes: Uint8Array): Head | null {
     const row = this.tables.entries.get(bytes);
-    return row === undefined ? null : headOf(key, row, this.name).head;
+    return row === undefined ? null : this.large.headOf(key, bytes, row);
   }
 
   private reaches({ epoch, change }: Place): boolean {

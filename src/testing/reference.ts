@@ -1,3 +1,5 @@
+import { boundsOf, collected } from "../body.ts";
+import type { Body, ByteRange } from "../body.ts";
 import { compareKeys, isDead, merge } from "../entry.ts";
 import type { Copy, Entry, Head } from "../entry.ts";
 import { randomBelow } from "../runtime.ts";
@@ -59,6 +61,7 @@ export interface ReferenceOptions {
 const EVERYTHING: Supports = {
   keyBytesMax: 512,
   valueBytesMax: Infinity,
+  streamBytesMax: Infinity,
   batchMax: Infinity,
   conditional: true,
   atomicBatch: true,
@@ -72,6 +75,8 @@ const EVERYTHING: Supports = {
   readonly: false,
 };
 const INTERVAL_MS = 1_000;
+/** How much of a body is given at a time: little, so that a small test sees several pieces. */
+const PIECE_BYTES = 1024;
 
 /**
  * The contract in its plainest form: a map and a count of commits, nothing evicted, nothing clever. The suite is
@@ -101,13 +106,16 @@ export class ReferenceStore implements Store {
   async read(keys: readonly string[], options?: ReadOptions): Promise<Answer[]> {
     this.enter("read", options);
     checkRead(this, keys);
-    return keys.map((key) => this.answer(key));
+    const { wholeBytesMax = this.supports.valueBytesMax } = options ?? {};
+    return keys.map((key) => this.answer(key, wholeBytesMax));
   }
 
   async write(writes: readonly Write[], options?: CallOptions): Promise<WriteResult[]> {
     this.enter("write", options);
     checkWrite(this, writes);
-    return writes.map((write) => refusal(this, write) ?? this.apply(write));
+    const results: WriteResult[] = [];
+    for (const write of writes) results.push(refusal(this, write) ?? this.apply(await this.whole(write, options)));
+    return results;
   }
 
   async forget(items: readonly Forget[], options?: CallOptions): Promise<void> {
@@ -175,10 +183,46 @@ export class ReferenceStore implements Store {
     if (this.supports.expiry) this.sweep();
   }
 
-  protected answer(key: string): Answer {
+  /** The write with its body's bytes as its entry's value. */
+  protected async whole(write: Write, options: CallOptions | undefined): Promise<Write> {
+    const { body, entry, asOf, if: condition } = write;
+    if (body === undefined) return write;
+    return { entry: { ...entry, state: "value", value: await this.takeBody(body, options) }, asOf, if: condition };
+  }
+
+  protected takeBody(body: Body, options: CallOptions | undefined): Promise<Uint8Array> {
+    return collected(body, options);
+  }
+
+  /** The bytes of a version, piece by piece; the version may have gone since it was told. */
+  protected bodyOf({ key, version }: Entry, value: Uint8Array): Body {
+    const content = (range?: ByteRange) => {
+      const { from, to } = boundsOf(range, value.length);
+      return this.pieces(key, version, from, to);
+    };
+    return { size: value.length, sha256: undefined, content };
+  }
+
+  protected async *pieces(key: string, version: Version, from: number, to: number): AsyncIterable<Uint8Array> {
+    for (let at = from; at < to; at += PIECE_BYTES) {
+      const { entry } = this.state.copies.get(key) ?? {};
+      if (entry?.version !== version || entry.value === null) {
+        throw new SyncError("NOT_FOUND", "the version is gone", { store: this.name, operation: "read", key });
+      }
+      yield entry.value.slice(at, Math.min(to, at + PIECE_BYTES));
+    }
+  }
+
+  protected answer(key: string, wholeBytesMax = Infinity): Answer {
     const copy = this.state.copies.get(key);
     const asOf = copy === undefined || this.supports.asOf === "known" ? this.runtime.now() : copy.asOf;
-    return { entry: copy && this.give(copy.entry), asOf, complete: true, stale: false, from: this.name };
+    const about = { asOf, complete: true, stale: false, from: this.name };
+    const value = copy?.entry.value ?? null;
+    if (copy === undefined || value === null || this.supports.streamBytesMax === 0 || value.length <= wholeBytesMax) {
+      return { entry: copy && this.give(copy.entry), ...about };
+    }
+    const entry: Entry = { ...this.give({ ...copy.entry, value: null }), state: "stub" };
+    return { entry, body: this.bodyOf(copy.entry, value), ...about };
   }
 
   protected apply(write: Write): WriteResult {

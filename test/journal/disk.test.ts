@@ -41,6 +41,7 @@ function tripping(inner: SimulatedFiles, failing: { syncs: boolean; appends: str
     remove: (name) => inner.remove(name),
     syncFolder: () => inner.syncFolder(),
     claim: () => inner.claim(),
+    sha256: () => inner.sha256(),
   };
 }
 

@@ -359,6 +359,7 @@ function watched(files: SimulatedFiles, gone: () => void): Files {
     remove: (name) => tell(files.remove(name)),
     syncFolder: () => tell(files.syncFolder()),
     claim: () => tell(files.claim()),
+    sha256: () => files.sha256(),
   };
 
   function opened(file: Awaited<ReturnType<Files["open"]>>): typeof file {
