@@ -26,37 +26,16 @@ import { changesAfter, epochAt, newEpoch, writer } from "./lmdb/log.ts";
 import type { Writer } from "./lmdb/log.ts";
 import { Large, NONE_KEPT } from "./lmdb/large.ts";
 import type { KeptBodies } from "./lmdb/large.ts";
+import { limitsOf } from "./lmdb/options.ts";
+import type { Limits, LmdbOptions } from "./lmdb/options.ts";
 import { Renewals } from "./lmdb/renewals.ts";
 import { integerKey, newState, stateFrom, stateRow, tagOf } from "./lmdb/rows.ts";
 import type { State } from "./lmdb/rows.ts";
 import { unlessGivenUp } from "./lmdb/wait.ts";
 
-export interface LmdbOptions {
-  readonly runtime: Runtime;
-  /** Default "lmdb". */
-  readonly name?: string | undefined;
-  /** Whether a missing folder is created, with those above it. Default true; false refuses with NOT_FOUND. */
-  readonly create?: boolean | undefined;
-  /**
-   * For use as a cache: how much disk the entries may take, in bytes. Above it those written longest ago leave, in
-   * small batches beside the writes. Default: no limit. The file itself never shrinks; what is freed is used again.
-   */
-  readonly bytesMax?: number | undefined;
-  /** The largest value taken, in bytes. Default 64 MiB; at most an eighth of `bytesMax`. */
-  readonly valueBytesMax?: number | undefined;
-  /** The largest value taken as a stream, in bytes. Default: no limit; at most an eighth of `bytesMax`. */
-  readonly streamBytesMax?: number | undefined;
-  /** How many removals (not tombstones) are kept for watches that resume. Default 10,000. */
-  readonly removalsMax?: number | undefined;
-  /** How many write calls may wait for the disk before more are refused with OVERLOADED. Default 10,000. */
-  readonly waitingMax?: number | undefined;
-}
+export type { LmdbOptions } from "./lmdb/options.ts";
 
-const VALUE_BYTES_MAX = 64 * 1024 * 1024;
-const BYTES_MAX_LEAST = 1024 * 1024;
 const BATCH_MAX = 1000;
-const REMOVALS_MAX = 10_000;
-const WAITING_MAX = 10_000;
 const PAGE_ROWS = 128;
 const INTERVAL_MS = 1000;
 /** How long a renewed asOf may wait for a write that takes it along, and how many may wait. */
@@ -113,19 +92,6 @@ interface Pending {
   readonly envelope: Uint8Array;
   readonly key: Uint8Array;
   readonly at: number;
-}
-
-type Limits = ReturnType<typeof limitsOf>;
-
-function limitsOf({ bytesMax, valueBytesMax, streamBytesMax, removalsMax, waitingMax }: LmdbOptions) {
-  const bytes = option("bytesMax", bytesMax, Infinity, BYTES_MAX_LEAST);
-  return {
-    bytesMax: bytes,
-    valueBytesMax: Math.min(option("valueBytesMax", valueBytesMax, VALUE_BYTES_MAX, 0), Math.floor(bytes / 8)),
-    streamBytesMax: Math.min(option("streamBytesMax", streamBytesMax, Infinity, 0), Math.floor(bytes / 8)),
-    removalsMax: option("removalsMax", removalsMax, REMOVALS_MAX, 1),
-    waitingMax: option("waitingMax", waitingMax, WAITING_MAX, 1),
-  };
 }
 
 class Lmdb implements Store {
@@ -225,7 +191,19 @@ class Lmdb implements Store {
         }
       };
     });
-    return unlessGivenUp(commit, this.runtime, options, this.name, "write");
+    const all = kept.size === 0 ? commit : this.thenTidy(commit, kept);
+    return unlessGivenUp(all, this.runtime, options, this.name, "write");
+  }
+
+  /** Whether its caller still waits or not: files go only when it is known that no row names them. */
+  private async thenTidy(commit: Promise<void>, kept: KeptBodies): Promise<void> {
+    this.writing++;
+    try {
+      await commit;
+    } finally {
+      await this.large.removeUnnamed(kept);
+      this.left();
+    }
   }
 
   /** As {@link store}, once the bodies are in files. Closing waits for all of it. */
@@ -238,11 +216,7 @@ class Lmdb implements Store {
     try {
       const kept = await this.large.keep(unsettled, results, options);
       const pending = unsettled.filter(({ at }) => results[at] === undefined);
-      try {
-        if (pending.length > 0) await this.store(pending, results, options, kept);
-      } finally {
-        await this.large.removeUnnamed(kept);
-      }
+      if (pending.length > 0) await this.store(pending, results, options, kept);
     } finally {
       this.left();
     }
@@ -552,11 +526,4 @@ class Lmdb implements Store {
     while (this.writing > 0) await new Promise<void>((resolve) => this.idle.push(resolve));
     await this.environment.close();
   }
-}
-
-function option(name: string, given: number | undefined, otherwise: number, least: number): number {
-  const value = given ?? otherwise;
-  if (typeof value === "number" && value >= least && (Number.isSafeInteger(value) || value === Infinity)) return value;
-  const cure = `give a whole number of ${least} or more`;
-  throw new SyncError("INVALID", `option ${name} is ${String(value)}`, { store: "lmdb", cure });
 }
