@@ -23,6 +23,7 @@ import { isMemory, lanePlan, maskOf, router } from "./lanes.ts";
 import type { LaneShell, LaneStatus } from "./lane.ts";
 import type { ChainState } from "./state.ts";
 import { notRetryable, notYet, refusedMeanwhile, sayWhatIsLeft, stuckError, undelivered } from "./undelivered.ts";
+import { keepBodies } from "./spool.ts";
 import { forLayer, plan } from "./write.ts";
 
 export interface BehindOptions {
@@ -145,6 +146,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
   /** With bytes that its caller cannot change afterwards. */
   const owned = (write: Write): Write => {
     const { entry, asOf, if: condition } = write;
+    // A body has been taken into the journal, and its stub is nobody else's.
     const { key, state: entryState, value, version, expires, meta } = entry;
     if (value === null) return write;
     return {
@@ -311,7 +313,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
 
   const copyOf = async (pending: Pending): Promise<Copy> => {
     try {
-      return { entry: await journal.body(pending), asOf: pending.knownAt };
+      return { entry: await journal.body(pending), body: pending.body, asOf: pending.knownAt };
     } catch (error) {
       // Its version is known, so that nothing older is answered.
       const { head } = pending;
@@ -322,7 +324,14 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
 
   return {
     journal,
-    write: (self, writes, call) => forCaller(writeAll(self, writes, call), call, runtime, state.name, "write"),
+    write: (self, writes, call) =>
+      forCaller(
+        withKeptBodies(journal, writes, call, (own) => writeAll(self, own, call)),
+        call,
+        runtime,
+        state.name,
+        "write",
+      ),
     copies(keys, authority) {
       const found: Pending[] = [];
       for (const { key } of keys) {
@@ -331,7 +340,9 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       }
       if (found.length === 0) return undefined;
       if (authority || found.some(({ entry }) => entry === undefined)) return load(found, authority);
-      return new Map(found.map(({ entry, head, knownAt }) => [head.key, { entry: entry as Entry, asOf: knownAt }]));
+      return new Map(
+        found.map(({ entry, body, head, knownAt }) => [head.key, { entry: entry as Entry, body, asOf: knownAt }]),
+      );
     },
     renew({ entry, asOf }) {
       const pending = journal.newest(entry.key);
@@ -397,6 +408,19 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       await journal.close();
     },
   };
+}
+
+/** Bodies that are not the journal's are taken into it first, since they have to outlive the call. */
+function withKeptBodies<T>(
+  journal: Journal,
+  writes: readonly Write[],
+  call: CallOptions | undefined,
+  work: (writes: readonly Write[]) => Promise<T>,
+): Promise<T> {
+  for (const { body } of writes) {
+    if (body !== undefined && !journal.bodies.owns(body)) return keepBodies(journal, writes, call, work);
+  }
+  return work(writes);
 }
 
 function giveMemory(state: ChainState, index: number, items: readonly Item[]): void {

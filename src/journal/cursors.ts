@@ -40,6 +40,30 @@ export async function loadCursors(files: Files): Promise<Cursors> {
   return JSON.parse(json) as Cursors;
 }
 
+/**
+ * @param last The highest number in the log.
+ * @throws SyncError INVALID when entries wait for a store that is not one of the layers.
+ */
+export function checkLanes(journal: string, { lanes }: Cursors, names: ReadonlySet<string>, last: number): void {
+  for (const [name, { role, seq }] of Object.entries(lanes)) {
+    if (names.has(name) || role === "cache" || seq >= last) continue;
+    throw new SyncError("INVALID", `${journal} keeps entries for a layer ${JSON.stringify(name)}`, {
+      cure: "name a layer of the chain so (the layer option name), or drop them with microsync journal drop --layer",
+    });
+  }
+}
+
+/** @throws SyncError NOT_FOUND when there is no layer of that name. */
+export function withoutLane(journal: string, cursors: Cursors, name: string): Cursors {
+  if (!Object.hasOwn(cursors.lanes, name)) {
+    throw new SyncError("NOT_FOUND", `${journal} keeps nothing for a layer ${JSON.stringify(name)}`, {
+      cure: `it knows ${Object.keys(cursors.lanes).join(", ")}`,
+    });
+  }
+  const { [name]: _gone, ...lanes } = cursors.lanes;
+  return { ...cursors, lanes };
+}
+
 export async function saveCursors(files: Files, cursors: Cursors): Promise<void> {
   const json = JSON.stringify(cursors);
   const text = `microsync cursors 1 ${checksumOf(json)} ${json}\n`;

@@ -3,18 +3,20 @@ import { headOf } from "../entry.ts";
 import type { Entry } from "../entry.ts";
 import type { Runtime, Timer } from "../runtime.ts";
 import type { CallOptions, Write } from "../store.ts";
-import { loadCursors, saveCursors } from "./cursors.ts";
+import { Bodies, bodyFiles } from "./bodies.ts";
+import type { KeptBody } from "./bodies.ts";
+import { checkLanes, loadCursors, saveCursors, withoutLane } from "./cursors.ts";
 import type { Cursors } from "./cursors.ts";
 import type { Appended, JournalHooks, JournalOptions, JournalStatus, Pending } from "./contract.ts";
 import type { Files } from "./files.ts";
 import { Letterbox } from "./letterbox.ts";
 import { letterId, readLetters } from "./letters.ts";
 import type { Letter, LetterList } from "./letters.ts";
-import { inspectLog } from "./inspect.ts";
 import { openLog } from "./log.ts";
-import type { Draft, Indexed, Log } from "./log.ts";
-import { decisionNote, intentNote, readDecision } from "./notes.ts";
+import type { Draft, Log } from "./log.ts";
+import { decisionNote, noteOf, readDecision } from "./notes.ts";
 import { headOfRecord, itemOf, restore } from "./restore.ts";
+import { sendableAgain } from "./resend.ts";
 import { Queues, RECORD_BYTES } from "./queues.ts";
 import type { Item, Lane, LaneSpec, Settled } from "./queues.ts";
 import { Refusals } from "./refusals.ts";
@@ -45,7 +47,8 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   const { files, runtime, segmentBytes } = options;
   const log = await openLog({ files, runtime, segmentBytes });
   try {
-    return new Journal(options, await loadCursors(files), await readLetters(files), log);
+    const bodies = new Bodies(files, runtime, await bodyFiles(files));
+    return new Journal(options, await loadCursors(files), await readLetters(files), log, bodies);
   } catch (error) {
     await log.close();
     throw error;
@@ -57,11 +60,13 @@ export class Journal {
   readonly ageMsMax: number;
   /** Conditional writes that were sent, or may have been, and are not decided; by key. */
   readonly undecided = new Map<string, Item>();
+  readonly bodies: Bodies;
   private readonly runtime: Runtime;
   private readonly files: Files;
   private readonly log: Log;
   private readonly loaded: Cursors;
   private readonly memoryBytesMax: number;
+  private readonly bytesMax: number;
   private readonly room: Room;
   private readonly segments: SegmentKeeper;
   private readonly refusals = new Refusals();
@@ -78,12 +83,13 @@ export class Journal {
   private saveTimer: Timer | undefined;
   private appended: Promise<unknown> = Promise.resolve();
 
-  constructor(options: JournalOptions, cursors: Cursors, letters: readonly Letter[], log: Log) {
+  constructor(options: JournalOptions, cursors: Cursors, letters: readonly Letter[], log: Log, bodies: Bodies) {
     const { runtime, files } = options;
     this.name = files.name;
     this.runtime = runtime;
     this.files = files;
     this.log = log;
+    this.bodies = bodies;
     this.loaded = cursors;
     this.suspectUntil = cursors.suspectUntil;
     this.ageMsMax = options.ageMsMax ?? AGE_MS_MAX;
@@ -95,6 +101,7 @@ export class Journal {
       waitMs: options.waitMs ?? WAIT_MS,
       waitingMax: WAITING_MAX,
     };
+    this.bytesMax = limits.bytesMax;
     this.room = room(this.name, limits, runtime, () => this.load());
     this.segments = segmentKeeper(log, runtime, {
       keptBytesMax: options.keptBytesMax ?? KEPT_BYTES_MAX,
@@ -106,7 +113,7 @@ export class Journal {
       },
       report: (message) => this.attached?.hooks.report(message),
     });
-    this.box = new Letterbox(files, letters);
+    this.box = new Letterbox(files, letters, bodies);
     for (const { kind, note, seq } of log.recovered) {
       if (kind !== "decision") continue;
       const { intent, happened } = readDecision(note);
@@ -134,7 +141,8 @@ export class Journal {
    */
   attach(lanes: readonly LaneSpec[], hooks: JournalHooks): Queues {
     if (this.attached !== undefined) throw new SyncError("INVALID", `${this.name} belongs to another chain`);
-    this.checkLanes(lanes);
+    const names = new Set(lanes.map(({ name }) => name));
+    checkLanes(this.name, this.loaded, names, this.log.recovered.at(-1)?.seq ?? 0);
     const queues = new Queues(
       lanes,
       () => this.runtime.monotonic(),
@@ -152,7 +160,10 @@ export class Journal {
       refused: this.box.refused(),
       forgone: new Set(this.box.letters.filter(({ list }) => list === "conflict").map(({ seq }) => seq)),
       undecided: (item) => this.undecided.set(item.head.key, item),
+      bodies: this.bodies,
     });
+    this.bodies.doomUnheld();
+    if (this.bodies.hasDoomed) this.wanted();
     if (this.suspectUntil > 0) hooks.suspect(this.suspectUntil);
     // One that happened, though nobody wrote that down, may be in the layer that decides and in no copy of it.
     if (this.undecided.size > 0) hooks.suspect(this.runtime.now());
@@ -169,15 +180,19 @@ export class Journal {
    * @param sealed Nothing newer takes their place: somebody waits for what becomes of each.
    */
   append(writes: readonly Write[], sealed = false): Appended {
-    const drafts: Draft[] = writes.map(({ entry, asOf }) => ({ kind: "write", key: entry.key, asOf, entry }));
+    const drafts: Draft[] = writes.map(({ entry, asOf, body }) => {
+      const draft: Draft = { kind: "write", key: entry.key, asOf, entry };
+      return body === undefined ? draft : { ...draft, note: noteOf(undefined, body as KeptBody) };
+    });
     return this.appendDrafts(drafts, writes, sealed);
   }
 
   /** Appends a conditional write before it is sent. @throws SyncError UNAVAILABLE: then it must not be sent. */
   async intend(write: Write): Promise<Item> {
-    const { entry, asOf, if: condition } = write;
+    const { entry, asOf, if: condition, body } = write;
     if (condition === undefined) throw new SyncError("INTERNAL", "an intent has a condition", { key: entry.key });
-    const draft: Draft = { kind: "intent", key: entry.key, asOf, note: intentNote(condition), entry };
+    const note = noteOf(condition, body as KeptBody | undefined);
+    const draft: Draft = { kind: "intent", key: entry.key, asOf, note, entry };
     const { items, durable } = this.appendDrafts([draft], [write], true);
     await durable;
     const [item] = items;
@@ -203,6 +218,17 @@ export class Journal {
     this.undecided.delete(key);
     this.queues.decided(item, happened);
     this.wanted();
+  }
+
+  /** Puts what comes into a file, on disk when this resolves, held for the caller. @throws as {@link Bodies.take}. */
+  keep(source: AsyncIterable<Uint8Array>, call: CallOptions | undefined): Promise<KeptBody> {
+    return this.bodies.take(source, () => this.bytesMax - this.load().bytes, call);
+  }
+
+  /** The caller of {@link keep} needs the file no more. */
+  release(body: KeptBody): void {
+    this.bodies.drop(body);
+    if (this.bodies.hasDoomed) this.wanted();
   }
 
   /** The newest entry of a key that some layer lacks, or that one refused. */
@@ -249,13 +275,14 @@ export class Journal {
   /** A layer will never take an item: it is kept with its body until somebody decides. */
   async refuse(lane: Lane, item: Item, list: LetterList, error: SyncError): Promise<void> {
     const entry = await this.body(item);
-    const { head, seq, valueBytes, asOf } = item;
+    const { head, seq, valueBytes, asOf, body } = item;
+    const apart = body && { body: { size: body.size, sha256: body.sha256, file: body.file } };
     const id = letterId(seq, lane.name);
     const at = this.runtime.now();
     const message = error.what;
     const nowhere = lane.bit === item.first;
     const why = { layer: lane.name, nowhere, code: error.code, message, at };
-    const letter: Letter = { id, list, seq, head: headOf(head), valueBytes, asOf, ...why };
+    const letter: Letter = { id, list, seq, head: headOf(head), valueBytes, ...apart, asOf, ...why };
     await this.box.add(letter, entry);
     this.settle(lane, item, list === "dead" ? { status: "refused", error } : { status: "too-old" });
   }
@@ -267,7 +294,8 @@ export class Journal {
       this.box.get(id); // which says so when it was given up, or ended by a newer write, meanwhile
       throw error;
     });
-    await this.append([{ entry, asOf: letter.asOf }]).durable;
+    const body = letter.body && this.bodies.open(letter.body);
+    await this.append([{ entry, asOf: letter.asOf, body }]).durable;
     // Being newer than itself it ended no letter.
     if (this.box.has(id)) await this.box.drop(id);
   }
@@ -302,13 +330,7 @@ export class Journal {
    * @throws SyncError NOT_FOUND when it keeps nothing for a layer of that name.
    */
   async forgetLane(name: string): Promise<void> {
-    if (!Object.hasOwn(this.loaded.lanes, name)) {
-      throw new SyncError("NOT_FOUND", `${this.name} keeps nothing for a layer ${JSON.stringify(name)}`, {
-        cure: `it knows ${Object.keys(this.loaded.lanes).join(", ")}`,
-      });
-    }
-    const { [name]: _gone, ...lanes } = this.loaded.lanes;
-    await saveCursors(this.files, { ...this.loaded, lanes });
+    await saveCursors(this.files, withoutLane(this.name, this.loaded, name));
   }
 
   /** Resolves when everything appended so far is on disk or was refused. @returns the last sequence number. */
@@ -321,35 +343,23 @@ export class Journal {
   /** Everything that the log still has is sent to a layer once more, after the one that takes it first: it lost what it had. */
   async resend(lane: Lane): Promise<void> {
     const { queues, hooks } = this.parts;
-    const records: Indexed[] = [];
-    const forgone = new Set(this.box.letters.map(({ seq }) => seq));
-    for await (const found of inspectLog(this.files)) {
-      if (found.kind !== "record" || !found.committed) continue;
-      if (found.record.kind === "decision") {
-        const { intent, happened } = readDecision(found.record.note);
-        if (!happened) forgone.add(intent);
-      } else records.push(found.record);
-    }
-    for (const record of records) {
+    const refused = new Set(this.box.letters.map(({ seq }) => seq));
+    for (const record of await sendableAgain(this.files, this.log.durable, refused, this.bodies)) {
       const { mask, first } = hooks.route(record.key);
-      // What a condition decided is told by the layer that decided, which is asked for it.
-      const isPlain = record.kind === "write" && record.seq <= this.log.durable && !forgone.has(record.seq);
-      if (!isPlain || (mask & lane.bit) === 0 || queues.live.has(record.seq)) continue;
+      if ((mask & lane.bit) === 0 || queues.live.has(record.seq)) continue;
       const where = { waits: lane.bit | first, first, queuedAt: this.runtime.monotonic() };
-      queues.add(itemOf(record, headOfRecord(record), where));
+      queues.add(itemOf(record, headOfRecord(record), where, this.bodies));
     }
   }
 
   status(): JournalStatus {
     const { attached } = this;
-    const { letters } = this.box;
     return {
       entries: attached?.queues.live.size ?? 0,
-      bytes: attached?.queues.bytes ?? 0,
-      diskBytes: this.log.bytes,
+      bytes: (attached?.queues.bytes ?? 0) + this.bodies.bytes,
+      diskBytes: this.log.bytes + this.bodies.bytes,
       oldestMs: this.oldestMs(),
-      deadLetters: letters.filter(({ list }) => list === "dead").length,
-      conflicts: letters.filter(({ list }) => list === "conflict").length,
+      ...this.box.counts,
       undecided: this.undecided.size,
     };
   }
@@ -380,17 +390,6 @@ export class Journal {
     return this.attached;
   }
 
-  private checkLanes(lanes: readonly LaneSpec[]): void {
-    const names = new Set(lanes.map(({ name }) => name));
-    const last = this.log.recovered.at(-1)?.seq ?? 0;
-    for (const [name, { role, seq }] of Object.entries(this.loaded.lanes)) {
-      if (names.has(name) || role === "cache" || seq >= last) continue;
-      throw new SyncError("INVALID", `${this.name} keeps entries for a layer ${JSON.stringify(name)}`, {
-        cure: "name a layer of the chain so (the layer option name), or drop them with microsync journal drop --layer",
-      });
-    }
-  }
-
   private appendDrafts(drafts: readonly Draft[], writes: readonly Write[], sealed: boolean): Appended {
     const { hooks } = this.parts;
     const { first, places, durable } = this.log.append(drafts);
@@ -399,6 +398,7 @@ export class Journal {
       const kept = this.memoryBytes < this.memoryBytesMax;
       const item = newItem(write, { seq: first + i, route: hooks.route(write.entry.key), queuedAt, sealed, kept });
       if (kept) this.memoryBytes += item.valueBytes;
+      if (item.body !== undefined) this.bodies.hold(item.body);
       return item;
     });
     this.unsynced.add({ first, items, durable, places });
@@ -409,7 +409,7 @@ export class Journal {
   /** The disk did not take a group. */
   private notTaken(group: Promise<void>): void {
     const gone = this.unsynced.refused(group);
-    for (const { items } of gone) for (const item of items) if (item.kept) this.memoryBytes -= item.valueBytes;
+    for (const { items } of gone) for (const item of items) this.letGo(item);
     if (gone.length > 0) this.room.freed();
   }
 
@@ -447,8 +447,13 @@ export class Journal {
     }
   }
 
-  private done(item: Item): void {
+  private letGo(item: Item): void {
     if (item.kept) this.memoryBytes -= item.valueBytes;
+    if (item.body !== undefined) this.bodies.drop(item.body);
+  }
+
+  private done(item: Item): void {
+    this.letGo(item);
     if (!this.isLanding) this.room.freed();
     if (item.void) this.attached?.hooks.unfloor(item.head);
     else this.attached?.hooks.floor(item.head, this.runtime.now());
@@ -458,7 +463,7 @@ export class Journal {
     const { attached, box } = this;
     const bytes = Math.max(attached?.queues.bytes ?? 0, this.segments.neededBytes) + this.unsynced.bytes + box.bytes;
     const entries = (attached?.queues.live.size ?? 0) + this.unsynced.entries + box.size;
-    return { entries, bytes, ageMs: this.oldestMs() };
+    return { entries, bytes: bytes + this.bodies.bytes, ageMs: this.oldestMs() };
   }
 
   private oldestMs(): number {
@@ -491,6 +496,7 @@ export class Journal {
       return [lane.name, { role: lane.role, seq }] as const;
     });
     const savedAt = this.runtime.now();
-    await saveCursors(this.files, { lanes: Object.fromEntries(lanes), savedAt, suspectUntil: this.suspectUntil });
+    const cursors = { lanes: Object.fromEntries(lanes), savedAt, suspectUntil: this.suspectUntil };
+    await this.bodies.tidyAfter(() => saveCursors(this.files, cursors));
   }
 }

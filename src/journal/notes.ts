@@ -1,15 +1,20 @@
+import { bodyNote } from "./bodies.ts";
+import type { BodyNote } from "./bodies.ts";
 import { SyncError } from "../error.ts";
 import { isVersion } from "../version.ts";
 import type { Version } from "../version.ts";
 
-/** What a record says beside its entry, as text: the condition of an intent, the outcome of a decision. */
+/** What a record says beside its entry, as text: the condition of an intent, the body of a write, the outcome of a decision. */
 
-export function intentNote(condition: "absent" | Version): Uint8Array {
-  return new TextEncoder().encode(condition);
+/** The note of a write, or an intent, or undefined where there is nothing to say. A body's line is the last. */
+export function noteOf(condition: "absent" | Version | undefined, body: BodyNote | undefined): Uint8Array | undefined {
+  if (condition === undefined && body === undefined) return undefined;
+  const lines = [...(condition === undefined ? [] : [condition]), ...(body === undefined ? [] : [bodyNote(body)])];
+  return new TextEncoder().encode(lines.join("\n"));
 }
 
 export function readCondition(note: Uint8Array): "absent" | Version {
-  const text = new TextDecoder().decode(note);
+  const [text = ""] = new TextDecoder().decode(note).split("\n");
   if (text === "absent" || isVersion(text)) return text;
   throw new SyncError("CORRUPT", "an intent of the journal has no condition");
 }

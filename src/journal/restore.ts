@@ -1,6 +1,8 @@
 import { SyncError } from "../error.ts";
 import type { Head } from "../entry.ts";
 import type { Version } from "../version.ts";
+import { readBodyNote } from "./bodies.ts";
+import type { Bodies } from "./bodies.ts";
 import type { Cursors } from "./cursors.ts";
 import type { Route } from "./contract.ts";
 import type { Indexed } from "./log.ts";
@@ -22,11 +24,12 @@ export interface RestoreOptions {
   readonly floor: (head: Head, since: number) => void;
   /** A conditional write that nobody knows the outcome of. */
   readonly undecided: (item: Item) => void;
+  readonly bodies: Bodies;
 }
 
 /** Puts into the queues what the layers had not got when the journal was closed, or its process died. */
 export function restore(options: RestoreOptions): void {
-  const { recovered, cursors, queues, route, now, refused, forgone, floor, undecided } = options;
+  const { recovered, cursors, queues, route, now, refused, forgone, floor, undecided, bodies } = options;
   const decisions = decisionsOf(recovered);
   const seqs = queues.lanes.map(({ name }) => cursors.lanes[name]?.seq ?? 0);
   const passed = Math.min(...seqs);
@@ -44,7 +47,7 @@ export function restore(options: RestoreOptions): void {
       const happened = decisions.get(seq);
       // Without a decision on disk, that the cursor of the deciding layer has passed it says that it happened.
       if (happened === undefined && (waits & first) !== 0) {
-        const item = itemOf(record, head, { waits, first, queuedAt: now });
+        const item = itemOf(record, head, { waits, first, queuedAt: now }, bodies);
         undecided(item);
         queues.hold(item);
         continue;
@@ -57,7 +60,7 @@ export function restore(options: RestoreOptions): void {
       continue;
     }
     // What is in the queues is its own floor, and gets one when it leaves them: there is no room for floors of them all.
-    queues.add(itemOf(record, head, { waits, first, queuedAt: now }));
+    queues.add(itemOf(record, head, { waits, first, queuedAt: now }, bodies));
   }
 }
 
@@ -82,8 +85,11 @@ export function itemOf(
   record: Indexed,
   head: Head,
   { waits, first, queuedAt }: Pick<Item, "waits" | "first" | "queuedAt">,
+  bodies: Bodies,
 ): Item {
   const { seq, kind, asOf } = record;
+  const body = head.state === "stub" ? readBodyNote(record.note) : undefined;
+  if (body !== undefined) bodies.hold(body);
   const condition: "absent" | Version | undefined = kind === "intent" ? readCondition(record.note) : undefined;
   return {
     seq,
@@ -93,6 +99,7 @@ export function itemOf(
     asOf,
     knownAt: asOf,
     entry: undefined,
+    body: body && bodies.open(body),
     place: record.place,
     queuedAt,
     waits,

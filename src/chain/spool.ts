@@ -1,0 +1,86 @@
+import type { Body } from "../body.ts";
+import { SyncError } from "../error.ts";
+import type { KeptBody } from "../journal/bodies.ts";
+import type { Journal } from "../journal/journal.ts";
+import type { CallOptions, Write } from "../store.ts";
+import type { ChainState } from "./state.ts";
+
+/** A value that came as a stream, in a file of this machine: it can be read as often as layers need it. */
+export interface Spooled {
+  readonly body: Body;
+  /** Its writer needs it no more; layers that still lack it keep it. */
+  release(): void;
+}
+
+/**
+ * Takes a stream into a file: of the journal, where there is one, else of the spool.
+ * @throws SyncError UNSUPPORTED where there is neither; what the source throws; then nothing of it stays.
+ */
+export async function spool(
+  { behind, spooled, name }: ChainState,
+  source: AsyncIterable<Uint8Array>,
+  spoolBytesMax: number,
+  call: CallOptions | undefined,
+): Promise<Spooled> {
+  if (behind !== undefined) {
+    const { journal } = behind;
+    const body = await journal.keep(source, call);
+    return { body, release: () => journal.release(body) };
+  }
+  if (spooled === undefined) {
+    throw new SyncError("UNSUPPORTED", "the chain has no place for a value that comes as a stream", {
+      store: name,
+      operation: "write",
+      cure: "give the chain a journal, or the option spool",
+    });
+  }
+  const body = await spooled.take(source, () => spoolBytesMax - spooled.bytes, call);
+  return {
+    body,
+    release() {
+      spooled.drop(body);
+      tidySpool(spooled);
+    },
+  };
+}
+
+function tidySpool(spooled: NonNullable<ChainState["spooled"]>): void {
+  // One that cannot be removed now goes with the next, or with its folder.
+  void spooled.tidyAfter(() => Promise.resolve()).catch(() => undefined);
+}
+
+/** A layer lacks a write that has a body: its file stays until the layer has it, or something newer. */
+export function holdLate({ spooled }: ChainState, { body }: Write): void {
+  if (body !== undefined && spooled?.owns(body) === true) spooled.hold(body);
+}
+
+export function dropLate({ spooled }: ChainState, write: Write | undefined): void {
+  if (write?.body === undefined || spooled?.owns(write.body) !== true) return;
+  spooled.drop(write.body);
+  tidySpool(spooled);
+}
+
+/** The writes with their bodies in the journal, for as long as `work` takes; records hold them longer. */
+export async function keepBodies<T>(
+  journal: Journal,
+  writes: readonly Write[],
+  call: CallOptions | undefined,
+  work: (writes: readonly Write[]) => Promise<T>,
+): Promise<T> {
+  const kept: KeptBody[] = [];
+  try {
+    const own: Write[] = [];
+    for (const write of writes) {
+      const { body } = write;
+      if (body === undefined || journal.bodies.owns(body)) own.push(write);
+      else {
+        const taken = await journal.keep(body.content(undefined, call), call);
+        kept.push(taken);
+        own.push({ ...write, body: taken });
+      }
+    }
+    return await work(own);
+  } finally {
+    for (const body of kept) journal.release(body);
+  }
+}
