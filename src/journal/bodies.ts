@@ -162,6 +162,14 @@ export class Bodies {
     }
   }
 
+  /** Removes all files, whoever holds them: what they were for is over. */
+  async removeAll(): Promise<void> {
+    for (const [name, file] of this.known) {
+      file.holders = 0;
+      await this.remove(name);
+    }
+  }
+
   private async remove(name: string): Promise<void> {
     const file = this.known.get(name);
     if (file === undefined || file.holders > 0) return;
