@@ -23,7 +23,7 @@ import { isMemory, lanePlan, maskOf, router } from "./lanes.ts";
 import type { LaneShell, LaneStatus } from "./lane.ts";
 import type { ChainState } from "./state.ts";
 import { notRetryable, notYet, refusedMeanwhile, sayWhatIsLeft, stuckError, undelivered } from "./undelivered.ts";
-import { keepBodies } from "./spool.ts";
+import { keepBodies, wholeIfSmall } from "./spool.ts";
 import { forLayer, plan } from "./write.ts";
 
 export interface BehindOptions {
@@ -44,7 +44,11 @@ export interface Behind {
    * What the journal has of these keys, to be merged with what the layers say. With `authority`, the layer that
    * decides is given this node's own entries first.
    */
-  copies(keys: readonly { readonly key: string }[], authority: boolean): PendingCopies | Promise<PendingCopies>;
+  copies(
+    keys: readonly { readonly key: string }[],
+    authority: boolean,
+    wholeBytesMax: number,
+  ): PendingCopies | Promise<PendingCopies>;
   /** Every store was asked, and none has a newer one. */
   renew(copy: Copy): void;
   /** What the journal has under a prefix, in the order of the keys. */
@@ -299,7 +303,11 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     return results.map((result, i) => result ?? failed(noResult(state, writes[i])));
   };
 
-  const load = async (pendings: readonly Pending[], authority: boolean): Promise<PendingCopies> => {
+  const load = async (
+    pendings: readonly Pending[],
+    authority: boolean,
+    wholeBytesMax: number,
+  ): Promise<PendingCopies> => {
     let found = pendings;
     if (authority && decider !== undefined) {
       // What the layer that decides says afterwards has this node's own writes in it.
@@ -307,13 +315,13 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       found = pendings.flatMap(({ head }) => journal.newest(head.key) ?? []);
     }
     const copies = new Map<string, Copy>();
-    for (const pending of found) copies.set(pending.head.key, await copyOf(pending));
+    for (const pending of found) copies.set(pending.head.key, await copyOf(pending, wholeBytesMax));
     return copies;
   };
 
-  const copyOf = async (pending: Pending): Promise<Copy> => {
+  const copyOf = async (pending: Pending, wholeBytesMax: number): Promise<Copy> => {
     try {
-      return { entry: await journal.body(pending), body: pending.body, asOf: pending.knownAt };
+      return { ...(await wholeIfSmall(journal, pending, wholeBytesMax)), asOf: pending.knownAt };
     } catch (error) {
       // Its version is known, so that nothing older is answered.
       const { head } = pending;
@@ -332,14 +340,16 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
         state.name,
         "write",
       ),
-    copies(keys, authority) {
+    copies(keys, authority, wholeBytesMax) {
       const found: Pending[] = [];
       for (const { key } of keys) {
         const pending = journal.newest(key);
         if (pending !== undefined) found.push(pending);
       }
       if (found.length === 0) return undefined;
-      if (authority || found.some(({ entry }) => entry === undefined)) return load(found, authority);
+      const isInMemory = ({ entry, body }: Pending) =>
+        entry !== undefined && (body === undefined || body.size > wholeBytesMax);
+      if (authority || !found.every(isInMemory)) return load(found, authority, wholeBytesMax);
       return new Map(
         found.map(({ entry, body, head, knownAt }) => [head.key, { entry: entry as Entry, body, asOf: knownAt }]),
       );

@@ -1,4 +1,3 @@
-import { stubOf } from "../entry.ts";
 import type { Head } from "../entry.ts";
 import { randomBelow, sleep } from "../runtime.ts";
 import type { Change, Write } from "../store.ts";
@@ -6,7 +5,7 @@ import { messageOf } from "./call.ts";
 import type { LayerCalls } from "./call.ts";
 import { isFor } from "./layer.ts";
 import { invalidate } from "./invalidate.ts";
-import { fits, readKeys } from "./read.ts";
+import { readKeys } from "./read.ts";
 import { holds } from "./state.ts";
 import type { ChainState } from "./state.ts";
 import { HEADS_ONLY, copyFor, entriesFor } from "./stream.ts";

@@ -4,6 +4,7 @@ import type { Head } from "../entry.ts";
 import type { ListOptions, Listed, Range } from "../store.ts";
 import type { Behind } from "./behind.ts";
 import { readKeys } from "./read.ts";
+import { wholeIfSmall } from "./spool.ts";
 import { holds } from "./state.ts";
 import type { ChainState } from "./state.ts";
 
@@ -28,7 +29,7 @@ export async function* listMerged(state: ChainState, range: Range, options: List
   const { detail = "keys", after, limit = Number.POSITIVE_INFINITY, wholeBytesMax = state.wholeBytesMax } = options;
   const cursors: Cursor[] = [];
   if (state.behind !== undefined) {
-    const iterator = pendingItems(state, state.behind, range, after, detail)[Symbol.asyncIterator]();
+    const iterator = pendingItems(state, state.behind, range, after, detail, wholeBytesMax)[Symbol.asyncIterator]();
     cursors.push({ name: "journal", isOurs: () => true, iterator, item: undefined });
   }
   for (const [index, calls] of state.calls.entries()) {
@@ -72,13 +73,14 @@ async function* pendingItems(
   { prefix }: Range,
   after: string | undefined,
   detail: NonNullable<ListOptions["detail"]>,
+  wholeBytesMax: number,
 ): AsyncIterable<Listed> {
   for (const pending of behind.under(prefix)) {
     const { key, version, expires, meta } = pending.head;
     const state = pending.body === undefined ? pending.head.state : "value";
     if (after !== undefined && compareKeys(key, after) <= 0) continue;
-    const isWanted = detail === "values" && pending.head.state === "value" && !isExpired(pending.head, runtime.now());
-    const value = isWanted ? (await behind.journal.body(pending)).value : null;
+    const isWanted = detail === "values" && state === "value" && !isExpired(pending.head, runtime.now());
+    const value = isWanted ? (await wholeIfSmall(behind.journal, pending, wholeBytesMax)).entry.value : null;
     const head: Head = { key, state, version, expires, meta };
     yield { kind: "entry", key, tag: `${name} ${version}`, head, value };
   }

@@ -89,7 +89,7 @@ async function walkTogether(
 ): Promise<void> {
   const startedAt = state.runtime.now();
   const { plan, floors, behind } = state;
-  const own = behind?.copies(begun, freshness.kind === "authority");
+  const own = behind?.copies(begun, freshness.kind === "authority", wholeBytesMax);
   const pending = own instanceof Promise ? await own : own;
   let trips: Trip[] = begun.map((flight) => {
     const { key } = flight;

@@ -1,6 +1,9 @@
+import { collected, wrongBytes } from "../body.ts";
 import type { Body } from "../body.ts";
+import type { Copy } from "../entry.ts";
 import { SyncError } from "../error.ts";
 import type { KeptBody } from "../journal/bodies.ts";
+import type { Pending } from "../journal/contract.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { CallOptions, Write } from "../store.ts";
 import type { ChainState } from "./state.ts";
@@ -60,6 +63,18 @@ export function dropLate({ spooled }: ChainState, write: Write | undefined): voi
   tidySpool(spooled);
 }
 
+/** What the journal has of a key, with a value that came as a stream in one piece where it is not large. */
+export async function wholeIfSmall(
+  journal: Journal,
+  pending: Pending,
+  wholeBytesMax: number,
+): Promise<Omit<Copy, "asOf">> {
+  const { body } = pending;
+  const entry = await journal.body(pending);
+  if (body === undefined || body.size > wholeBytesMax) return { entry, body };
+  return { entry: { ...entry, state: "value", value: await collected(body) } };
+}
+
 /** The writes with their bodies in the journal, for as long as `work` takes; records hold them longer. */
 export async function keepBodies<T>(
   journal: Journal,
@@ -76,6 +91,8 @@ export async function keepBodies<T>(
       else {
         const taken = await journal.keep(body.content(undefined, call), call);
         kept.push(taken);
+        if (taken.size !== body.size || (body.sha256 ?? taken.sha256) !== taken.sha256)
+          throw wrongBytes({ key: write.entry.key });
         own.push({ ...write, body: taken });
       }
     }

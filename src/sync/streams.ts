@@ -56,11 +56,11 @@ export async function setStream(
         cure: "the source of truth of this chain takes no streams: split the value, or use lmdb, S3, or git with LFS",
       });
     }
-    const { body, release } = await chain.spool(after(begun.pieces, pieces), call);
+    const spooled = await chain.spool(after(begun.pieces, pieces), call);
     try {
-      return await writeDraft(engine, draft, condition, call, "setStream", body);
+      return await writeDraft(engine, draft, condition, call, "setStream", spooled.body);
     } finally {
-      release();
+      spooled.release();
     }
   } finally {
     pieces.return?.().catch(() => undefined); // it may hang, and nobody waits for it any more

@@ -1,4 +1,4 @@
-import { boundsOf, collected } from "../body.ts";
+import { boundsOf, collected, wrongBytes } from "../body.ts";
 import type { Body, ByteRange } from "../body.ts";
 import { compareKeys, isDead, merge } from "../entry.ts";
 import type { Copy, Entry, Head } from "../entry.ts";
@@ -13,6 +13,7 @@ import {
   checkRead,
   checkWrite,
   closedError,
+  failed,
   refusal,
 } from "../store.ts";
 import type {
@@ -32,7 +33,8 @@ import type {
 } from "../store.ts";
 import { VERSION_ZERO } from "../version.ts";
 import type { Version } from "../version.ts";
-import { SyncError } from "../error.ts";
+import { SyncError, asSyncError } from "../error.ts";
+import { sha256 } from "./sha256.ts";
 
 /** What a reference store holds. Given to another one, it is the disk that outlives the first: a reopened store. */
 export interface ReferenceState {
@@ -114,7 +116,7 @@ export class ReferenceStore implements Store {
     this.enter("write", options);
     checkWrite(this, writes);
     const results: WriteResult[] = [];
-    for (const write of writes) results.push(refusal(this, write) ?? this.apply(await this.whole(write, options)));
+    for (const write of writes) results.push(refusal(this, write) ?? (await this.applied(write, options)));
     return results;
   }
 
@@ -126,7 +128,7 @@ export class ReferenceStore implements Store {
 
   async *list(range: Range, options: ListOptions = {}): AsyncIterable<Listed> {
     this.enter("list", options);
-    const { detail = "keys", after, limit = Infinity } = options;
+    const { detail = "keys", after, limit = Infinity, wholeBytesMax = this.supports.valueBytesMax } = options;
     let left = limit;
     for (const key of this.keys(range)) {
       if (left <= 0) return;
@@ -136,7 +138,7 @@ export class ReferenceStore implements Store {
       if (copy === undefined) continue;
       left--;
       const head = detail === "keys" ? null : headOf(copy.entry);
-      const value = detail === "values" ? this.give(copy.entry).value : null;
+      const value = detail === "values" ? this.listedValue(copy.entry, wholeBytesMax) : null;
       yield { kind: "entry", key, tag: this.tag(copy), head, value };
     }
   }
@@ -183,6 +185,15 @@ export class ReferenceStore implements Store {
     if (this.supports.expiry) this.sweep();
   }
 
+  private async applied(write: Write, options: CallOptions | undefined): Promise<WriteResult> {
+    if (write.body === undefined) return this.apply(write);
+    try {
+      return this.apply(await this.whole(write, options));
+    } catch (error) {
+      return failed(asSyncError(error, { store: this.name, operation: "write", key: write.entry.key }));
+    }
+  }
+
   /** The write with its body's bytes as its entry's value. */
   protected async whole(write: Write, options: CallOptions | undefined): Promise<Write> {
     const { body, entry, asOf, if: condition } = write;
@@ -190,8 +201,17 @@ export class ReferenceStore implements Store {
     return { entry: { ...entry, state: "value", value: await this.takeBody(body, options) }, asOf, if: condition };
   }
 
-  protected takeBody(body: Body, options: CallOptions | undefined): Promise<Uint8Array> {
-    return collected(body, options);
+  protected async takeBody(body: Body, options: CallOptions | undefined): Promise<Uint8Array> {
+    const bytes = await collected(body, options);
+    const sum = sha256();
+    sum.update(bytes);
+    if (body.sha256 !== undefined && sum.digest() !== body.sha256) throw wrongBytes({ store: this.name });
+    return bytes;
+  }
+
+  protected listedValue(entry: Entry, wholeBytesMax: number): Uint8Array | null {
+    const isLarger = (entry.value?.length ?? 0) > wholeBytesMax && this.supports.streamBytesMax > 0;
+    return isLarger ? null : this.give(entry).value;
   }
 
   /** The bytes of a version, piece by piece; the version may have gone since it was told. */

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { collected } from "../../body.ts";
 import type { Body } from "../../body.ts";
 import { NO_META } from "../../entry.ts";
 import type { Entry, Head } from "../../entry.ts";
@@ -39,6 +40,9 @@ import { NOTHING } from "./snapshot.ts";
 import type { Known, View } from "./snapshot.ts";
 import { valuesOf } from "./values.ts";
 import { watch } from "./watching.ts";
+
+/** What is held in memory of a stream where large files have no place of their own. */
+const GATHERED_BYTES_MAX = 16 * 1024 * 1024;
 
 /** A branch as a Store. */
 export interface BranchStoreSettings {
@@ -226,7 +230,8 @@ class BranchStore implements Store {
   /** The files of entries; the large values among them are where those point to, before a commit says so. */
   private async placed(writes: readonly Write[], options: CallOptions): Promise<Content[]> {
     const { large } = this.branch.naming;
-    const above = large === undefined || this.isWithoutLarge ? Infinity : large.aboveBytes;
+    if (large === undefined || this.isWithoutLarge) return this.placedInGit(writes, options);
+    const above = large.aboveBytes;
     const contents: Content[] = [];
     for (const { entry, body } of writes) {
       contents.push(contentOf({ entry, body: body && (await withSum(body, options)) }, above));
@@ -238,11 +243,28 @@ class BranchStore implements Store {
       return contents;
     } catch (error) {
       if (!(error instanceof SyncError) || error.code !== "UNSUPPORTED" || large?.orInGit !== true) throw error;
-      if (writes.some(({ body }) => body !== undefined)) throw error; // git itself takes no streams
       this.isWithoutLarge = true;
       this.report({ kind: "no-lfs", error });
-      return writes.map(({ entry }) => contentOf({ entry }, Infinity));
+      return this.placedInGit(writes, options);
     }
+  }
+
+  /** Git takes a file whole, so that a stream is gathered first, if it is not too long for that. */
+  private async placedInGit(writes: readonly Write[], options: CallOptions): Promise<Content[]> {
+    const contents: Content[] = [];
+    for (const { entry, body } of writes) {
+      if (body !== undefined && body.size > GATHERED_BYTES_MAX) {
+        throw new SyncError("TOO_LARGE", `git without LFS takes a stream of ${GATHERED_BYTES_MAX} bytes at most`, {
+          store: this.name,
+          operation: "write",
+          key: entry.key,
+          cure: "name the LFS server by the option lfsUrl",
+        });
+      }
+      const value = body === undefined ? undefined : await collected(body, options);
+      contents.push(contentOf({ entry: value === undefined ? entry : { ...entry, state: "value", value } }, Infinity));
+    }
+    return contents;
   }
 
   async forget(items: readonly Forget[], options: CallOptions = {}): Promise<void> {
