@@ -44,7 +44,13 @@ export async function loadCursors(files: Files): Promise<Cursors> {
  * @param last The highest number in the log.
  * @throws SyncError INVALID when entries wait for a store that is not one of the layers.
  */
-export function checkLanes(journal: string, { lanes }: Cursors, names: ReadonlySet<string>, last: number): void {
+export function checkLanes(
+  journal: string,
+  { lanes }: Cursors,
+  layers: readonly { readonly name: string }[],
+  last: number,
+): void {
+  const names = new Set(layers.map(({ name }) => name));
   for (const [name, { role, seq }] of Object.entries(lanes)) {
     if (names.has(name) || role === "cache" || seq >= last) continue;
     throw new SyncError("INVALID", `${journal} keeps entries for a layer ${JSON.stringify(name)}`, {

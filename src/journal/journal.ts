@@ -10,7 +10,7 @@ import type { Cursors } from "./cursors.ts";
 import type { Appended, JournalHooks, JournalOptions, JournalStatus, Pending } from "./contract.ts";
 import type { Files } from "./files.ts";
 import { Letterbox } from "./letterbox.ts";
-import { letterId, readLetters } from "./letters.ts";
+import { apart, letterId, readLetters } from "./letters.ts";
 import type { Letter, LetterList } from "./letters.ts";
 import { openLog } from "./log.ts";
 import type { Draft, Log } from "./log.ts";
@@ -141,8 +141,7 @@ export class Journal {
    */
   attach(lanes: readonly LaneSpec[], hooks: JournalHooks): Queues {
     if (this.attached !== undefined) throw new SyncError("INVALID", `${this.name} belongs to another chain`);
-    const names = new Set(lanes.map(({ name }) => name));
-    checkLanes(this.name, this.loaded, names, this.log.recovered.at(-1)?.seq ?? 0);
+    checkLanes(this.name, this.loaded, lanes, this.log.recovered.at(-1)?.seq ?? 0);
     const queues = new Queues(
       lanes,
       () => this.runtime.monotonic(),
@@ -276,13 +275,12 @@ export class Journal {
   async refuse(lane: Lane, item: Item, list: LetterList, error: SyncError): Promise<void> {
     const entry = await this.body(item);
     const { head, seq, valueBytes, asOf, body } = item;
-    const apart = body && { body: { size: body.size, sha256: body.sha256, file: body.file } };
     const id = letterId(seq, lane.name);
     const at = this.runtime.now();
     const message = error.what;
     const nowhere = lane.bit === item.first;
     const why = { layer: lane.name, nowhere, code: error.code, message, at };
-    const letter: Letter = { id, list, seq, head: headOf(head), valueBytes, ...apart, asOf, ...why };
+    const letter: Letter = { id, list, seq, head: headOf(head), valueBytes, ...apart(body), asOf, ...why };
     await this.box.add(letter, entry);
     this.settle(lane, item, list === "dead" ? { status: "refused", error } : { status: "too-old" });
   }

@@ -35,6 +35,11 @@ export interface Letter {
   readonly at: number;
 }
 
+/** What a letter says of a value that lies in a file of its own. */
+export function apart(body: BodyNote | undefined): Pick<Letter, "body"> {
+  return body === undefined ? {} : { body: { size: body.size, sha256: body.sha256, file: body.file } };
+}
+
 const PREFIX = "letter-";
 const FORMAT = /^microsync letter 1 ([0-9a-f]{8}) (\{.*\})$/s;
 

@@ -25,9 +25,11 @@ import type { Environment, Row, Tables } from "./lmdb/environment.ts";
 import { changesAfter, epochAt, newEpoch, writer } from "./lmdb/log.ts";
 import type { Writer } from "./lmdb/log.ts";
 import { Large, NONE_KEPT } from "./lmdb/large.ts";
-import type { KeptBodies } from "./lmdb/large.ts";
+import type { KeptBodies, Pending } from "./lmdb/large.ts";
+import { STATE_KEY, initialise } from "./lmdb/initialise.ts";
 import { limitsOf } from "./lmdb/options.ts";
 import type { Limits, LmdbOptions } from "./lmdb/options.ts";
+import { pageOf } from "./lmdb/page.ts";
 import { Renewals } from "./lmdb/renewals.ts";
 import { integerKey, newState, stateFrom, stateRow, tagOf } from "./lmdb/rows.ts";
 import type { State } from "./lmdb/rows.ts";
@@ -45,7 +47,6 @@ const RENEWALS_PER_TRANSACTION = 1000;
 /** How many entries over the limit one transaction drops. */
 const DROP_ROWS = 64;
 
-const STATE_KEY = new TextEncoder().encode("state");
 const utf8 = new TextEncoder();
 const text = new TextDecoder("utf-8", { ignoreBOM: true });
 
@@ -70,28 +71,6 @@ export async function lmdb(folder: string, options: LmdbOptions): Promise<Store>
   const large = new Large(folder, runtime, environment, name);
   await large.sweep();
   return new Lmdb(name, runtime, environment, large, limits);
-}
-
-async function initialise(environment: Environment, runtime: Runtime, name: string): Promise<void> {
-  const { tables } = environment;
-  if (tables.about.get(STATE_KEY) !== undefined) {
-    stateFrom(tables.about.get(STATE_KEY), name);
-    return;
-  }
-  await environment.transaction(() => {
-    if (tables.about.get(STATE_KEY) !== undefined) return; // another process was faster
-    tables.about.put(FORMAT_ROW.key, FORMAT_ROW.value);
-    tables.epochs.put(integerKey(0), newEpoch(runtime));
-    tables.about.put(STATE_KEY, stateRow({ ...newState(), epochs: 1 }));
-  });
-}
-
-/** A write that needs a transaction, and the number of its result. */
-interface Pending {
-  readonly write: Write;
-  readonly envelope: Uint8Array;
-  readonly key: Uint8Array;
-  readonly at: number;
 }
 
 class Lmdb implements Store {
@@ -247,7 +226,7 @@ class Lmdb implements Store {
     let last = after;
     while (left > 0) {
       this.enter("list", options);
-      const page = this.pageOf(range, last, Math.min(left, PAGE_ROWS));
+      const page = this.page(range, last, Math.min(left, PAGE_ROWS));
       for (const { key, value: row } of page) {
         this.enter("list", options);
         last = text.decode(key);
@@ -288,7 +267,7 @@ class Lmdb implements Store {
       telling = initialKey !== undefined;
     }
     while (telling) {
-      const page = this.pageOf(range, initialKey, PAGE_ROWS);
+      const page = this.page(range, initialKey, PAGE_ROWS);
       for (const { key, value: row } of page) {
         if (!this.goesOn(options)) return;
         initialKey = text.decode(key);
@@ -462,18 +441,9 @@ class Lmdb implements Store {
     return stateFrom(this.tables.about.get(STATE_KEY), this.name);
   }
 
-  /** Rows of the range after a key, in order. */
-  private pageOf({ prefix }: Range, after: string | undefined, limit: number): Row[] {
+  private page(range: Range, after: string | undefined, limit: number): Row[] {
     this.environment.refresh();
-    const begin = utf8.encode(prefix);
-    let start = begin.length === 0 ? undefined : begin;
-    if (after !== undefined) {
-      const next = new Uint8Array([...utf8.encode(after), 0]); // the least key that is greater
-      if (start === undefined || Buffer.compare(next, start) > 0) start = next;
-    }
-    const page = this.tables.entries.page(start, limit);
-    const end = page.findIndex(({ key }) => Buffer.compare(key.subarray(0, begin.length), begin) !== 0);
-    return end === -1 ? page : page.slice(0, end);
+    return pageOf(this.tables, range, after, limit);
   }
 
   private headNow(key: string, bytes: Uint8Array): Head | null {

@@ -115,9 +115,11 @@ export class ReferenceStore implements Store {
   async write(writes: readonly Write[], options?: CallOptions): Promise<WriteResult[]> {
     this.enter("write", options);
     checkWrite(this, writes);
-    const results: WriteResult[] = [];
-    for (const write of writes) results.push(refusal(this, write) ?? (await this.applied(write, options)));
-    return results;
+    // Bodies first: the writes of a call take effect together.
+    const ready: (Write | WriteResult)[] = [];
+    for (const write of writes)
+      ready.push(refusal(this, write) ?? (write.body ? await this.gathered(write, options) : write));
+    return ready.map((each) => ("status" in each ? each : this.apply(each)));
   }
 
   async forget(items: readonly Forget[], options?: CallOptions): Promise<void> {
@@ -185,10 +187,9 @@ export class ReferenceStore implements Store {
     if (this.supports.expiry) this.sweep();
   }
 
-  private async applied(write: Write, options: CallOptions | undefined): Promise<WriteResult> {
-    if (write.body === undefined) return this.apply(write);
+  private async gathered(write: Write, options: CallOptions | undefined): Promise<Write | WriteResult> {
     try {
-      return this.apply(await this.whole(write, options));
+      return await this.whole(write, options);
     } catch (error) {
       return failed(asSyncError(error, { store: this.name, operation: "write", key: write.entry.key }));
     }

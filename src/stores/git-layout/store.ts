@@ -239,10 +239,10 @@ class BranchStore implements Store {
     const uploads = contents.flatMap(({ upload }) => upload ?? []);
     if (uploads.length === 0) return contents;
     try {
-      await large?.files.upload(uploads, options);
+      await large.files.upload(uploads, options);
       return contents;
     } catch (error) {
-      if (!(error instanceof SyncError) || error.code !== "UNSUPPORTED" || large?.orInGit !== true) throw error;
+      if (!(error instanceof SyncError) || error.code !== "UNSUPPORTED" || !large.orInGit) throw error;
       this.isWithoutLarge = true;
       this.report({ kind: "no-lfs", error });
       return this.placedInGit(writes, options);

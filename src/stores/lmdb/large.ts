@@ -14,9 +14,11 @@ import type { Environment, Tables } from "./environment.ts";
 const PAGE_ROWS = 128;
 const utf8 = new TextEncoder();
 
-/** A write, and the number of its result. */
-interface Pending {
+/** A write that needs a transaction, and the number of its result. */
+export interface Pending {
   readonly write: Write;
+  readonly envelope: Uint8Array;
+  readonly key: Uint8Array;
   readonly at: number;
 }
 
@@ -81,7 +83,7 @@ export class Large {
 
   /** Puts the bodies of writes into files, one after the other. One that fails is the result of its write. */
   async keep(
-    pending: readonly Pending[],
+    pending: readonly Pick<Pending, "write" | "at">[],
     results: (WriteResult | undefined)[],
     options: CallOptions,
   ): Promise<KeptBodies> {
