@@ -89,10 +89,11 @@ function nothing(): Store {
 
 /** The files, which tell how many bytes each append to a segment has. */
 function counted(inner: Files, groups: number[]): Files {
-  const file = (name: string, opened: OpenFile): OpenFile => ({
-    append(bytes) {
-      if (name.endsWith(".log")) groups.push(bytes.length);
-      return opened.append(bytes);
+  const file = (opened: OpenFile): OpenFile => ({
+    append: (bytes) => opened.append(bytes),
+    appendSynced(bytes) {
+      groups.push(bytes.length);
+      return opened.appendSynced(bytes);
     },
     sync: () => opened.sync(),
     truncate: (length) => opened.truncate(length),
@@ -100,8 +101,8 @@ function counted(inner: Files, groups: number[]): Files {
   });
   return {
     ...inner,
-    create: async (name) => file(name, await inner.create(name)),
-    open: async (name) => file(name, await inner.open(name)),
+    create: async (name) => file(await inner.create(name)),
+    open: async (name) => file(await inner.open(name)),
   };
 }
 

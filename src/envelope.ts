@@ -367,7 +367,8 @@ function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-function keyChecksum(key: string): number {
+/** CRC-32C of the key in UTF-8, as a signed 32 bit integer. */
+export function keyChecksum(key: string): number {
   const { written } = utf8Encoder.encodeInto(key, keyBytes);
   return crc32c(keyBytes, written);
 }

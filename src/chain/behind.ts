@@ -96,9 +96,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       state.flights.overtake(head.key);
       state.negatives.delete(head.key);
     }
-    // Memory is looked at without a look at floors: it gets nothing that is older than what is known.
-    const newest = items.filter(({ head }) => (state.floors.get(head.key, now)?.version ?? "") <= head.version);
-    for (const index of slots) giveMemory(state, index, newest);
+    for (const index of slots) giveMemory(state, index, items, now);
   };
 
   const landed = (items: readonly Item[]): void => {
@@ -113,6 +111,11 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     floor: (head, since) => void state.floors.raise(head, since),
     unfloor: ({ key, version }) => state.floors.drop(key, version),
     suspect: (until) => state.floors.suspect(until),
+    replayed() {
+      state.floors.source = undefined;
+      look();
+      deciding?.hurry();
+    },
     floorMs: options.copyLifeMs,
     report: (message, key) =>
       state.report({ kind: "journal", layer: "journal", message, ...(key === undefined ? {} : { key }) }),
@@ -130,9 +133,9 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
   if (decider !== undefined) {
     const happened = (item: Item) => landed([item]);
     deciding = conditional({ state, journal, deciding: decider, happened, onAttempt: look });
-    deciding.hurry();
   }
-  look();
+  state.floors.source = (key) => journal.tell(key);
+  journal.begin();
 
   const waitFor = async (items: Iterable<Item>, mask: number): Promise<Goals> => {
     const goal = goals(shells, items, mask, () => deciding);
@@ -192,10 +195,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     const now = runtime.now();
     const before = writes.length > 1 ? new Map<string, Version>() : undefined;
     return writes.map(({ entry: { key, version } }) => {
-      let by = state.floors.get(key, now)?.version;
-      for (const other of [journal.newest(key)?.head.version, before?.get(key)]) {
-        if (other !== undefined && (by === undefined || other > by)) by = other;
-      }
+      const by = newer(newer(state.floors.version(key, now), journal.newest(key)?.head.version), before?.get(key));
       if (by !== undefined && by > version) return { status: "superseded", by };
       before?.set(key, version);
       return STORED;
@@ -267,17 +267,27 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     return waited.status === "failed" ? failed(notRetryable(waited.error)) : result;
   };
 
-  const writeAll = async (
+  const writeAll = (
     self: Store,
     writes: readonly Write[],
     call: ChainWriteOptions | undefined,
   ): Promise<WriteResult[]> => {
     const ack = ackOf(state, call?.ack ?? options.ack, true);
     const [only] = writes;
+    // The usual case, for what it saves.
     if (writes.length === 1 && only !== undefined && only.if === undefined) {
       const { result } = plan(state, self, only);
-      return result === undefined ? writePlain(writes, ack, call) : [result];
+      return result === undefined ? writePlain(writes, ack, call) : Promise.resolve([result]);
     }
+    return writeEach(self, writes, ack, call);
+  };
+
+  const writeEach = async (
+    self: Store,
+    writes: readonly Write[],
+    ack: Ack,
+    call: CallOptions | undefined,
+  ): Promise<WriteResult[]> => {
     const results = writes.map((write) => plan(state, self, write).result);
     // Writes of one call take effect in their order, the conditional ones among them.
     for (let at = 0; at < writes.length;) {
@@ -399,7 +409,10 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
         state.report({ kind: "journal", layer: shell.calls.layer.name, message });
       }
     },
-    laneStatus: (index) => shells.find((shell) => shell.index === index)?.status(),
+    laneStatus(index) {
+      journal.replayAll();
+      return shells.find((shell) => shell.index === index)?.status();
+    },
     status: () => journal.status(),
     async close(drainMs) {
       const last = await journal.quiet();
@@ -433,13 +446,15 @@ function withKeptBodies<T>(
   return work(writes);
 }
 
-function giveMemory(state: ChainState, index: number, items: readonly Item[]): void {
+function giveMemory(state: ChainState, index: number, items: readonly Item[], now: number): void {
   const calls = state.calls[index];
   if (calls === undefined) return;
   const { layer } = calls;
   const writes: Write[] = [];
   for (const { entry, asOf } of items) {
-    if (entry !== undefined && isFor(layer.prefixes, entry.key)) writes.push(forLayer(layer, { entry, asOf }));
+    if (entry === undefined || !isFor(layer.prefixes, entry.key)) continue;
+    // Memory is looked at without a look at floors: it gets nothing that is older than what is known.
+    if ((state.floors.version(entry.key, now) ?? "") <= entry.version) writes.push(forLayer(layer, { entry, asOf }));
   }
   if (writes.length === 0) return;
   calls.counts.writes += writes.length;
@@ -447,6 +462,10 @@ function giveMemory(state: ChainState, index: number, items: readonly Item[]): v
     state.report({ kind: "write-failed", layer: layer.name, message: asSyncError(error).message });
   });
   state.background.add(given);
+}
+
+function newer(a: Version | undefined, b: Version | undefined): Version | undefined {
+  return a === undefined || (b !== undefined && b > a) ? b : a;
 }
 
 function isRefusal({ status }: Settled): boolean {

@@ -29,7 +29,7 @@ import { RETENTION_MS, authorityOf, decideLayers, firstOf } from "./options.ts";
 import { readKeys } from "./read.ts";
 import { chainState } from "./state.ts";
 import type { ChainState } from "./state.ts";
-import { spool } from "./spool.ts";
+import { openSpool, spool } from "./spool.ts";
 import type { Spooled } from "./spool.ts";
 import { watchMerged } from "./watch.ts";
 import { whereIs } from "./where.ts";
@@ -215,8 +215,8 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
   const first = firstOf(layers);
   const report = options.onReport ?? (() => undefined);
   const times = { skewMaxMs, negativeTtlMs, wholeBytesMax };
-  const { spool: folder } = options;
-  const state = chainState({ name, runtime, clock, ...times, spool: folder, layers, authority, first, report });
+  const spooled = options.spool && openSpool(options.spool, runtime, spoolBytesMax);
+  const state = chainState({ name, runtime, clock, ...times, spooled, layers, authority, first, report });
   if (options.journal !== undefined) state.behind = behindOf(state, options.journal, options, retentionMs);
   const closing = new AbortController();
   const carried = carryAll(state, closing.signal);
@@ -240,7 +240,7 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
     look: looker(state),
     async spool(source, call) {
       check("write", call);
-      return spool(state, source, spoolBytesMax, call);
+      return spool(state, source, call);
     },
     async read(keys, call) {
       check("read", call);

@@ -3,11 +3,11 @@ import type { Version } from "../version.ts";
 import type { Floor } from "./walk.ts";
 
 interface Known {
-  readonly version: Version;
-  readonly deleted: boolean;
-  readonly expires: number | null;
+  version: Version;
+  deleted: boolean;
+  expires: number | null;
   /** Unix ms at which this process learned of the version. */
-  readonly since: number;
+  since: number;
 }
 
 /**
@@ -17,8 +17,12 @@ interface Known {
  */
 export interface Floors {
   get(key: string, now: number): Floor | undefined;
+  /** Of {@link get}, the version. */
+  version(key: string, now: number): Version | undefined;
   /** Raises the key's floor; a lower version changes nothing. True when it is higher than it was. */
   raise(head: Head, now: number): boolean;
+  /** Asked before a key is looked at, for as long as there is one: it raises what is not known here yet. */
+  source: ((key: string) => void) | undefined;
   /** For collection: the version is gone from every store for good. */
   drop(key: string, version: Version): void;
   /** Every copy with an asOf up to `now` is suspect from here on: changes were missed. */
@@ -44,13 +48,21 @@ export function floors(lifeMs: number, entriesMax: number): Floors {
     young = generation(now);
   };
 
-  const find = (key: string) => young.entries.get(key) ?? old.entries.get(key);
+  const find = (key: string) => {
+    all.source?.(key);
+    return young.entries.get(key) ?? old.entries.get(key);
+  };
 
-  return {
+  const all: Floors = {
+    source: undefined,
     get(key, now) {
       const found = find(key);
       if (found === undefined || found.since + lifeMs <= now) return undefined;
       return { version: found.version, dead: found.deleted || (found.expires !== null && found.expires <= now) };
+    },
+    version(key, now) {
+      const found = find(key);
+      return found === undefined || found.since + lifeMs <= now ? undefined : found.version;
     },
     raise({ key, version, state, expires }, now) {
       const found = find(key);
@@ -58,11 +70,20 @@ export function floors(lifeMs: number, entriesMax: number): Floors {
       if (isLive && found.version > version) return false;
       // Who knows of a version only by its stub, or by a refusal, does not know that it is a tombstone or expires.
       const same = found?.version === version ? found : undefined;
+      const isHigher = !isLive || found.version < version;
       const deleted = state === "deleted" || same?.deleted === true;
+      const end = expires ?? same?.expires ?? null;
       if (young.entries.size >= entriesMax / 2 || now - young.begunAt >= lifeMs) turn(now);
-      young.entries.set(key, { version, deleted, expires: expires ?? same?.expires ?? null, since: now });
+      const kept = young.entries.get(key);
+      if (kept === undefined) young.entries.set(key, { version, deleted, expires: end, since: now });
+      else {
+        kept.version = version;
+        kept.deleted = deleted;
+        kept.expires = end;
+        kept.since = now;
+      }
       young.lastSince = Math.max(young.lastSince, now);
-      return !isLive || found.version < version;
+      return isHigher;
     },
     drop(key, version) {
       if (find(key)?.version !== version) return;
@@ -79,6 +100,7 @@ export function floors(lifeMs: number, entriesMax: number): Floors {
       return young.entries.size + old.entries.size;
     },
   };
+  return all;
 }
 
 interface Generation {

@@ -2,9 +2,12 @@ import { collected, wrongBytes } from "../body.ts";
 import type { Body } from "../body.ts";
 import type { Copy } from "../entry.ts";
 import { SyncError } from "../error.ts";
+import { Bodies } from "../journal/bodies.ts";
 import type { KeptBody } from "../journal/bodies.ts";
+import type { Files } from "../journal/files.ts";
 import type { Pending } from "../journal/contract.ts";
 import type { Journal } from "../journal/journal.ts";
+import type { Runtime } from "../runtime.ts";
 import type { CallOptions, Write } from "../store.ts";
 import type { ChainState } from "./state.ts";
 
@@ -22,13 +25,12 @@ export interface Spooled {
 export async function spool(
   { behind, spooled, name }: ChainState,
   source: AsyncIterable<Uint8Array>,
-  spoolBytesMax: number,
   call: CallOptions | undefined,
 ): Promise<Spooled> {
   if (behind !== undefined) {
     const { journal } = behind;
-    const body = await journal.keep(source, call);
-    return { body, release: () => journal.release(body) };
+    const body = await journal.bodies.take(source, call);
+    return { body, release: () => journal.bodies.drop(body) };
   }
   if (spooled === undefined) {
     throw new SyncError("UNSUPPORTED", "the chain has no place for a value that comes as a stream", {
@@ -37,19 +39,16 @@ export async function spool(
       cure: "give the chain a journal, or the option spool",
     });
   }
-  const body = await spooled.take(source, () => spoolBytesMax - spooled.bytes, call);
-  return {
-    body,
-    release() {
-      spooled.drop(body);
-      tidySpool(spooled);
-    },
-  };
+  const body = await spooled.take(source, call);
+  return { body, release: () => spooled.drop(body) };
 }
 
-function tidySpool(spooled: NonNullable<ChainState["spooled"]>): void {
-  // One that cannot be removed now goes with the next, or with its folder.
-  void spooled.tidyAfter(() => Promise.resolve()).catch(() => undefined);
+/** The spool of a chain. One file that cannot be removed now goes with the next, or with its folder. */
+export function openSpool(files: Files, runtime: Runtime, bytesMax: number): Bodies {
+  const spooled = new Bodies(files, runtime);
+  spooled.roomLeft = () => bytesMax - spooled.bytes;
+  spooled.onDoomed = () => void spooled.tidyAfter(() => Promise.resolve()).catch(() => undefined);
+  return spooled;
 }
 
 /** A layer lacks a write that has a body: its file stays until the layer has it, or something newer. */
@@ -60,7 +59,6 @@ export function holdLate({ spooled }: ChainState, { body }: Write): void {
 export function dropLate({ spooled }: ChainState, write: Write | undefined): void {
   if (write?.body === undefined || spooled?.owns(write.body) !== true) return;
   spooled.drop(write.body);
-  tidySpool(spooled);
 }
 
 /** What the journal has of a key, with a value that came as a stream in one piece where it is not large. */
@@ -89,7 +87,7 @@ export async function keepBodies<T>(
       const { body } = write;
       if (body === undefined || journal.bodies.owns(body)) own.push(write);
       else {
-        const taken = await journal.keep(body.content(undefined, call), call);
+        const taken = await journal.bodies.take(body.content(undefined, call), call);
         kept.push(taken);
         if (taken.size !== body.size || (body.sha256 ?? taken.sha256) !== taken.sha256)
           throw wrongBytes({ key: write.entry.key });
@@ -98,6 +96,6 @@ export async function keepBodies<T>(
     }
     return await work(own);
   } finally {
-    for (const body of kept) journal.release(body);
+    for (const body of kept) journal.bodies.drop(body);
   }
 }

@@ -1,5 +1,4 @@
-import { Bodies } from "../journal/bodies.ts";
-import type { Files } from "../journal/files.ts";
+import type { Bodies } from "../journal/bodies.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SlotStore } from "../slot.ts";
 import { isSlotStore } from "../slot.ts";
@@ -39,6 +38,8 @@ export interface ChainState {
   readonly authority: number;
   /** Layers that the chain looks at without a promise; undefined for the others. */
   readonly slots: readonly (SlotStore | undefined)[];
+  /** All of the layers, where each of them holds every key. */
+  readonly everywhere: readonly number[] | undefined;
   readonly floors: Floors;
   readonly negatives: Negatives;
   readonly flights: Flights;
@@ -75,7 +76,7 @@ export interface StateOptions {
   readonly skewMaxMs: number;
   readonly negativeTtlMs: number;
   readonly wholeBytesMax: number;
-  readonly spool: Files | undefined;
+  readonly spooled: Bodies | undefined;
   readonly layers: readonly Layer[];
   readonly authority: number;
   readonly first: number;
@@ -97,6 +98,7 @@ export function chainState(options: StateOptions): ChainState {
       authority: authority === -1 ? last : authority,
       forgetful: layers[last]?.store.supports.durable === false,
     },
+    everywhere: layers.every(({ prefixes }) => prefixes.length === 0) ? [...layers.keys()] : undefined,
     slots: layers.map(({ store }) => (isSlotStore(store) ? store : undefined)),
     copyLifeMs,
     floors: floors(copyLifeMs, FLOORS_MAX),
@@ -105,7 +107,7 @@ export function chainState(options: StateOptions): ChainState {
     late: lateWrites(LATE_WRITES_MAX),
     bootstraps: bootstraps(layers),
     behind: undefined,
-    spooled: options.spool && new Bodies(options.spool, runtime),
+    spooled: options.spooled,
     background: background(),
   };
 }
@@ -114,7 +116,8 @@ export function chainState(options: StateOptions): ChainState {
  * The layers that hold a key, in order. A read-only store that stands above one that takes writes owns its prefixes
  * alone: what was written below it would never be seen.
  */
-export function routeOf(state: ChainState, key: string): number[] {
+export function routeOf(state: ChainState, key: string): readonly number[] {
+  if (state.everywhere !== undefined) return state.everywhere;
   const route: number[] = [];
   for (const [index, { prefixes, role, readonly }] of state.layers.entries()) {
     if (!isFor(prefixes, key)) continue;

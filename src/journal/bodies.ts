@@ -3,8 +3,9 @@ import type { Body } from "../body.ts";
 import { SyncError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import { checkCall } from "../store.ts";
-import type { CallOptions } from "../store.ts";
+import type { CallOptions, Write } from "../store.ts";
 import type { Files } from "./files.ts";
+import type { Draft } from "./record.ts";
 
 /** A body in a file of its own beside the log. */
 export interface KeptBody extends Body {
@@ -22,6 +23,12 @@ export interface BodyNote {
 const PREFIX = "body-";
 const NOTE = /^body (\d{1,16}) ([0-9a-f]{64}) (body-[0-9a-f]{32})$/;
 const PIECE_BYTES = 64 * 1024;
+
+/** The record of a write, with a note of its body. */
+export function writeDraft({ entry, asOf, body }: Write): Draft {
+  const draft = { kind: "write", key: entry.key, asOf, entry } as const;
+  return body === undefined ? draft : { ...draft, note: new TextEncoder().encode(bodyNote(body as KeptBody)) };
+}
 
 export function bodyNote({ size, sha256, file }: BodyNote): string {
   return `body ${size} ${sha256} ${file}`;
@@ -44,6 +51,10 @@ export function readBodyNote(note: Uint8Array): BodyNote | undefined {
 export class Bodies {
   /** Of the files that are there, in bytes. */
   bytes = 0;
+  /** How many more bytes may be taken. Asked for each piece; set by the owner. */
+  roomLeft: () => number = () => Infinity;
+  /** Called when a file may go, which {@link tidyAfter} then removes; set by the owner. */
+  onDoomed: () => void = () => undefined;
   private readonly files: Files;
   private readonly runtime: Runtime;
   private readonly known = new Map<string, File>();
@@ -57,10 +68,6 @@ export class Bodies {
     for (const [name, bytes] of names) this.count(name, bytes);
   }
 
-  has(file: string): boolean {
-    return this.known.has(file);
-  }
-
   /** Whether a body is one of these. */
   owns(body: Body): body is KeptBody {
     return this.opened.has(body);
@@ -68,17 +75,16 @@ export class Bodies {
 
   /**
    * Writes what comes to a file, which is on disk when this resolves and held once for the caller.
-   * @param room How many more bytes may be taken, asked for each piece.
    * @throws SyncError OVERLOADED where there is no room for it, ABORTED, TIMEOUT, what the source throws; then nothing
    * of it stays.
    */
-  async take(source: AsyncIterable<Uint8Array>, room: () => number, options: CallOptions = {}): Promise<KeptBody> {
+  async take(source: AsyncIterable<Uint8Array>, options: CallOptions = {}): Promise<KeptBody> {
     const chance = this.runtime.random(new Uint8Array(16));
     const name = `${PREFIX}${Array.from(chance, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
     const file = this.count(name, 0);
     file.holders = 1;
     try {
-      const sha256 = await this.fill(name, file, source, room, options);
+      const sha256 = await this.fill(name, file, source, options);
       return this.open({ size: file.bytes, sha256, file: name });
     } catch (error) {
       file.holders = 0;
@@ -91,7 +97,6 @@ export class Bodies {
     name: string,
     file: File,
     source: AsyncIterable<Uint8Array>,
-    room: () => number,
     options: CallOptions,
   ): Promise<string> {
     const hash = this.files.sha256();
@@ -99,7 +104,7 @@ export class Bodies {
     try {
       for await (const piece of source) {
         checkCall(this.runtime, options, this.files.name, "write");
-        if (piece.length > room()) throw noRoom(this.files.name);
+        if (piece.length > this.roomLeft()) throw noRoom(this.files.name);
         file.bytes += piece.length;
         this.bytes += piece.length;
         hash.update(piece);
@@ -127,24 +132,25 @@ export class Bodies {
     return body;
   }
 
-  hold(body: Pick<BodyNote, "file">): void {
+  /** @returns false when the file is gone. */
+  hold(body: Pick<BodyNote, "file">): boolean {
     const file = this.known.get(body.file);
-    if (file !== undefined) file.holders++;
+    if (file === undefined) return false;
+    file.holders++;
+    return true;
   }
 
   drop(body: Pick<BodyNote, "file">): void {
     const file = this.known.get(body.file);
-    if (file !== undefined && --file.holders === 0) this.doomed.push(body.file);
+    if (file === undefined || --file.holders > 0) return;
+    this.doomed.push(body.file);
+    this.onDoomed();
   }
 
   /** Dooms what nobody holds: to be called when everybody who may has said so. */
   doomUnheld(): void {
     for (const [name, { holders }] of this.known) if (holders === 0) this.doomed.push(name);
-  }
-
-  /** Whether a file waits to be removed. */
-  get hasDoomed(): boolean {
-    return this.doomed.length > 0;
+    if (this.doomed.length > 0) this.onDoomed();
   }
 
   /**

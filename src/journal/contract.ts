@@ -19,6 +19,8 @@ export interface JournalOptions {
   readonly waitMs?: number | undefined;
   /** How many bytes of bodies that wait are kept in memory; the others are read from disk again. Default 64 MiB. */
   readonly memoryBytesMax?: number | undefined;
+  /** How many records of an earlier process are taken up at once, before reads are answered again. Default 2,000. */
+  readonly replayRecords?: number | undefined;
   /** How many bytes of segments that every layer has passed are kept for their versions. Default 64 MiB. */
   readonly keptBytesMax?: number | undefined;
 }
@@ -39,6 +41,8 @@ export interface JournalHooks {
   /** This version is nobody's value after all. */
   readonly unfloor: (head: Head) => void;
   readonly suspect: (until: number) => void;
+  /** The queues have all that some layer lacks, from here on. */
+  readonly replayed: () => void;
   /** For how long after every layer has a record its version is kept, in milliseconds. */
   readonly floorMs: number;
   readonly report: (message: string, key?: string) => void;

@@ -40,18 +40,15 @@ export async function loadCursors(files: Files): Promise<Cursors> {
   return JSON.parse(json) as Cursors;
 }
 
-/**
- * @param last The highest number in the log.
- * @throws SyncError INVALID when entries wait for a store that is not one of the layers.
- */
+/** @throws SyncError INVALID when entries wait for a store that is not one of the layers. @param last of the log. */
 export function checkLanes(
   journal: string,
-  { lanes }: Cursors,
   layers: readonly { readonly name: string }[],
+  cursors: Cursors,
   last: number,
 ): void {
   const names = new Set(layers.map(({ name }) => name));
-  for (const [name, { role, seq }] of Object.entries(lanes)) {
+  for (const [name, { role, seq }] of Object.entries(cursors.lanes)) {
     if (names.has(name) || role === "cache" || seq >= last) continue;
     throw new SyncError("INVALID", `${journal} keeps entries for a layer ${JSON.stringify(name)}`, {
       cure: "name a layer of the chain so (the layer option name), or drop them with microsync journal drop --layer",
@@ -59,15 +56,18 @@ export function checkLanes(
   }
 }
 
-/** @throws SyncError NOT_FOUND when there is no layer of that name. */
-export function withoutLane(journal: string, cursors: Cursors, name: string): Cursors {
+/**
+ * What waits for a layer that is gone needs not be sent to it any more.
+ * @throws SyncError NOT_FOUND when the journal keeps nothing for a layer of that name.
+ */
+export async function forgetLane(files: Files, cursors: Cursors, name: string): Promise<void> {
   if (!Object.hasOwn(cursors.lanes, name)) {
-    throw new SyncError("NOT_FOUND", `${journal} keeps nothing for a layer ${JSON.stringify(name)}`, {
+    throw new SyncError("NOT_FOUND", `${files.name} keeps nothing for a layer ${JSON.stringify(name)}`, {
       cure: `it knows ${Object.keys(cursors.lanes).join(", ")}`,
     });
   }
   const { [name]: _gone, ...lanes } = cursors.lanes;
-  return { ...cursors, lanes };
+  await saveCursors(files, { ...cursors, lanes });
 }
 
 export async function saveCursors(files: Files, cursors: Cursors): Promise<void> {

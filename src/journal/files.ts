@@ -45,6 +45,11 @@ export interface OpenFile {
   append(bytes: Uint8Array): Promise<void>;
   /** Once it resolves, the file's bytes survive a power loss. After a failure nothing is known of what was not yet synced. */
   sync(): Promise<void>;
+  /**
+   * The first, then the other, in one call of the system where it has one: from the write to the answer of the disk
+   * this thread is not needed. After a failure nothing is known of the bytes, as after one of `sync`.
+   */
+  appendSynced(bytes: Uint8Array): Promise<void>;
   truncate(length: number): Promise<void>;
   close(): Promise<void>;
 }

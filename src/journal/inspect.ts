@@ -1,6 +1,7 @@
 import type { Files } from "./files.ts";
 import { MANIFEST, tryManifest } from "./manifest.ts";
 import type { Manifest } from "./manifest.ts";
+import { readDecision } from "./notes.ts";
 import { Malformed, RECORD_BYTES_MIN, Heads, LENGTH_AT, mayBeRecord, readRecord } from "./record.ts";
 import type { Indexed } from "./record.ts";
 import {
@@ -182,4 +183,22 @@ function recordAt(
 
 function damage(file: string, at: number, length: number, reason: string): Inspected {
   return { kind: "damage", ok: false, file, at, length, reason };
+}
+
+/**
+ * The plain writes that are still in the log and that nobody gave up, oldest first. What a condition decided is told by
+ * the layer that decided, which is asked for it.
+ */
+export async function plainWrites(files: Files): Promise<readonly Indexed[]> {
+  const writes: Indexed[] = [];
+  const givenUp = new Set<number>();
+  for await (const found of inspectLog(files)) {
+    if (found.kind !== "record" || !found.committed) continue;
+    const { record } = found;
+    if (record.kind === "write") writes.push(record);
+    if (record.kind !== "decision") continue;
+    const { intent, happened } = readDecision(record.note);
+    if (!happened) givenUp.add(intent);
+  }
+  return writes.filter(({ seq }) => !givenUp.has(seq));
 }

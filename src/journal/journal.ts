@@ -1,40 +1,35 @@
 import { SyncError, asSyncError } from "../error.ts";
 import { headOf } from "../entry.ts";
 import type { Entry } from "../entry.ts";
-import type { Runtime, Timer } from "../runtime.ts";
+import type { Runtime } from "../runtime.ts";
 import type { CallOptions, Write } from "../store.ts";
-import { Bodies, bodyFiles } from "./bodies.ts";
+import { Bodies, bodyFiles, writeDraft } from "./bodies.ts";
 import type { KeptBody } from "./bodies.ts";
-import { checkLanes, loadCursors, saveCursors, withoutLane } from "./cursors.ts";
+import { checkLanes, forgetLane, loadCursors, saveCursors } from "./cursors.ts";
 import type { Cursors } from "./cursors.ts";
 import type { Appended, JournalHooks, JournalOptions, JournalStatus, Pending } from "./contract.ts";
 import type { Files } from "./files.ts";
 import { Letterbox } from "./letterbox.ts";
 import { apart, letterId, readLetters } from "./letters.ts";
 import type { Letter, LetterList } from "./letters.ts";
+import { plainWrites } from "./inspect.ts";
 import { openLog } from "./log.ts";
 import type { Draft, Log } from "./log.ts";
 import { decisionNote, noteOf, readDecision } from "./notes.ts";
-import { headOfRecord, itemOf, restore } from "./restore.ts";
-import { sendableAgain } from "./resend.ts";
+import { Replay, headOfRecord, itemOf } from "./replay.ts";
 import { Queues, RECORD_BYTES } from "./queues.ts";
 import type { Item, Lane, LaneSpec, Settled } from "./queues.ts";
 import { Refusals } from "./refusals.ts";
-import { room } from "./room.ts";
+import { limitsOf, room } from "./room.ts";
 import type { Room } from "./room.ts";
 import { Unsynced, newItem } from "./unsynced.ts";
+import { Saver } from "./saver.ts";
 import { segmentKeeper } from "./keeper.ts";
 import type { SegmentKeeper } from "./keeper.ts";
 
-const ENTRIES_MAX = 250_000;
-const BYTES_MAX = 2 ** 30;
-const AGE_MS_MAX = 7 * 24 * 3_600_000;
-const WAIT_MS = 10_000;
-const WAITING_MAX = 10_000;
 const MEMORY_BYTES_MAX = 64 * 2 ** 20;
 const KEPT_BYTES_MAX = 64 * 2 ** 20;
-/** Cursors are saved at most so often; an older cursor costs sending again what the layers have. */
-const SAVE_MS = 1_000;
+const REPLAY_RECORDS = 2_000;
 /** Bits of a number that stay positive. */
 export const LANES_MAX = 30;
 
@@ -47,8 +42,13 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   const { files, runtime, segmentBytes } = options;
   const log = await openLog({ files, runtime, segmentBytes });
   try {
-    const bodies = new Bodies(files, runtime, await bodyFiles(files));
-    return new Journal(options, await loadCursors(files), await readLetters(files), log, bodies);
+    return new Journal(
+      options,
+      await loadCursors(files),
+      await readLetters(files),
+      log,
+      new Bodies(files, runtime, await bodyFiles(files)),
+    );
   } catch (error) {
     await log.close();
     throw error;
@@ -58,15 +58,12 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
 export class Journal {
   readonly name: string;
   readonly ageMsMax: number;
-  /** Conditional writes that were sent, or may have been, and are not decided; by key. */
-  readonly undecided = new Map<string, Item>();
   readonly bodies: Bodies;
   private readonly runtime: Runtime;
   private readonly files: Files;
   private readonly log: Log;
   private readonly loaded: Cursors;
   private readonly memoryBytesMax: number;
-  private readonly bytesMax: number;
   private readonly room: Room;
   private readonly segments: SegmentKeeper;
   private readonly refusals = new Refusals();
@@ -74,13 +71,18 @@ export class Journal {
   /** Acknowledged before they are on disk. */
   private readonly early = new Map<string, Item>();
   private readonly unsynced = new Unsynced();
+  private readonly open = new Map<string, Item>();
   private attached: { readonly queues: Queues; readonly hooks: JournalHooks } | undefined;
+  /** Until it is done the queues lack something. */
+  private replay: Replay | undefined;
+  private readonly replayRecords: number;
   private memoryBytes = 0;
   /** Appends are on their way from the disk to the queues: the rest of them is counted in neither. */
   private isLanding = false;
   private suspectUntil: number;
-  private saving: Promise<void> | undefined;
-  private saveTimer: Timer | undefined;
+  private readonly saver: Saver;
+  /** The group of the last append, and what comes after it. */
+  private group: Promise<void> | undefined;
   private appended: Promise<unknown> = Promise.resolve();
 
   constructor(options: JournalOptions, cursors: Cursors, letters: readonly Letter[], log: Log, bodies: Bodies) {
@@ -92,17 +94,10 @@ export class Journal {
     this.bodies = bodies;
     this.loaded = cursors;
     this.suspectUntil = cursors.suspectUntil;
-    this.ageMsMax = options.ageMsMax ?? AGE_MS_MAX;
+    this.ageMsMax = limitsOf(options).ageMsMax;
     this.memoryBytesMax = options.memoryBytesMax ?? MEMORY_BYTES_MAX;
-    const limits = {
-      entriesMax: options.entriesMax ?? ENTRIES_MAX,
-      bytesMax: options.bytesMax ?? BYTES_MAX,
-      ageMsMax: this.ageMsMax,
-      waitMs: options.waitMs ?? WAIT_MS,
-      waitingMax: WAITING_MAX,
-    };
-    this.bytesMax = limits.bytesMax;
-    this.room = room(this.name, limits, runtime, () => this.load());
+    this.replayRecords = options.replayRecords ?? REPLAY_RECORDS;
+    this.room = room(this.name, limitsOf(options), runtime, () => this.load());
     this.segments = segmentKeeper(log, runtime, {
       keptBytesMax: options.keptBytesMax ?? KEPT_BYTES_MAX,
       needed: () => this.needed(),
@@ -113,17 +108,31 @@ export class Journal {
       },
       report: (message) => this.attached?.hooks.report(message),
     });
+    this.saver = new Saver({
+      runtime,
+      write: () => this.saveNow(),
+      saved: () => this.segments.tidy(),
+      report: (message) => this.parts.hooks.report(message),
+    });
+    bodies.roomLeft = () => limitsOf(options).bytesMax - this.load().bytes;
+    bodies.onDoomed = () => this.attached && this.saver.soon();
     this.box = new Letterbox(files, letters, bodies);
-    for (const { kind, note, seq } of log.recovered) {
-      if (kind !== "decision") continue;
-      const { intent, happened } = readDecision(note);
-      if (!happened) this.refusals.add(seq, intent);
+    for (const record of log.recovered) {
+      if (record.kind !== "decision") continue;
+      const { intent, happened } = readDecision(record.note);
+      if (!happened) this.refusals.add(record.seq, intent);
     }
     log.onDurable = (_first, last) => this.onDurable(last);
   }
 
   get queues(): Queues {
     return this.parts.queues;
+  }
+
+  /** Conditional writes that were sent, or may have been, and are not decided; by key. */
+  get undecided(): ReadonlyMap<string, Item> {
+    this.replayAll();
+    return this.open;
   }
 
   /** The sequence number of the last record given out. */
@@ -136,12 +145,13 @@ export class Journal {
   }
 
   /**
-   * Says which layers there are, once, and puts into their queues what they lack.
+   * Says which layers there are, once. What they lack is put into their queues part by part; until that is done what
+   * {@link newest} says is true all the same, and everything else that is called ends it first.
    * @throws SyncError INVALID when entries wait for a store that is not one of the layers.
    */
   attach(lanes: readonly LaneSpec[], hooks: JournalHooks): Queues {
     if (this.attached !== undefined) throw new SyncError("INVALID", `${this.name} belongs to another chain`);
-    checkLanes(this.name, this.loaded, lanes, this.log.recovered.at(-1)?.seq ?? 0);
+    checkLanes(this.name, lanes, this.loaded, this.log.recovered.at(-1)?.seq ?? 0);
     const queues = new Queues(
       lanes,
       () => this.runtime.monotonic(),
@@ -149,24 +159,48 @@ export class Journal {
     );
     this.attached = { queues, hooks };
     this.segments.floorMs = hooks.floorMs;
-    restore({
+    this.replay = new Replay({
+      runtime: this.runtime,
+      atOnce: this.replayRecords,
       recovered: this.log.recovered,
       cursors: this.loaded,
       queues,
       route: hooks.route,
-      now: this.runtime.monotonic(),
       floor: hooks.floor,
       refused: this.box.refused(),
       forgone: new Set(this.box.letters.filter(({ list }) => list === "conflict").map(({ seq }) => seq)),
-      undecided: (item) => this.undecided.set(item.head.key, item),
+      undecided: (item) => this.open.set(item.head.key, item),
+      done: () => {
+        this.replay = undefined;
+        this.bodies.doomUnheld();
+        hooks.replayed();
+      },
       bodies: this.bodies,
     });
-    this.bodies.doomUnheld();
-    if (this.bodies.hasDoomed) this.wanted();
     if (this.suspectUntil > 0) hooks.suspect(this.suspectUntil);
     // One that happened, though nobody wrote that down, may be in the layer that decides and in no copy of it.
-    if (this.undecided.size > 0) hooks.suspect(this.runtime.now());
+    if (this.replay.hasUndecided()) hooks.suspect(this.runtime.now());
     return queues;
+  }
+
+  /** Takes up what the log had, part by part; from here on. */
+  begin(): void {
+    this.replay?.begin();
+  }
+
+  /** What an earlier process knew of a key that every layer has. */
+  tell(key: string): void {
+    this.replay?.tell(key);
+  }
+
+  /** Whether the queues have all that some layer lacks. */
+  get isReplayed(): boolean {
+    return this.replay === undefined;
+  }
+
+  /** Takes up all that is left of what the log had. */
+  replayAll(): void {
+    this.replay?.finish();
   }
 
   /** Undefined when there is room for so much; else a promise of it, with what to call right before appending. */
@@ -179,11 +213,7 @@ export class Journal {
    * @param sealed Nothing newer takes their place: somebody waits for what becomes of each.
    */
   append(writes: readonly Write[], sealed = false): Appended {
-    const drafts: Draft[] = writes.map(({ entry, asOf, body }) => {
-      const draft: Draft = { kind: "write", key: entry.key, asOf, entry };
-      return body === undefined ? draft : { ...draft, note: noteOf(undefined, body as KeptBody) };
-    });
-    return this.appendDrafts(drafts, writes, sealed);
+    return this.appendDrafts(writes.map(writeDraft), writes, sealed);
   }
 
   /** Appends a conditional write before it is sent. @throws SyncError UNAVAILABLE: then it must not be sent. */
@@ -214,26 +244,15 @@ export class Journal {
       if (!happened) throw error;
       this.parts.hooks.report(asSyncError(error).message, key); // the layer itself knows when it is asked again
     }
-    this.undecided.delete(key);
+    this.open.delete(key);
     this.queues.decided(item, happened);
-    this.wanted();
-  }
-
-  /** Puts what comes into a file, on disk when this resolves, held for the caller. @throws as {@link Bodies.take}. */
-  keep(source: AsyncIterable<Uint8Array>, call: CallOptions | undefined): Promise<KeptBody> {
-    return this.bodies.take(source, () => this.bytesMax - this.load().bytes, call);
-  }
-
-  /** The caller of {@link keep} needs the file no more. */
-  release(body: KeptBody): void {
-    this.bodies.drop(body);
-    if (this.bodies.hasDoomed) this.wanted();
+    this.saver.soon();
   }
 
   /** The newest entry of a key that some layer lacks, or that one refused. */
   newest(key: string): Pending | undefined {
-    let newest: Pending | undefined = this.queues.newest(key);
-    for (const other of [this.box.newest(key), this.early.get(key)]) {
+    let newest: Pending | undefined = this.attached?.queues.newest(key);
+    for (const other of [this.box.newest(key), this.early.get(key), this.replay?.newest(key)]) {
       if (other !== undefined && (newest === undefined || newest.head.version < other.head.version)) newest = other;
     }
     return newest;
@@ -268,7 +287,7 @@ export class Journal {
   /** A layer has got an item, or needs it no more. */
   settle(lane: Lane, item: Item, outcome: Settled): void {
     this.queues.settle(lane, item, outcome);
-    this.wanted();
+    this.saver.soon();
   }
 
   /** A layer will never take an item: it is kept with its body until somebody decides. */
@@ -319,6 +338,7 @@ export class Journal {
 
   /** The records whose segments have to stay. */
   private *needed(): Iterable<number> {
+    this.replayAll();
     yield* this.attached?.queues.live.keys() ?? [];
     yield* this.refusals.needed(this.log.segments());
   }
@@ -328,11 +348,12 @@ export class Journal {
    * @throws SyncError NOT_FOUND when it keeps nothing for a layer of that name.
    */
   async forgetLane(name: string): Promise<void> {
-    await saveCursors(this.files, withoutLane(this.name, this.loaded, name));
+    await forgetLane(this.files, this.loaded, name);
   }
 
   /** Resolves when everything appended so far is on disk or was refused. @returns the last sequence number. */
   async quiet(): Promise<number> {
+    this.replayAll();
     const { last } = this.log;
     await this.appended;
     return last;
@@ -341,16 +362,20 @@ export class Journal {
   /** Everything that the log still has is sent to a layer once more, after the one that takes it first: it lost what it had. */
   async resend(lane: Lane): Promise<void> {
     const { queues, hooks } = this.parts;
-    const refused = new Set(this.box.letters.map(({ seq }) => seq));
-    for (const record of await sendableAgain(this.files, this.log.durable, refused, this.bodies)) {
+    const lettered = new Set(this.box.letters.map(({ seq }) => seq));
+    for (const record of await plainWrites(this.files)) {
       const { mask, first } = hooks.route(record.key);
+      if (record.seq > this.log.durable || lettered.has(record.seq)) continue;
       if ((mask & lane.bit) === 0 || queues.live.has(record.seq)) continue;
       const where = { waits: lane.bit | first, first, queuedAt: this.runtime.monotonic() };
-      queues.add(itemOf(record, headOfRecord(record), where, this.bodies));
+      const item = itemOf(record, headOfRecord(record), where, this.bodies);
+      // A large value that every layer had is there no more: a read brings it.
+      if (item.body === undefined || this.bodies.hold(item.body)) queues.add(item);
     }
   }
 
   status(): JournalStatus {
+    this.replayAll();
     const { attached } = this;
     return {
       entries: attached?.queues.live.size ?? 0,
@@ -358,25 +383,21 @@ export class Journal {
       diskBytes: this.log.bytes + this.bodies.bytes,
       oldestMs: this.oldestMs(),
       ...this.box.counts,
-      undecided: this.undecided.size,
+      undecided: this.open.size,
     };
   }
 
   /** Writes the cursors down. */
   save(): Promise<void> {
-    this.saving ??= this.saveNow().finally(() => {
-      this.saving = undefined;
-    });
-    return this.saving;
+    return this.saver.save();
   }
 
   /** Waits for what is under way and gives the folder back; what layers lack stays in it. */
   async close(): Promise<void> {
-    this.saveTimer?.cancel();
     this.segments.stop();
     try {
       await this.quiet();
-      await this.saving?.catch(() => undefined);
+      await this.saver.stop();
       if (this.attached !== undefined) await this.save().catch((error: unknown) => this.notSaved(error));
     } finally {
       await this.log.close();
@@ -385,6 +406,7 @@ export class Journal {
 
   private get parts() {
     if (this.attached === undefined) throw new SyncError("INTERNAL", "the journal has no layers yet");
+    this.replayAll();
     return this.attached;
   }
 
@@ -400,7 +422,10 @@ export class Journal {
       return item;
     });
     this.unsynced.add({ first, items, durable, places });
-    this.appended = durable.catch(() => this.notTaken(durable));
+    if (durable !== this.group) {
+      this.group = durable;
+      this.appended = durable.catch(() => this.notTaken(durable));
+    }
     return { items, durable };
   }
 
@@ -421,7 +446,7 @@ export class Journal {
       for (const [i, item] of items.entries()) {
         item.place = at[i];
         if (item.condition !== undefined) {
-          this.undecided.set(item.head.key, item);
+          this.open.set(item.head.key, item);
           queues.hold(item);
           continue;
         }
@@ -458,6 +483,7 @@ export class Journal {
   }
 
   private load() {
+    this.replayAll();
     const { attached, box } = this;
     const bytes = Math.max(attached?.queues.bytes ?? 0, this.segments.neededBytes) + this.unsynced.bytes + box.bytes;
     const entries = (attached?.queues.live.size ?? 0) + this.unsynced.entries + box.size;
@@ -467,18 +493,6 @@ export class Journal {
   private oldestMs(): number {
     for (const { asOf } of this.attached?.queues.live.values() ?? []) return Math.max(0, this.runtime.now() - asOf);
     return 0;
-  }
-
-  /** The cursors moved: they are written down soon. */
-  private wanted(): void {
-    if (this.saveTimer !== undefined) return;
-    const save = () => {
-      this.saveTimer = undefined;
-      this.save()
-        .then(() => this.segments.tidy())
-        .catch((error: unknown) => this.parts.hooks.report(asSyncError(error).message));
-    };
-    this.saveTimer = this.runtime.timer(SAVE_MS, save, true);
   }
 
   /** Older cursors cost sending again what the layers have: no reason to keep anybody from closing. */

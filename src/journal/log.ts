@@ -6,6 +6,7 @@ import { checkEntry, checkKey } from "../entry.ts";
 import type { Entry } from "../entry.ts";
 import { SyncError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
+import { Company } from "./company.ts";
 import type { Claim, Files } from "./files.ts";
 import { Group, Space } from "./group.ts";
 import { Malformed, NOTE_BYTES_MAX, RECORD_BYTES_MAX, Heads, entryOf, readRecord, recordRoom } from "./record.ts";
@@ -88,8 +89,6 @@ export const WAITING_BYTES_MAX = 64 * 2 ** 20;
  * a few promises later; without this the first of them would have the disk for itself and all others would wait for it.
  */
 const COMPANY_TURNS = 32;
-/** With so much a group waits no longer: it is written while the others are still being encoded. */
-const COMPANY_BYTES = 64 * 1024;
 const SPACES_KEPT = 2;
 /** Head, envelope and short metadata: for counting what waits, where a little more or less does not matter. */
 const RECORD_BYTES_ABOUT = 128;
@@ -122,6 +121,8 @@ class SegmentedLog implements Log {
   last: number;
   durable: number;
   private readonly files: Files;
+  private readonly runtime: Runtime;
+  private readonly company = new Company();
   private readonly claim: Claim;
   private readonly store: Segments;
   private readonly groupBytesMax: number;
@@ -135,6 +136,7 @@ class SegmentedLog implements Log {
 
   constructor(options: LogOptions, claim: Claim, store: Segments, recovered: readonly Indexed[], last: number) {
     this.files = options.files;
+    this.runtime = options.runtime;
     this.claim = claim;
     this.store = store;
     this.recovered = recovered;
@@ -219,12 +221,12 @@ class SegmentedLog implements Log {
     return this.closing;
   }
 
-  /** Sees to it that what waits is written: one group at a time, at once if it is large, else when it has had company. */
+  /** Sees to it that what waits is written: one group at a time, when it has had company. */
   private stir(): void {
     const group = this.waiting[0];
     if (group === undefined || this.writing !== undefined) return;
-    if (group.length < COMPANY_BYTES) this.gathering ??= this.gather();
-    else this.writeNext();
+    if (group.count >= this.company.enough || this.waiting.length > 1) this.writeNext();
+    else this.gathering ??= this.gather();
   }
 
   private async gather(): Promise<void> {
@@ -241,12 +243,14 @@ class SegmentedLog implements Log {
   /** Never rejects. Begins to write before it returns, unless a new segment is needed. */
   private async writeGroup(group: Group): Promise<void> {
     let failure: unknown;
+    this.company.begins(group.count, this.runtime.monotonic());
     try {
       await this.store.write(group);
       this.durable = group.lastSeq;
     } catch (cause) {
       failure = this.refused(cause);
     }
+    this.company.ends(group.count, this.waiting[0]?.count ?? 0, this.runtime.monotonic());
     this.waitingBytes -= group.length;
     this.giveBack(group.space);
     this.writing = undefined;

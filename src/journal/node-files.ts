@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import {
   close,
+  constants,
   fdatasync,
   fsync,
   ftruncate,
@@ -109,6 +110,8 @@ class NodeFile implements OpenFile {
   private readonly name: string;
   private readonly fd: number;
   private length: number;
+  /** The file once more, opened so that a write of it returns when the bytes are on disk. */
+  private synced: Promise<number> | undefined;
 
   constructor(folder: string, name: string, fd: number, length: number) {
     this.folder = folder;
@@ -117,13 +120,20 @@ class NodeFile implements OpenFile {
     this.length = length;
   }
 
-  async append(bytes: Uint8Array): Promise<void> {
-    const { fd, length } = this;
-    for (let done = 0; done < bytes.length;) {
-      const left = bytes.length - done;
-      done += await this.attempt<number>("write", (then) => write(fd, bytes, done, left, length + done, then));
+  append(bytes: Uint8Array): Promise<void> {
+    return this.write(this.fd, bytes);
+  }
+
+  async appendSynced(bytes: Uint8Array): Promise<void> {
+    if (process.platform !== "linux") {
+      await this.write(this.fd, bytes);
+      return this.sync();
     }
-    this.length = length + bytes.length;
+    const path = join(this.folder, this.name);
+    this.synced ??= this.attempt<number>("open", (done) => {
+      open(path, constants.O_WRONLY | constants.O_DSYNC, done);
+    });
+    await this.write(await this.synced, bytes);
   }
 
   sync(): Promise<void> {
@@ -135,8 +145,19 @@ class NodeFile implements OpenFile {
     this.length = length;
   }
 
-  close(): Promise<void> {
-    return this.attempt("close", (done) => close(this.fd, done));
+  async close(): Promise<void> {
+    const synced = await this.synced?.catch(() => undefined); // whoever wanted to write was told
+    if (synced !== undefined) await this.attempt<void>("close", (done) => close(synced, done));
+    await this.attempt<void>("close", (done) => close(this.fd, done));
+  }
+
+  private async write(fd: number, bytes: Uint8Array): Promise<void> {
+    const { length } = this;
+    for (let done = 0; done < bytes.length;) {
+      const left = bytes.length - done;
+      done += await this.attempt<number>("write", (then) => write(fd, bytes, done, left, length + done, then));
+    }
+    this.length = length + bytes.length;
   }
 
   private attempt<T>(operation: string, work: (done: Done<T>) => void): Promise<T> {

@@ -50,6 +50,8 @@ export interface Indexed {
   readonly kind: RecordKind;
   readonly seq: number;
   readonly key: string;
+  /** CRC-32C of the key, as a signed 32 bit integer. */
+  readonly keyCrc: number;
   readonly asOf: number;
   readonly note: Uint8Array;
   /** Null for a decision. */
@@ -175,7 +177,7 @@ export class Heads {
   private used = 0;
 
   /** Keeps `bytes[from..to)`. */
-  keep(bytes: Uint8Array, from: number, to: number, segment: number, fileAt: number): StoredRecord {
+  keep(bytes: Uint8Array, from: number, to: number, keyCrc: number, segment: number, fileAt: number): StoredRecord {
     const length = to - from;
     if (this.used + PLACE_BYTES + length > this.block.bytes.length) {
       this.block = new Block();
@@ -187,13 +189,15 @@ export class Heads {
     for (let i = 0; i < length; i++) into[at + i] = bytes[from + i] ?? 0;
     this.used = at + length;
     const record = new StoredRecord(block, at);
+    block.view.setInt32(at - KEY_CRC_BYTES, keyCrc);
     record.moveTo(segment, fileAt);
     return record;
   }
 }
 
-/** Before each head: the segment and the offset in it. */
-const PLACE_BYTES = 12;
+/** Before each head: the segment and the offset in it, and the key's checksum. */
+const PLACE_BYTES = 16;
+const KEY_CRC_BYTES = 4;
 /** Some hundred heads. One that is kept keeps its block. */
 const BLOCK_BYTES = 32 * 1024;
 
@@ -229,6 +233,10 @@ export class StoredRecord implements Indexed {
     return decoder.decode(this.block.bytes.subarray(from, from + this.keyBytes));
   }
 
+  get keyCrc(): number {
+    return this.block.view.getInt32(this.at - KEY_CRC_BYTES);
+  }
+
   get asOf(): number {
     return integerAt(this.block.view, this.at + AS_OF_AT);
   }
@@ -252,14 +260,14 @@ export class StoredRecord implements Indexed {
 
   get place(): Place {
     const { view } = this.block;
-    const at = integerAt(view, this.at - 8);
+    const at = integerAt(view, this.at - PLACE_BYTES + 4);
     return { segment: view.getUint32(this.at - PLACE_BYTES), at, length: view.getUint32(this.at + LENGTH_AT) };
   }
 
   /** Where it lies on disk. */
   moveTo(segment: number, fileAt: number): void {
     this.block.view.setUint32(this.at - PLACE_BYTES, segment);
-    putInteger(this.block.view, this.at - 8, fileAt);
+    putInteger(this.block.view, this.at - PLACE_BYTES + 4, fileAt);
   }
 
   private get keyBytes(): number {
@@ -305,11 +313,11 @@ export function readRecord(
   const end = at + length;
   if ((kind === "decision") !== (envelopeAt === end)) return new Malformed("has an entry where none belongs, or none");
   if (!isText(bytes, keyAt, noteAt)) return new Malformed("has a key that is not UTF-8");
-  if (envelopeAt === end) return heads.keep(bytes, at, end, segment, fileAt);
+  if (envelopeAt === end) return heads.keep(bytes, at, end, keyCrc, segment, fileAt);
   try {
     const parts = envelopeParts(bytes, view, envelopeAt, end, undefined, keyCrc);
     if (parts.deflatedBytes !== null) return new Malformed("holds a compressed value, which no journal writes");
-    return heads.keep(bytes, at, parts.valueAt, segment, fileAt);
+    return heads.keep(bytes, at, parts.valueAt, keyCrc, segment, fileAt);
   } catch (error) {
     if (!(error instanceof SyncError)) throw error;
     return new Malformed(`is damaged: ${error.what}`);

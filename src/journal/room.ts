@@ -2,6 +2,7 @@ import { SyncError } from "../error.ts";
 import type { Runtime, Timer } from "../runtime.ts";
 import { aborted } from "../store.ts";
 import type { CallOptions } from "../store.ts";
+import type { JournalOptions } from "./contract.ts";
 
 /** How much a journal keeps for layers that have not got it. */
 export interface RoomLimits {
@@ -13,6 +14,22 @@ export interface RoomLimits {
   readonly waitMs: number;
   /** How many writers may wait at a time. */
   readonly waitingMax: number;
+}
+
+const ENTRIES_MAX = 250_000;
+const BYTES_MAX = 2 ** 30;
+const AGE_MS_MAX = 7 * 24 * 3_600_000;
+const WAIT_MS = 10_000;
+const WAITING_MAX = 10_000;
+
+export function limitsOf(options: JournalOptions): RoomLimits {
+  return {
+    entriesMax: options.entriesMax ?? ENTRIES_MAX,
+    bytesMax: options.bytesMax ?? BYTES_MAX,
+    ageMsMax: options.ageMsMax ?? AGE_MS_MAX,
+    waitMs: options.waitMs ?? WAIT_MS,
+    waitingMax: WAITING_MAX,
+  };
 }
 
 /** How full it is. */

@@ -93,16 +93,10 @@ export class Segments {
   async write(group: Group): Promise<void> {
     const { segment, file } = this.roomFor(group) ?? (await this.inTurn(() => this.begin(group.firstSeq)));
     try {
-      await file.append(group.seal(segment.number, segment.end, segment.saltCrc));
-    } catch (error) {
-      if (!(await this.cut(file, segment.end))) await this.abandon();
-      throw error;
-    }
-    try {
-      await file.sync();
+      await file.appendSynced(group.seal(segment.number, segment.end, segment.saltCrc));
     } catch (error) {
       // Not trusted again whatever this comes to: it only keeps the failed group from coming back after a crash.
-      await this.cut(file, segment.end);
+      await file.truncate(segment.end).catch(ignore);
       await this.abandon();
       throw error;
     }
@@ -237,15 +231,6 @@ export class Segments {
     for (const name of this.unlisted) {
       if (there.has(name)) await this.files.remove(name);
       this.unlisted.delete(name);
-    }
-  }
-
-  private async cut(file: OpenFile, length: number): Promise<boolean> {
-    try {
-      await file.truncate(length);
-      return true;
-    } catch {
-      return false; // the caller has the failure that matters, and gives the file up
     }
   }
 

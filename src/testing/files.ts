@@ -170,17 +170,20 @@ class View implements SimulatedFiles {
       if (closed) throw new SyncError("INTERNAL", "the file was closed", { store: this.name });
       return work();
     };
+    const append = (bytes: Uint8Array) => {
+      const copy = bytes.slice(); // what the caller does to them afterwards is not written
+      const part = () => disk.append(node, copy.subarray(0, this.chance.below(copy.length + 1)));
+      return this.step(() => live(() => disk.append(node, copy)), part);
+    };
+    const sync = () =>
+      this.step(
+        () => live(() => disk.sync(node)),
+        () => disk.failSync(node),
+      );
     return {
-      append: (bytes) => {
-        const copy = bytes.slice(); // what the caller does to them afterwards is not written
-        const part = () => disk.append(node, copy.subarray(0, this.chance.below(copy.length + 1)));
-        return this.step(() => live(() => disk.append(node, copy)), part);
-      },
-      sync: () =>
-        this.step(
-          () => live(() => disk.sync(node)),
-          () => disk.failSync(node),
-        ),
+      append,
+      sync,
+      appendSynced: (bytes) => append(bytes).then(sync),
       truncate: (length) => this.change(() => live(() => disk.truncate(node, length))),
       close: () =>
         this.step(() =>

@@ -19,6 +19,10 @@ async function over(files: Files, w: Awaited<ReturnType<typeof world>>, state = 
 /** The files, whose syncs of segments fail while `failing.syncs` says so, and who was written to in the end. */
 function tripping(inner: SimulatedFiles, failing: { syncs: boolean; appends: string[] }): Files {
   const file = (name: string, opened: OpenFile): OpenFile => ({
+    async appendSynced(bytes) {
+      await this.append(bytes);
+      await this.sync();
+    },
     append(bytes) {
       if (name.endsWith(".log")) failing.appends.push(name);
       return opened.append(bytes);

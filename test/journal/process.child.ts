@@ -60,6 +60,10 @@ function stops({ what, n, when }: Moment) {
 function holding(inner: Files, moment: Moment): Files {
   const step = stops(moment);
   const file = (name: string, opened: OpenFile): OpenFile => ({
+    async appendSynced(bytes) {
+      await this.append(bytes);
+      await this.sync();
+    },
     append: (bytes) => step(`append ${name}`, () => opened.append(bytes)),
     sync: () => step(`sync ${name}`, () => opened.sync()),
     truncate: (length) => step(`truncate ${name}`, () => opened.truncate(length)),

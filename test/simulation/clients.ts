@@ -216,7 +216,9 @@ export class Clients {
     const isReported = owed !== undefined && facts.isExcused(owed);
     // Since it was written, this answer's version was not asked for again; a clock that is ahead may have hidden it.
     const isNew = entry !== undefined && (facts.stampedAt.get(entry.version) ?? 0) >= startedAt - boundMs;
-    if (!stale && !isReported && !isNew && isBehind(entry, owed, runtime.now(), newest)) {
+    // What waits here for longer than deletions are kept is read here until a store says that it is too old.
+    const isTooOld = from === "journal" && world.authority.entryOf(key) === undefined;
+    if (!stale && !isReported && !isNew && !isTooOld && isBehind(entry, owed, runtime.now(), newest)) {
       const miss = isNone ? "false miss" : isDead(owed as Head, runtime.now()) ? "deleted is back" : "old as fresh";
       facts.bad(miss, `${said}: ${world.authority.name} had ${owed?.version} ${boundMs} ms before`);
     }

@@ -100,6 +100,7 @@ export class Life {
   files(inner: Files): Files {
     const opened = (file: OpenFile): OpenFile => ({
       append: (bytes) => this.async(() => file.append(bytes)),
+      appendSynced: (bytes) => this.async(() => file.appendSynced(bytes)),
       sync: () => this.async(() => file.sync()),
       truncate: (length) => this.async(() => file.truncate(length)),
       close: () => this.async(() => file.close()),

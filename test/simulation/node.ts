@@ -35,6 +35,7 @@ export const RETENTION_MS = 30_000;
 /** Clocks run up to 10 s ahead after a restart, by the bound that they reserve. */
 export const SKEW_MAX_MS = 20_000;
 export const JOURNAL = {
+  replayRecords: 2,
   segmentBytes: 1_500,
   entriesMax: 40,
   bytesMax: 30_000,
@@ -365,6 +366,7 @@ function watched(files: SimulatedFiles, gone: () => void): Files {
   function opened(file: Awaited<ReturnType<Files["open"]>>): typeof file {
     return {
       append: (bytes) => tell(file.append(bytes)),
+      appendSynced: (bytes) => tell(file.appendSynced(bytes)),
       sync: () => tell(file.sync()),
       truncate: (length) => tell(file.truncate(length)),
       close: () => tell(file.close()),

@@ -347,11 +347,7 @@ export const RULES: readonly Rule[] = [
   {
     name: "fsync",
     says: "a write is synced before it is acknowledged",
-    edits: one(
-      "journal/segments.ts",
-      "try {\n      await file.sync();\n    } catch (error) {\n      // Not trusted",
-      "try {\n      await Promise.resolve();\n    } catch (error) {\n      // Not trusted",
-    ),
+    edits: one("journal/segments.ts", "await file.appendSynced(group.seal(", "await file.append(group.seal("),
     finds: ["lost", "ahead of the journal", "no start", ...ANY],
     seeds: 60,
   },
@@ -464,7 +460,7 @@ export const RULES: readonly Rule[] = [
   {
     name: "floors of the last process",
     says: "what is still in the journal is a floor after a restart",
-    edits: one("journal/restore.ts", "floor(head, Math.max(asOf, cursors.savedAt));", ""),
+    edits: one("journal/replay.ts", "if (waits === 0) return {", "if (waits === 0) return NOTHING ?? {"),
     finds: BACK,
     seeds: 300,
     scenario: "an old copy after a restart",

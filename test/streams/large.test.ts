@@ -148,9 +148,11 @@ describe("a process that is killed while a value comes in", () => {
       floor: () => undefined,
       unfloor: () => undefined,
       suspect: () => undefined,
+      replayed: () => undefined,
       floorMs: 0,
       report: () => undefined,
     });
+    opened.begin();
     expect(opened.newest("big")).toBeUndefined();
     await opened.close();
     expect(files()).toEqual([]);
