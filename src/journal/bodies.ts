@@ -3,9 +3,8 @@ import type { Body } from "../body.ts";
 import { SyncError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import { checkCall } from "../store.ts";
-import type { CallOptions, Write } from "../store.ts";
+import type { CallOptions } from "../store.ts";
 import type { Files } from "./files.ts";
-import type { Draft } from "./record.ts";
 
 /** A body in a file of its own beside the log. */
 export interface KeptBody extends Body {
@@ -23,12 +22,6 @@ export interface BodyNote {
 const PREFIX = "body-";
 const NOTE = /^body (\d{1,16}) ([0-9a-f]{64}) (body-[0-9a-f]{32})$/;
 const PIECE_BYTES = 64 * 1024;
-
-/** The record of a write, with a note of its body. */
-export function writeDraft({ entry, asOf, body }: Write): Draft {
-  const draft = { kind: "write", key: entry.key, asOf, entry } as const;
-  return body === undefined ? draft : { ...draft, note: new TextEncoder().encode(bodyNote(body as KeptBody)) };
-}
 
 export function bodyNote({ size, sha256, file }: BodyNote): string {
   return `body ${size} ${sha256} ${file}`;

@@ -3,7 +3,7 @@ import { headOf } from "../entry.ts";
 import type { Entry } from "../entry.ts";
 import type { Runtime } from "../runtime.ts";
 import type { CallOptions, Write } from "../store.ts";
-import { Bodies, bodyFiles, writeDraft } from "./bodies.ts";
+import { Bodies, bodyFiles } from "./bodies.ts";
 import type { KeptBody } from "./bodies.ts";
 import { checkLanes, forgetLane, loadCursors, saveCursors } from "./cursors.ts";
 import type { Cursors } from "./cursors.ts";
@@ -15,7 +15,7 @@ import type { Letter, LetterList } from "./letters.ts";
 import { plainWrites } from "./inspect.ts";
 import { openLog } from "./log.ts";
 import type { Draft, Log } from "./log.ts";
-import { decisionNote, noteOf, readDecision } from "./notes.ts";
+import { decisionNote, draftOf } from "./notes.ts";
 import { Replay, headOfRecord, itemOf } from "./replay.ts";
 import { Queues, RECORD_BYTES } from "./queues.ts";
 import type { Item, Lane, LaneSpec, Settled } from "./queues.ts";
@@ -117,11 +117,7 @@ export class Journal {
     bodies.roomLeft = () => limitsOf(options).bytesMax - this.load().bytes;
     bodies.onDoomed = () => this.attached && this.saver.soon();
     this.box = new Letterbox(files, letters, bodies);
-    for (const record of log.recovered) {
-      if (record.kind !== "decision") continue;
-      const { intent, happened } = readDecision(record.note);
-      if (!happened) this.refusals.add(record.seq, intent);
-    }
+    this.refusals.learn(log.recovered);
     log.onDurable = (_first, last) => this.onDurable(last);
   }
 
@@ -213,16 +209,14 @@ export class Journal {
    * @param sealed Nothing newer takes their place: somebody waits for what becomes of each.
    */
   append(writes: readonly Write[], sealed = false): Appended {
-    return this.appendDrafts(writes.map(writeDraft), writes, sealed);
+    return this.appendDrafts(writes.map(draftOf), writes, sealed);
   }
 
   /** Appends a conditional write before it is sent. @throws SyncError UNAVAILABLE: then it must not be sent. */
   async intend(write: Write): Promise<Item> {
-    const { entry, asOf, if: condition, body } = write;
+    const { entry, if: condition } = write;
     if (condition === undefined) throw new SyncError("INTERNAL", "an intent has a condition", { key: entry.key });
-    const note = noteOf(condition, body as KeptBody | undefined);
-    const draft: Draft = { kind: "intent", key: entry.key, asOf, note, entry };
-    const { items, durable } = this.appendDrafts([draft], [write], true);
+    const { items, durable } = this.appendDrafts([draftOf(write)], [write], true);
     await durable;
     const [item] = items;
     if (item === undefined) throw new SyncError("INTERNAL", "an intent got no record", { key: entry.key });
@@ -294,12 +288,19 @@ export class Journal {
   async refuse(lane: Lane, item: Item, list: LetterList, error: SyncError): Promise<void> {
     const entry = await this.body(item);
     const { head, seq, valueBytes, asOf, body } = item;
-    const id = letterId(seq, lane.name);
-    const at = this.runtime.now();
-    const message = error.what;
-    const nowhere = lane.bit === item.first;
-    const why = { layer: lane.name, nowhere, code: error.code, message, at };
-    const letter: Letter = { id, list, seq, head: headOf(head), valueBytes, ...apart(body), asOf, ...why };
+    const why = { code: error.code, message: error.what, at: this.runtime.now() };
+    const where = { layer: lane.name, nowhere: lane.bit === item.first };
+    const letter: Letter = {
+      id: letterId(seq, lane.name),
+      list,
+      seq,
+      head: headOf(head),
+      valueBytes,
+      ...apart(body),
+      asOf,
+      ...where,
+      ...why,
+    };
     await this.box.add(letter, entry);
     this.settle(lane, item, list === "dead" ? { status: "refused", error } : { status: "too-old" });
   }
@@ -343,12 +344,9 @@ export class Journal {
     yield* this.refusals.needed(this.log.segments());
   }
 
-  /**
-   * What waits for a layer that is gone needs not be sent to it any more. Before the journal is attached.
-   * @throws SyncError NOT_FOUND when it keeps nothing for a layer of that name.
-   */
-  async forgetLane(name: string): Promise<void> {
-    await forgetLane(this.files, this.loaded, name);
+  /** Before the journal is attached. @throws SyncError NOT_FOUND when it keeps nothing for a layer of that name. */
+  forgetLane(name: string): Promise<void> {
+    return forgetLane(this.files, this.loaded, name);
   }
 
   /** Resolves when everything appended so far is on disk or was refused. @returns the last sequence number. */

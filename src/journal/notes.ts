@@ -1,5 +1,7 @@
 import { bodyNote } from "./bodies.ts";
-import type { BodyNote } from "./bodies.ts";
+import type { BodyNote, KeptBody } from "./bodies.ts";
+import type { Draft } from "./record.ts";
+import type { Write } from "../store.ts";
 import { SyncError } from "../error.ts";
 import { isVersion } from "../version.ts";
 import type { Version } from "../version.ts";
@@ -11,6 +13,13 @@ export function noteOf(condition: "absent" | Version | undefined, body: BodyNote
   if (condition === undefined && body === undefined) return undefined;
   const lines = [...(condition === undefined ? [] : [condition]), ...(body === undefined ? [] : [bodyNote(body)])];
   return new TextEncoder().encode(lines.join("\n"));
+}
+
+/** The record of a write: of one under a condition, its intent. The chain gives the journal no body but one of its own. */
+export function draftOf({ entry, asOf, if: condition, body }: Write): Draft {
+  const draft = { kind: condition === undefined ? "write" : "intent", key: entry.key, asOf, entry } as const;
+  const note = noteOf(condition, body as KeptBody | undefined);
+  return note === undefined ? draft : { ...draft, note };
 }
 
 export function readCondition(note: Uint8Array): "absent" | Version {
