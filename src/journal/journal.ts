@@ -3,17 +3,15 @@ import { headOf } from "../entry.ts";
 import type { Entry } from "../entry.ts";
 import type { Runtime } from "../runtime.ts";
 import type { CallOptions, Write } from "../store.ts";
-import { Bodies, bodyFiles } from "./bodies.ts";
-import type { KeptBody } from "./bodies.ts";
-import { checkLanes, forgetLane, loadCursors, saveCursors } from "./cursors.ts";
+import type { Bodies } from "./bodies.ts";
+import { checkLanes, forgetLane, saveCursors } from "./cursors.ts";
 import type { Cursors } from "./cursors.ts";
 import type { Appended, JournalHooks, JournalOptions, JournalStatus, Pending } from "./contract.ts";
 import type { Files } from "./files.ts";
 import { Letterbox } from "./letterbox.ts";
-import { apart, letterId, readLetters } from "./letters.ts";
+import { apart, letterId } from "./letters.ts";
 import type { Letter, LetterList } from "./letters.ts";
 import { plainWrites } from "./inspect.ts";
-import { openLog } from "./log.ts";
 import type { Draft, Log } from "./log.ts";
 import { decisionNote, draftOf } from "./notes.ts";
 import { Replay, headOfRecord, itemOf } from "./replay.ts";
@@ -32,28 +30,6 @@ const KEPT_BYTES_MAX = 64 * 2 ** 20;
 const REPLAY_RECORDS = 2_000;
 /** Bits of a number that stay positive. */
 export const LANES_MAX = 30;
-
-/**
- * One log, many cursors: every write is appended and on disk before it is acknowledged, and stays until each layer has
- * it. What is in memory is an index; the log is the truth.
- * @throws SyncError UNAVAILABLE when another process owns the folder; CORRUPT naming file and offset.
- */
-export async function openJournal(options: JournalOptions): Promise<Journal> {
-  const { files, runtime, segmentBytes } = options;
-  const log = await openLog({ files, runtime, segmentBytes });
-  try {
-    return new Journal(
-      options,
-      await loadCursors(files),
-      await readLetters(files),
-      log,
-      new Bodies(files, runtime, await bodyFiles(files)),
-    );
-  } catch (error) {
-    await log.close();
-    throw error;
-  }
-}
 
 export class Journal {
   readonly name: string;

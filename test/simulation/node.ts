@@ -7,7 +7,7 @@ import type { Head } from "../../src/entry.ts";
 import { SyncError } from "../../src/error.ts";
 import type { Files } from "../../src/journal/files.ts";
 import { inspectLog } from "../../src/journal/inspect.ts";
-import { openJournal } from "../../src/journal/journal.ts";
+import { openJournal } from "../../src/journal/open.ts";
 import type { Journal } from "../../src/journal/journal.ts";
 import type { Runtime } from "../../src/runtime.ts";
 import { sleep } from "../../src/runtime.ts";

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { chain } from "../../src/chain/chain.ts";
 import type { ChainOptions } from "../../src/chain/chain.ts";
 import { layer } from "../../src/chain/layer.ts";
-import { openJournal } from "../../src/journal/journal.ts";
+import { openJournal } from "../../src/journal/open.ts";
 import { memory } from "../../src/stores/memory.ts";
 import type { Store, Supports } from "../../src/store.ts";
 import { syncOver } from "../../src/sync.ts";
