@@ -20,7 +20,7 @@ import type {
 import { formatCursor, parseCursor } from "./cursor.ts";
 import type { Place } from "./cursor.ts";
 import { applyWrite, copyOf, encode, headOf, settled } from "./lmdb/apply.ts";
-import { FORMAT_ROW, openEnvironment } from "./lmdb/environment.ts";
+import { openEnvironment } from "./lmdb/environment.ts";
 import type { Environment, Row, Tables } from "./lmdb/environment.ts";
 import { changesAfter, epochAt, newEpoch, writer } from "./lmdb/log.ts";
 import type { Writer } from "./lmdb/log.ts";
@@ -31,7 +31,7 @@ import { limitsOf } from "./lmdb/options.ts";
 import type { Limits, LmdbOptions } from "./lmdb/options.ts";
 import { pageOf } from "./lmdb/page.ts";
 import { Renewals } from "./lmdb/renewals.ts";
-import { integerKey, newState, stateFrom, stateRow, tagOf } from "./lmdb/rows.ts";
+import { stateFrom, stateRow, tagOf } from "./lmdb/rows.ts";
 import type { State } from "./lmdb/rows.ts";
 import { unlessGivenUp } from "./lmdb/wait.ts";
 
