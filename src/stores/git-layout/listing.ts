@@ -58,7 +58,8 @@ export async function* list(
         check();
         const file = blob === null ? undefined : files?.get(blob);
         // A large value is in memory alone.
-        const isLarger = file !== undefined && (pointerIn(naming, known, file)?.size ?? 0) > wholeBytesMax;
+        const size = file === undefined ? 0 : (pointerIn(naming, known, file)?.size ?? file.length);
+        const isLarger = naming.large !== undefined && size > wholeBytesMax;
         const value = file === undefined || isLarger ? null : await stop(valueOf(naming, known, file));
         yield { kind: "entry", key: head.key, tag, head, value };
         if (--left <= 0) return;

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { collected } from "../../body.ts";
+import { collected, wrongBytes } from "../../body.ts";
 import type { Body } from "../../body.ts";
 import { NO_META } from "../../entry.ts";
 import type { Entry, Head } from "../../entry.ts";
@@ -262,6 +262,9 @@ class BranchStore implements Store {
         });
       }
       const value = body === undefined ? undefined : await collected(body, options);
+      if (value !== undefined && (body?.sha256 ?? pointerOf(value).oid) !== pointerOf(value).oid) {
+        throw wrongBytes({ store: this.name, key: entry.key });
+      }
       contents.push(contentOf({ entry: value === undefined ? entry : { ...entry, state: "value", value } }, Infinity));
     }
     return contents;

@@ -3,6 +3,7 @@ import type { Body } from "../../body.ts";
 import type { Entry } from "../../entry.ts";
 import { SyncError } from "../../error.ts";
 import type { CallOptions } from "../../store.ts";
+import { oneChunk } from "../lfs/files.ts";
 import { parsePointer } from "../lfs/pointer.ts";
 import type { Pointer } from "../lfs/pointer.ts";
 import type { LargeFiles, Naming } from "./names.ts";
@@ -43,6 +44,17 @@ function bodyOf(large: LargeFiles, pointer: Pointer): Body {
       return isPart(range, size)
         ? large.files.download(pointer, options, { from, to })
         : large.files.download(pointer, options);
+    },
+  };
+}
+
+function bodyAtHand(value: Uint8Array): Body {
+  return {
+    size: value.length,
+    sha256: undefined,
+    content(range) {
+      const { from, to } = boundsOf(range, value.length);
+      return oneChunk(value.slice(from, to));
     },
   };
 }
@@ -107,6 +119,11 @@ export async function valuesOf(
         continue;
       }
       const value = file === undefined ? null : await valueOf(naming, known, file, options);
+      // A file of git itself comes whole, whatever is asked for; its reader gets it in the form that was asked for.
+      if (value !== null && naming.large !== undefined && value.length > wholeBytesMax) {
+        held[i] = { entry: { ...known.head, state: "stub", value: null }, body: bodyAtHand(value) };
+        continue;
+      }
       held[i] = { entry: { ...known.head, value } };
     }
   };
