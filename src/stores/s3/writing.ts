@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { wrongBytes } from "../../body.ts";
 import type { Body } from "../../body.ts";
 import { compareEntries } from "../../entry.ts";
 import type { Entry } from "../../entry.ts";
@@ -233,7 +234,7 @@ class Writing {
     const { client, runtime, limits, abilities } = space;
     const { key } = this.write.entry;
     const { size, sha256: sum } = body;
-    const open = () => body.content(undefined, call.options);
+    const open = () => exactly(size, body.content(undefined, call.options));
     const condition: Over = over === undefined ? "nothing" : { etag: over.etag };
     const headers = headersOfBody(this.write.entry, sum, past);
     const at = runtime.monotonic();
@@ -313,6 +314,23 @@ class Writing {
 /** A plain body has the value's sum: it need not be made twice. */
 function summed({ headers, form, sha256 }: Made): Readonly<Record<string, string>> {
   return form === "plain" && sha256 !== undefined ? { ...headers, [SUM]: sha256 } : headers;
+}
+
+/**
+ * The pieces, of which the last is held back until it is known to be the last: a server that has got as many bytes as it
+ * was told stores them, whatever else comes.
+ */
+async function* exactly(size: number, pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let held: Uint8Array | undefined;
+  let bytes = 0;
+  for await (const piece of pieces) {
+    bytes += piece.length;
+    if (bytes > size) break;
+    if (held !== undefined) yield held;
+    held = piece;
+  }
+  if (bytes !== size) throw wrongBytes();
+  if (held !== undefined) yield held;
 }
 
 async function md5Of(pieces: AsyncIterable<Uint8Array>): Promise<string> {
