@@ -3,7 +3,7 @@
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { runDemo } from "./demo.ts";
-import { progress } from "./progress.ts";
+import { steps } from "./progress.ts";
 import { reportLines } from "./report.ts";
 import { paintFor } from "./table.ts";
 
@@ -31,18 +31,8 @@ async function main(): Promise<void> {
   if (!(keysMax === Infinity || Number.isSafeInteger(keysMax)) || keysMax < 1) {
     throw new TypeError("--keys takes a whole number from 1");
   }
-  let shown = { step: "", bar: progress("", { write: () => undefined }) };
-  const report = await runDemo({
-    folder: resolve(values.dir),
-    keysMax,
-    onProgress(step, done, total) {
-      if (step !== shown.step) {
-        shown.bar.end();
-        shown = { step, bar: progress(step, process.stderr) };
-      }
-      shown.bar.show(done, total);
-    },
-  }).finally(() => shown.bar.end());
+  const bars = steps(process.stderr);
+  const report = await runDemo({ folder: resolve(values.dir), keysMax, onProgress: bars.show }).finally(bars.end);
   const lines = values.json
     ? [JSON.stringify(report, null, 2)]
     : reportLines(report, paintFor(process.stdout, process.env));

@@ -28,3 +28,23 @@ export function progress(label: string, stream: Terminal): Progress {
     end: () => stream.write(CLEAR),
   };
 }
+
+/** A bar for each of many steps, one after the other: the next step begins where another one is named. */
+export interface Steps {
+  readonly show: (step: string, done: number, total: number) => void;
+  readonly end: () => void;
+}
+
+export function steps(stream: Terminal): Steps {
+  let shown = { step: "", bar: SILENT };
+  return {
+    show(step, done, total) {
+      if (step !== shown.step) {
+        shown.bar.end();
+        shown = { step, bar: progress(step, stream) };
+      }
+      shown.bar.show(done, total);
+    },
+    end: () => shown.bar.end(),
+  };
+}

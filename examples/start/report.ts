@@ -1,6 +1,8 @@
-import type { DemoReport, Walk } from "./demo.ts";
+import type { DemoReport } from "./demo.ts";
 import { formatMs } from "./durations.ts";
 import type { Commit } from "./git.ts";
+import type { PersonReport } from "./person.ts";
+import type { LayerLine, Walk } from "./walk.ts";
 import { box, count, cut } from "./table.ts";
 import type { Paint } from "./table.ts";
 
@@ -21,7 +23,7 @@ export function reportLines(report: DemoReport, paint: Paint): string[] {
     "",
     ...walkTable(report.walks, paint),
     "",
-    ...layerTable(report, paint),
+    ...layerTable(layers, paint),
     "",
     `${paint.good("●")} A write of ${formatMs(write.ms)} became commit ${paint.strong(write.commit.id)}:`,
     ...commitLines(write.commit, paint),
@@ -34,15 +36,15 @@ export function reportLines(report: DemoReport, paint: Paint): string[] {
   ];
 }
 
-function commitLines({ author, subject, summary }: Commit, paint: Paint): string[] {
+export function commitLines({ author, subject, summary }: Commit, paint: Paint): string[] {
   return [`${author}: ${subject}`, summary].map((line) => `  ${paint.dim(cut(line, COLUMNS - 2))}`);
 }
 
-function outcome({ agrees, layer }: DemoReport["person"]): string {
+export function outcome({ agrees, layer }: PersonReport): string {
   return agrees ? `${layer} answers with what the person wrote.` : "What was read is not what the person wrote.";
 }
 
-function walkTable(walks: readonly Walk[], paint: Paint): string[] {
+export function walkTable(walks: readonly Walk[], paint: Paint): string[] {
   const rows = walks.map(({ from, atATime, keys, hits, p50Ms, p99Ms, totalMs }) => {
     const answered = Object.entries(hits).map(([layer, n]) => `${layer} ${count(n)}`);
     const perSecond = count(Math.round((keys / totalMs) * 1_000));
@@ -66,7 +68,7 @@ function walkTable(walks: readonly Walk[], paint: Paint): string[] {
   return box(columns, rows, paint);
 }
 
-function layerTable({ layers }: DemoReport, paint: Paint): string[] {
+export function layerTable(layers: readonly LayerLine[], paint: Paint): string[] {
   const rows = layers.map(({ name, hits, misses, fills, writes, calls, callMs }) => {
     const each = formatMs(calls === 0 ? 0 : callMs / calls);
     return [name, count(hits), count(misses), count(fills), count(writes), count(calls), each];

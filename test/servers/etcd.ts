@@ -1,12 +1,14 @@
 import { spawn, spawnSync } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, rmdirSync, statSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { get } from "node:http";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sleep } from "../../src/runtime.ts";
+import { makeCertificates } from "./certificates.ts";
+import type { Certificates } from "./certificates.ts";
 import { systemRuntime } from "../../src/system.ts";
+import { NEEDS, freePort, installed } from "./apt.ts";
 
 /** One etcd member that a test started. */
 export interface EtcdMember {
@@ -56,58 +58,10 @@ export interface EtcdClusterOptions {
 const READY_MS = 15_000;
 const POLL_MS = 20;
 
-/** Undefined when there is an etcd to start; otherwise why not. */
-export const etcdMissing: string | undefined = await findEtcd();
-
-async function findEtcd(): Promise<string | undefined> {
-  const there = () => spawnSync("etcd", ["--version"]).status === 0 && spawnSync("etcdctl", ["version"]).status === 0;
-  if (there()) return undefined;
-  await locked(join(tmpdir(), "microsync-apt.lock"), () => {
-    if (there()) return;
-    const install = ["install", "-y", "--no-install-recommends", "etcd-server", "etcd-client"];
-    if (spawnSync("apt-get", install).status === 0) return;
-    spawnSync("apt-get", ["update"]);
-    spawnSync("apt-get", install);
-  });
-  if (there()) return undefined;
-  const reason = "etcd is not installed, nor could apt-get install etcd-server and etcd-client";
-  // In CI a test that did not run must not look like one that passed.
-  if (process.env["CI"] !== undefined && process.env["CI"] !== "") throw new Error(reason);
-  console.warn(`SKIPPED: the tests on a real etcd: ${reason}`);
-  return reason;
-}
-
-/** One process of this machine at a time: a folder is made by one only. A lock left behind is old after 10 minutes. */
-async function locked(path: string, work: () => void): Promise<void> {
-  for (;;) {
-    try {
-      mkdirSync(path);
-      break;
-    } catch {
-      const age = Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
-      if (age > 600_000) rmSync(path, { recursive: true, force: true });
-      await sleep(systemRuntime, 200);
-    }
-  }
-  try {
-    work();
-  } finally {
-    rmdirSync(path);
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
-}
-
 /** Starts a cluster on loopback, in a folder of its own, and waits until it answers. */
 export async function startEtcd(options: EtcdClusterOptions = {}): Promise<EtcdCluster> {
   const { members: count = 1, args = [], ctlArgs = [], tls = false } = options;
+  await installed(NEEDS.etcd);
   const folder = mkdtempSync(join(tmpdir(), "microsync-etcd-"));
   const scheme = tls ? "https" : "http";
   const pki = tls ? makeCertificates(folder) : undefined;
@@ -221,39 +175,6 @@ export async function startEtcd(options: EtcdClusterOptions = {}): Promise<EtcdC
     },
   };
   return cluster;
-}
-
-/** The files of a small authority: itself, a certificate for 127.0.0.1, and one for a client. */
-export interface Certificates {
-  readonly ca: string;
-  readonly serverCert: string;
-  readonly serverKey: string;
-  readonly clientCert: string;
-  readonly clientKey: string;
-}
-
-function makeCertificates(folder: string): Certificates {
-  const path = (name: string) => join(folder, name);
-  const openssl = (...args: string[]) => {
-    const { status, stderr } = spawnSync("openssl", args, { cwd: folder, encoding: "utf8" });
-    if (status !== 0) throw new Error(`openssl ${args[0]}: ${stderr}`);
-  };
-  const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-  openssl("req", "-x509", ...newKey, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test-ca");
-  for (const name of ["server", "client"]) {
-    openssl("req", ...newKey, "-keyout", `${name}.key`, "-out", `${name}.csr`, "-subj", `/O=${name}`);
-    const signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2"];
-    const extension = "subjectAltName=IP:127.0.0.1,DNS:localhost";
-    spawnSync("sh", ["-c", `printf '%s' '${extension}' > ${name}.ext`], { cwd: folder });
-    openssl("x509", "-req", "-in", `${name}.csr`, ...signed, "-extfile", `${name}.ext`, "-out", `${name}.pem`);
-  }
-  return {
-    ca: path("ca.pem"),
-    serverCert: path("server.pem"),
-    serverKey: path("server.key"),
-    clientCert: path("client.pem"),
-    clientKey: path("client.key"),
-  };
 }
 
 async function healthy(port: number, exitCode: () => number | null): Promise<void> {

@@ -23,6 +23,10 @@ export function passToGit(folder: string, request: IncomingMessage, response: Se
     },
   });
   request.pipe(child.stdin);
+  // Cut off in the middle of a body it would wait for the rest, and use up a processor with that.
+  request.on("close", () => {
+    if (!request.complete) child.kill();
+  });
   child.stdin.on("error", () => {});
   let head = Buffer.alloc(0);
   let headed = false;

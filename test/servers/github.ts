@@ -56,8 +56,10 @@ export interface GithubServer {
   /** Answers of one's own to paths that are no repository's. */
   extra: (request: IncomingMessage, body: Buffer, response: ServerResponse) => Promise<boolean>;
   close(): Promise<void>;
-  /** Everything is cut; afterwards the same port answers again. */
-  restart(): Promise<void>;
+  /** Everything is cut, and nobody answers until `restart`. */
+  stop(): Promise<void>;
+  /** Everything is cut; afterwards, and after what is to happen meanwhile, the same port answers again. */
+  restart(meanwhile?: () => Promise<void>): Promise<void>;
 }
 
 /** A repository as the routes see it. */
@@ -253,8 +255,10 @@ export async function githubServer(folder: string): Promise<GithubServer> {
       await stop(http);
       for (const repo of repos.values()) await repo.close();
     },
-    async restart() {
+    stop: () => stop(http),
+    async restart(meanwhile) {
       await stop(http);
+      await meanwhile?.();
       http = await listen(port);
     },
   };

@@ -1,10 +1,9 @@
 import { spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, rmdirSync } from "node:fs";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client } from "pg";
+import { NEEDS, find, freePort, installed, mustRun } from "./apt.ts";
 
 /**
  * A PostgreSQL of a test's own: real, on a free port of loopback, its data in a temporary folder that goes with it.
@@ -43,20 +42,26 @@ const isRoot = process.getuid?.() === 0;
 
 /** Undefined when no server can be had, which has then been said. @throws under CI. */
 export async function postgresServer(options: PostgresOptions = {}): Promise<PostgresServer | undefined> {
-  const bin = binaries();
-  if (bin === undefined) {
-    const reason = "no PostgreSQL (initdb, pg_ctl) is installed, and it could not be installed";
-    if (process.env["CI"] !== undefined) throw new Error(reason);
-    console.warn(`skipped: ${reason}`);
+  try {
+    await installed(NEEDS.postgres);
+  } catch (error) {
+    if (mustRun()) throw error;
+    console.warn(`SKIPPED: the tests on a real PostgreSQL: ${error instanceof Error ? error.message : String(error)}`);
     return undefined;
   }
+  return startPostgres(options);
+}
+
+/** @throws when it cannot be had. */
+export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
+  await installed(NEEDS.postgres);
   const folder = mkdtempSync(join(options.parent ?? tmpdir(), "microsync-postgres-"));
   chmodSync(folder, 0o755);
   const data = join(folder, "data");
   mkdirSync(data, { mode: 0o700 });
   if (isRoot) must("chown", ["postgres", data]);
   const as = (program: string, ...args: string[]) => {
-    const path = join(bin, program);
+    const path = find(program) ?? program;
     return isRoot ? must("runuser", ["-u", "postgres", "--", path, ...args]) : must(path, args);
   };
   as("initdb", "-D", data, "-U", USER, "-A", "trust", "-N", "--no-locale", "-E", "UTF8");
@@ -111,57 +116,6 @@ export async function postgresServer(options: PostgresOptions = {}): Promise<Pos
   };
   server.start();
   return server;
-}
-
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once("error", reject);
-    probe.listen(0, "127.0.0.1", () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => resolve(port));
-    });
-  });
-}
-
-/** The folder of initdb and pg_ctl; installs them where that is allowed. */
-function binaries(): string | undefined {
-  const found = findBinaries();
-  if (found !== undefined || !isRoot || spawnSync("apt-get", ["--version"]).status !== 0) return found;
-  alone(() => {
-    if (findBinaries() !== undefined) return;
-    spawnSync("apt-get", ["update"]);
-    spawnSync("apt-get", ["install", "-y", "--no-install-recommends", "postgresql"], { stdio: "ignore" });
-  });
-  return findBinaries();
-}
-
-function findBinaries(): string | undefined {
-  const versions = "/usr/lib/postgresql";
-  const debian = existsSync(versions) ? readdirSync(versions).sort((a, b) => Number(b) - Number(a)) : [];
-  const folders = [
-    ...debian.map((version) => join(versions, version, "bin")),
-    ...(process.env["PATH"] ?? "").split(":"),
-  ];
-  return folders.find((folder) => existsSync(join(folder, "initdb")) && existsSync(join(folder, "pg_ctl")));
-}
-
-/** Two test processes must not install at once: making a folder is the lock. */
-function alone(work: () => void): void {
-  const lock = join(tmpdir(), "microsync-install-lock");
-  for (let tries = 0; tries < 600; tries++) {
-    try {
-      mkdirSync(lock);
-      break;
-    } catch {
-      spawnSync("sleep", ["0.2"]);
-    }
-  }
-  try {
-    work();
-  } finally {
-    if (existsSync(lock)) rmdirSync(lock);
-  }
 }
 
 function must(command: string, args: readonly string[]): string {

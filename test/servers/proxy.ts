@@ -1,94 +1,172 @@
-import { createServer, connect } from "node:net";
-import type { AddressInfo, Socket } from "node:net";
+import { connect, createServer } from "node:net";
+import type { Socket } from "node:net";
+import { systemRuntime } from "../../src/system.ts";
 
-/** A TCP proxy on loopback on which the network goes wrong when a test says so. */
+/**
+ * A TCP proxy on loopback on which a connection goes wrong, whatever is spoken over it. A mode lasts until the next one;
+ * connections that lost bytes should be `cut` before things go well again.
+ */
 export interface Proxy {
   readonly port: number;
-  /** Resets every connection. New ones work. */
+  /** `host:port`. */
+  readonly endpoint: string;
+  /** Connections of clients that are open now, that were ever made, and that were open at once at most. */
+  readonly open: number;
+  readonly made: number;
+  readonly most: number;
+  mode(mode: ProxyMode): void;
+  /** Everything that passes from now on comes so many milliseconds late, in its order. */
+  delay(ms: number): void;
+  /** Resets every connection now. What was held or delayed on them is lost. */
   cut(): void;
-  /** From now on no byte passes in either direction; connections stay open. */
-  hold(): void;
-  /** Lets through what was held, and everything after it. */
-  release(): void;
-  /** From now on what clients send arrives, and what the server answers does not. */
-  swallowAnswers(): void;
-  /** Resets every connection as soon as so many bytes more have gone from clients to the server. */
-  cutAfter(bytes: number): void;
-  /** Resolves when the server has answered something that was swallowed or held. */
+  /** Resets the connection over which the n-th byte of requests from now on passes, once, right behind that byte. */
+  cutAfter(requestBytes: number): Promise<void>;
+  /** Resolves when the server has answered something that does not get through. */
   answered(): Promise<void>;
-  /** How many connections clients have open. */
-  connections(): number;
+  /** Resolves when no client is connected. */
+  idle(): Promise<void>;
   close(): Promise<void>;
 }
 
-export function proxy(targetPort: number): Promise<Proxy> {
-  const pairs = new Set<readonly [client: Socket, server: Socket]>();
-  const told: (() => void)[] = [];
-  let held: (() => void)[] | undefined;
-  let swallowing = false;
-  let left = Infinity;
+/**
+ * "pass": as if it were not there. "hang": nothing goes through in either direction, and goes on with the next mode.
+ * "lose answers": requests arrive, answers vanish. "refuse": new connections are closed at once.
+ */
+export type ProxyMode = "pass" | "hang" | "lose answers" | "refuse";
 
-  const pass = (to: Socket, chunk: Buffer) => {
-    if (held === undefined) to.write(chunk);
-    else held.push(() => to.write(chunk));
+interface Pair {
+  readonly client: Socket;
+  readonly server: Socket;
+  readonly lanes: readonly Lane[];
+}
+
+/** One direction of one connection: bytes leave in the order in which they came. */
+interface Lane {
+  push(bytes: Buffer): void;
+  /** Sends what is due, unless it is held. */
+  flow(): void;
+}
+
+/** @param target `host:port`, or a port of this machine. */
+export async function startProxy(target: string | number): Promise<Proxy> {
+  const [, host = "127.0.0.1", port = ""] = /^(?:(.*):)?(\d+)$/.exec(String(target)) ?? [];
+  const pairs = new Set<Pair>();
+  const idle: (() => void)[] = [];
+  const answered: (() => void)[] = [];
+  let made = 0;
+  let most = 0;
+  let mode: ProxyMode = "pass";
+  let delayMs = 0;
+  let bomb: { left: number; readonly gone: () => void } | undefined;
+
+  const forget = (pair: Pair) => {
+    if (pairs.delete(pair) && pairs.size === 0) for (const resolve of idle.splice(0)) resolve();
   };
-  const cut = () => {
-    for (const pair of pairs) for (const socket of pair) socket.resetAndDestroy();
-    held = undefined;
-    swallowing = false;
-    left = Infinity;
+  const reset = (pair: Pair) => {
+    pair.client.resetAndDestroy();
+    pair.server.resetAndDestroy();
+    forget(pair);
+  };
+  const laneTo = (to: Socket): Lane => {
+    const waiting: { readonly bytes: Buffer; readonly at: number }[] = [];
+    let isTimed = false;
+    const flow = () => {
+      const now = systemRuntime.monotonic();
+      const count = mode === "hang" ? 0 : waiting.findIndex(({ at }) => at > now);
+      for (const { bytes } of waiting.splice(0, count < 0 ? waiting.length : count)) if (!to.destroyed) to.write(bytes);
+      const [next] = waiting;
+      if (mode === "hang" || next === undefined || isTimed) return;
+      isTimed = true;
+      systemRuntime.timer(next.at - now, () => {
+        isTimed = false;
+        flow();
+      });
+    };
+    return {
+      push(bytes) {
+        waiting.push({ bytes, at: delayMs === 0 ? 0 : systemRuntime.monotonic() + delayMs });
+        flow();
+      },
+      flow,
+    };
   };
   const listener = createServer((client) => {
-    const server = connect(targetPort, "127.0.0.1");
-    const pair = [client, server] as const;
-    pairs.add(pair);
-    client.on("data", (chunk: Buffer) => {
-      if (chunk.length >= left) {
-        server.write(chunk.subarray(0, left));
-        return cut();
-      }
-      left -= chunk.length;
-      pass(server, chunk);
-    });
-    server.on("data", (chunk: Buffer) => {
-      if (swallowing || held !== undefined) for (const tell of told.splice(0)) tell();
-      if (!swallowing) pass(client, chunk);
-    });
-    for (const [from, to] of [pair, pair.toReversed() as unknown as typeof pair]) {
-      from.on("error", () => to.destroy());
-      from.on("close", () => {
-        pairs.delete(pair);
-        to.destroy();
-      });
+    if (mode === "refuse") {
+      client.resetAndDestroy();
+      return;
     }
+    const server = connect(Number(port), host);
+    const [up, down] = [laneTo(server), laneTo(client)];
+    const pair: Pair = { client, server, lanes: [up, down] };
+    pairs.add(pair);
+    made++;
+    most = Math.max(most, pairs.size);
+    const gone = () => {
+      client.destroy();
+      server.destroy();
+      forget(pair);
+    };
+    for (const socket of [client, server]) {
+      socket.setNoDelay(true);
+      socket.on("error", gone);
+      socket.on("close", gone);
+    }
+    client.on("data", (bytes: Buffer) => {
+      if (bomb === undefined || bytes.length < bomb.left) {
+        if (bomb !== undefined) bomb.left -= bytes.length;
+        up.push(bytes);
+        return;
+      }
+      const { left, gone: told } = bomb;
+      bomb = undefined;
+      server.write(bytes.subarray(0, left), () => {
+        reset(pair);
+        told();
+      });
+    });
+    server.on("data", (bytes: Buffer) => {
+      if (mode !== "pass") for (const tell of answered.splice(0)) tell();
+      if (mode !== "lose answers") down.push(bytes);
+    });
   });
-  const made: Omit<Proxy, "port"> = {
-    cut,
-    hold() {
-      held ??= [];
-    },
-    release() {
-      const waiting = held ?? [];
-      held = undefined;
-      swallowing = false;
-      for (const send of waiting) send();
-    },
-    swallowAnswers() {
-      swallowing = true;
-    },
-    cutAfter(bytes) {
-      left = bytes;
-    },
-    answered: () => new Promise((resolve) => told.push(resolve)),
-    connections: () => pairs.size,
-    close: () =>
-      new Promise((resolve) => {
-        listener.close(() => resolve());
-        cut();
-      }),
-  };
-  return new Promise((resolve, reject) => {
+  await new Promise<void>((resolve, reject) => {
     listener.once("error", reject);
-    listener.listen(0, "127.0.0.1", () => resolve({ ...made, port: (listener.address() as AddressInfo).port }));
+    listener.listen(0, "127.0.0.1", resolve);
   });
+  const address = listener.address();
+  if (address === null || typeof address === "string") throw new Error("the proxy has no port");
+  const cut = () => {
+    for (const pair of pairs) reset(pair);
+  };
+  return {
+    port: address.port,
+    endpoint: `127.0.0.1:${address.port}`,
+    get open() {
+      return pairs.size;
+    },
+    get made() {
+      return made;
+    },
+    get most() {
+      return most;
+    },
+    mode(next) {
+      mode = next;
+      for (const { lanes } of pairs) for (const lane of lanes) lane.flow();
+    },
+    delay(ms) {
+      delayMs = ms;
+    },
+    cut,
+    cutAfter: (requestBytes) =>
+      new Promise((gone) => {
+        bomb = { left: requestBytes, gone };
+      }),
+    answered: () => new Promise((resolve) => answered.push(resolve)),
+    idle: () => (pairs.size === 0 ? Promise.resolve() : new Promise((resolve) => idle.push(resolve))),
+    async close() {
+      cut();
+      await new Promise((resolve) => listener.close(resolve));
+    },
+  };
 }

@@ -5,12 +5,16 @@ import { mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { freePort, installed, until } from "./apt.ts";
+import { NEEDS, freePort, installed, until } from "./apt.ts";
+import { makeCertificates } from "./certificates.ts";
 
 /** Ceph's object gateway with a cluster of one, everything in memory. */
 export interface Radosgw {
   readonly url: string;
   readonly port: number;
+  /** The same over TLS, with a certificate that the authority of {@link ca} signed, a file. */
+  readonly secureUrl: string;
+  readonly ca: string;
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
   /** `radosgw-admin` with these arguments. @returns what it printed. */
@@ -24,20 +28,20 @@ export interface Radosgw {
 
 const run = promisify(execFile);
 const HOST = "127.0.0.1";
-const PROGRAMS = ["radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph", "monmaptool"].map(
-  (name) => `/usr/bin/${name}`,
-);
-const PACKAGES = ["radosgw", "ceph-mon", "ceph-osd", "ceph-mgr", "ceph-base"];
 export const KEYS = { accessKeyId: "AKSYNC", secretAccessKey: "SKSYNC" };
 
 export async function radosgw(): Promise<Radosgw> {
-  await installed(PROGRAMS, PACKAGES);
+  await installed(NEEDS.radosgw);
   const folder = mkdtempSync(join(tmpdir(), "microsync-radosgw-"));
-  const [monitor, port] = [await freePort(), await freePort()];
+  const [monitor, port, secure] = [await freePort(), await freePort(), await freePort()];
+  const pki = makeCertificates(folder);
+  const certificate = join(folder, "door.pem");
+  writeFileSync(certificate, readFileSync(pki.serverCert, "utf8") + readFileSync(pki.serverKey, "utf8"));
+  const doors = `endpoint=${HOST}:${port} ssl_endpoint=${HOST}:${secure} ssl_certificate=${certificate}`;
   for (const name of ["mon", "osd", "run", "log", "rgw"]) mkdirSync(join(folder, name));
   const config = join(folder, "ceph.conf");
   const cluster = randomUUID();
-  writeFileSync(config, configuration(folder, cluster, monitor, port));
+  writeFileSync(config, configuration(folder, cluster, monitor, doors));
   const children: ChildProcess[] = [];
   const start = (program: string, ...args: string[]) => {
     const log = openSync(join(folder, "log", `${program}.out`), "a");
@@ -75,6 +79,8 @@ export async function radosgw(): Promise<Radosgw> {
     return {
       url,
       port,
+      secureUrl: `https://${HOST}:${secure}`,
+      ca: pki.ca,
       ...KEYS,
       admin,
       kill: () => killed(current),
@@ -99,7 +105,7 @@ async function killed(child: ChildProcess): Promise<void> {
   await gone;
 }
 
-function configuration(folder: string, cluster: string, monitor: number, port: number): string {
+function configuration(folder: string, cluster: string, monitor: number, doors: string): string {
   return `[global]
 fsid = ${cluster}
 mon_host = v1:${HOST}:${monitor}
@@ -138,7 +144,7 @@ memstore_device_bytes = 2147483648
 osd_class_load_list = *
 osd_class_default_list = *
 rgw_data = ${folder}/rgw
-rgw_frontends = beast endpoint=${HOST}:${port} tcp_nodelay=1
+rgw_frontends = beast ${doors} tcp_nodelay=1
 rgw_dns_name = localhost
 rgw_enable_usage_log = false
 rgw_run_sync_thread = false

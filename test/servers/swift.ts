@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { freePort, installed, until } from "./apt.ts";
+import { NEEDS, freePort, installed, until } from "./apt.ts";
 
 /** OpenStack Swift with its S3 door: an S3 that answers 501 to every conditional PUT. */
 export interface Swift {
@@ -17,8 +17,6 @@ export interface Swift {
 const run = promisify(execFile);
 const HOST = "127.0.0.1";
 const SERVERS = ["account", "container", "object"] as const;
-const PROGRAMS = [...[...SERVERS, "proxy"].map((name) => `/usr/bin/swift-${name}-server`), "/usr/bin/memcached"];
-const PACKAGES = ["swift", "swift-proxy", "swift-account", "swift-container", "swift-object", "memcached"];
 
 const RINGS = `
 import sys
@@ -33,7 +31,7 @@ for name, port in zip(("account", "container", "object"), sys.argv[3:]):
 `;
 
 export async function swift(): Promise<Swift> {
-  await installed(PROGRAMS, PACKAGES);
+  await installed(NEEDS.swift);
   const folder = mkdtempSync(join(tmpdir(), "microsync-swift-"));
   const ports = [await freePort(), await freePort(), await freePort()];
   const [door, cache] = [await freePort(), await freePort()];

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { bucketEnd } from "../../src/stores/etcd/leases.ts";
 import { cutOf } from "../../src/stores/etcd/room.ts";
-import { etcdMissing, startEtcd } from "../servers/etcd.ts";
+import { etcdMissing } from "../servers/etcd-missing.ts";
+import { startEtcd } from "../servers/etcd.ts";
 import type { EtcdCluster } from "../servers/etcd.ts";
 import { Watching, entries, entry, failure, keysOf, openAt, put, rawEtcd, runtime, versions } from "./etcd/world.ts";
 

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
 import { conformance } from "microsync/testing";
-import { etcdMissing, startEtcd } from "../servers/etcd.ts";
+import { etcdMissing } from "../servers/etcd-missing.ts";
+import { startEtcd } from "../servers/etcd.ts";
 import type { EtcdCluster, EtcdMember } from "../servers/etcd.ts";
 import { Watching, entry, openAt, put, runtime, versions } from "./etcd/world.ts";
 

@@ -1,9 +1,10 @@
 import { spawnSync } from "node:child_process";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { Store } from "../../src/store.ts";
-import { etcdMissing, startEtcd } from "../servers/etcd.ts";
+import { etcdMissing } from "../servers/etcd-missing.ts";
+import { startEtcd } from "../servers/etcd.ts";
 import type { EtcdCluster } from "../servers/etcd.ts";
-import { startProxy } from "../servers/byte-proxy.ts";
+import { startProxy } from "../servers/proxy.ts";
 import { Watching, entries, entry, failure, keysOf, openAt, put, runtime, versions } from "./etcd/world.ts";
 
 describe.skipIf(etcdMissing !== undefined)("the history of an etcd", () => {

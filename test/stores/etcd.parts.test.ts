@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { definition } from "../../bench/etcd-bare.ts";
+import { definition } from "../../bench/stores/etcd-bare.ts";
 import { encodeEnvelope } from "../../src/envelope.ts";
 import type { SyncError } from "../../src/error.ts";
 import { etcdFailure } from "../../src/stores/etcd/failures.ts";

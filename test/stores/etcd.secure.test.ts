@@ -3,7 +3,8 @@ import { inspect } from "node:util";
 import { etcd } from "../../src/stores/etcd.ts";
 import { open } from "../../src/config/open.ts";
 import { readAddress } from "../../src/stores/etcd/address.ts";
-import { etcdMissing, startEtcd } from "../servers/etcd.ts";
+import { etcdMissing } from "../servers/etcd-missing.ts";
+import { startEtcd } from "../servers/etcd.ts";
 import type { EtcdCluster } from "../servers/etcd.ts";
 import { Watching, entry, failure, keysOf, openAt, put, runtime } from "./etcd/world.ts";
 

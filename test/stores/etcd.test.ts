@@ -2,7 +2,8 @@ import { afterAll, beforeAll, describe, test } from "vitest";
 import { conformance } from "microsync/testing";
 import { etcd } from "../../src/stores/etcd.ts";
 import { systemRuntime } from "../../src/system.ts";
-import { etcdMissing, startEtcd } from "../servers/etcd.ts";
+import { etcdMissing } from "../servers/etcd-missing.ts";
+import { startEtcd } from "../servers/etcd.ts";
 import type { EtcdCluster } from "../servers/etcd.ts";
 
 const runtime = systemRuntime;

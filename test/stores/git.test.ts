@@ -3,7 +3,7 @@ import { systemRuntime } from "../../src/system.ts";
 import { conformance } from "../../src/testing/index.ts";
 import type { Scratch } from "./git/place.ts";
 import { scratch } from "./git/place.ts";
-import { gitServer } from "./git/http.ts";
+import { gitServer } from "../servers/git-server.ts";
 
 /** Every way to a repository is held to the whole suite. */
 interface Way {

@@ -1,9 +1,13 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { afterAll, beforeEach, describe, expect, it, test } from "vitest";
 import { open } from "microsync";
 import { s3 } from "../../src/stores/s3.ts";
 import type { S3Options } from "../../src/stores/s3.ts";
 import { systemRuntime } from "../../src/system.ts";
 import { reachable } from "../servers/apt.ts";
+import { makeCertificates } from "../servers/certificates.ts";
 import { radosgw } from "../servers/radosgw.ts";
 import { all, failure, held, text, tombstone, value, version, write } from "./s3/world.ts";
 
@@ -158,6 +162,37 @@ if ("missing" in ceph) {
       expect(error.code).toBe("UNAUTHORISED");
       expect(error.message).toContain("s3://…@");
       expect(error.message).not.toMatch(/SKXSECRET|AKX/);
+    });
+  });
+
+  describe("TLS", () => {
+    const secure = (more: Partial<S3Options>) => s3({ ...options, endpoint: server.secureUrl, attempts: 1, ...more });
+
+    // Mutation: `ca` not given to the connections, or their check of certificates off.
+    it("takes the certificate of an authority that is named, and no other", async () => {
+      const ca = readFileSync(server.ca, "utf8");
+      const store = await secure({ ca });
+      await write(store, value("k", version(1), "secret on the way"));
+      expect(text(await held(store, "k"))).toBe("secret on the way");
+      await store.close();
+      const other = makeCertificates(mkdtempSync(join(tmpdir(), "microsync-s3-other-")));
+      for (const wrong of [undefined, readFileSync(other.ca, "utf8")]) {
+        const refused = await failure(() => secure({ ca: wrong }));
+        expect(refused).toMatchObject({ code: "UNAUTHORISED", retryable: false, store: "s3" });
+        expect(refused.message).toMatch(/certificate is not trusted.*option ca/);
+      }
+      rmSync(dirname(other.ca), { recursive: true });
+    });
+
+    it("takes the authority's file from the URL", async () => {
+      const { accessKeyId, secretAccessKey } = server;
+      const query = `endpoint=${server.secureUrl}&ca=${encodeURIComponent(server.ca)}&create=true`;
+      const db = await open([`s3://${accessKeyId}:${secretAccessKey}@${options.bucket}/tls/?${query}`], {
+        clock: false,
+      });
+      await db.set("k", "v");
+      expect(await db.get("k")).toBe("v");
+      await db.close();
     });
   });
 

@@ -10,7 +10,7 @@ import type { SqlOptions } from "../../src/stores/sql.ts";
 import { retry } from "../../src/wrappers/retry.ts";
 import { postgresServer } from "../servers/postgres.ts";
 import type { PostgresServer } from "../servers/postgres.ts";
-import { proxy } from "../servers/proxy.ts";
+import { startProxy } from "../servers/proxy.ts";
 import type { Proxy } from "../servers/proxy.ts";
 import { Pulled, entry, failure, put, runtime, until, valueOf, versionAt, write } from "./sql/world.ts";
 
@@ -36,7 +36,7 @@ async function opened(options: Partial<SqlOptions> = {}, url = server.url()) {
 
 /** A store that reaches its server through a proxy. */
 async function throughProxy(options: Partial<SqlOptions> = {}) {
-  const way = await proxy(server.port);
+  const way = await startProxy(server.port);
   proxies.push(way);
   return { way, ...(await opened(options, server.url().replace(`:${server.port}/`, `:${way.port}/`))) };
 }
@@ -54,7 +54,7 @@ describe.skipIf(started === undefined)("the network", () => {
     const { store, way } = await throughProxy();
     await put(store, entry("before", 1));
     const batch = Array.from({ length: 300 }, (_, i) => entry(`k${i}`, 1, "x".repeat(200)));
-    way.cutAfter(20_000);
+    void way.cutAfter(20_000);
     const error = await failure(() => store.write(batch.map((item) => write(item))));
     expect([error.code, error.retryable]).toEqual(["UNAVAILABLE", true]);
     const keys: string[] = [];
@@ -66,10 +66,11 @@ describe.skipIf(started === undefined)("the network", () => {
   it("loses the answer after the effect: the call fails, the write is there, and the same again is stored", async () => {
     const { store, way } = await throughProxy();
     await put(store, entry("k", 1, "one"));
-    way.swallowAnswers();
+    way.mode("lose answers");
     const lost = failure(() => store.write([write(entry("k", 2, "two"), versionAt(1))], inMs(30_000)));
     await way.answered();
     way.cut();
+    way.mode("pass");
     expect((await lost).code).toBe("UNAVAILABLE");
     expect(await valueOf(store, "k")).toBe("two");
     expect(await store.write([write(entry("k", 2, "two"), versionAt(1))])).toEqual([{ status: "stored" }]);
@@ -88,7 +89,7 @@ describe.skipIf(started === undefined)("the network", () => {
       (options) => drain(store.list({ prefix: "" }, options)),
       (options) => drain(store.watch({ prefix: "" }, options)),
     ];
-    way.hold();
+    way.mode("hang");
     for (const [options, ms] of [[() => inMs(300), 3900] as const, [() => ({}), 20_000] as const]) {
       const calls = verbs.map((verb) =>
         within(
@@ -99,6 +100,7 @@ describe.skipIf(started === undefined)("the network", () => {
       expect((await Promise.all(calls)).map(({ code }) => code)).toEqual(verbs.map(() => "TIMEOUT"));
     }
     way.cut();
+    way.mode("pass");
     expect(await valueOf(store, "k")).toBe("x");
     expect(
       await until(
@@ -109,16 +111,16 @@ describe.skipIf(started === undefined)("the network", () => {
   });
 
   it("hangs while it is opened: TIMEOUT, and no session is left", async () => {
-    const way = await proxy(server.port);
+    const way = await startProxy(server.port);
     proxies.push(way);
-    way.hold();
+    way.mode("hang");
     const url = server.url().replace(`:${server.port}/`, `:${way.port}/`);
     const error = await within(
       10_000,
       failure(() => sql(url, { runtime, timeoutMs: 200 })),
     );
     expect([error.code, error.operation]).toEqual(["TIMEOUT", "open"]);
-    expect(way.connections()).toBe(0);
+    expect(way.open).toBe(0);
   });
 
   it("breaks under a watch: the watch fails, and goes on after its cursor without a gap", async () => {

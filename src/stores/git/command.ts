@@ -98,7 +98,8 @@ export function gitCommand({ runtime, gitDir, config = [] }: GitSettings): Git {
 
   const start = (args: readonly string[]): Running => {
     const where = gitDir === undefined ? [] : [`--git-dir=${gitDir}`];
-    const child = spawn("git", [...where, ...args], { env, cwd, stdio: ["pipe", "pipe", "pipe"], windowsHide: true });
+    const options = { env, cwd, windowsHide: true, detached: GROUPS };
+    const child = spawn("git", [...where, ...args], { ...options, stdio: ["pipe", "pipe", "pipe"] });
     let text = "";
     child.stderr.setEncoding("utf8");
     child.stderr.on("data", (chunk: string) => {
@@ -118,13 +119,13 @@ export function gitCommand({ runtime, gitDir, config = [] }: GitSettings): Git {
       let timedOut = false;
       child.stdout?.on("data", (chunk: Buffer) => {
         bytes += chunk.length;
-        if (bytes > OUTPUT_BYTES_MAX) child.kill();
+        if (bytes > OUTPUT_BYTES_MAX) end(child);
         else chunks.push(chunk);
       });
       if (timeoutMs !== undefined) {
         late = runtime.timer(timeoutMs, () => {
           timedOut = true;
-          child.kill(); // politely: git ends what it has started itself
+          end(child);
         });
       }
       child.on("error", (error) => {
@@ -162,11 +163,31 @@ export function gitCommand({ runtime, gitDir, config = [] }: GitSettings): Git {
         for await (const chunk of child.stdout ?? []) yield chunk as Buffer;
         finished = true;
       } finally {
-        if (!finished) child.kill();
+        if (!finished) end(child);
       }
       if ((await ended) !== 0) throw gitError(args[0] ?? "", stderr());
     },
   };
+}
+
+/** Where a command can lead a group of processes, and be ended with all that it has started. */
+const GROUPS = process.platform !== "win32";
+
+/**
+ * Ends a command, politely, and its helpers with it: git that is told to end leaves the one behind that speaks with the
+ * remote, which may wait for ever and holds the pipes.
+ */
+function end(child: ChildProcess): void {
+  const { pid } = child;
+  if (!GROUPS || pid === undefined) {
+    child.kill();
+    return;
+  }
+  try {
+    process.kill(-pid, "SIGTERM");
+  } catch {
+    child.kill(); // the group is gone, or not there yet
+  }
 }
 
 function notStarted(error: Error & { code?: string }): SyncError {

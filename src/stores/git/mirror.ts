@@ -152,6 +152,10 @@ export function mirror(settings: MirrorSettings): GitPlace {
 
 function refused(line: string, branch: string): SyncError {
   if (/currently checked out/.test(line)) return checkedOut(branch);
+  if (/unpacker error/.test(line)) {
+    const cure = "see that its disk has room and is in order";
+    return new SyncError("UNAVAILABLE", `the remote could not store the push: ${line}`, { cure });
+  }
   return new SyncError("READONLY", `the remote refuses the push: ${line}`, {
     cure: "its hooks or branch protection do not let this account push to the branch",
   });

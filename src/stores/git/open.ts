@@ -20,6 +20,7 @@ import { folderOf, largeFiles } from "./large.ts";
 import type { LargeOptions } from "./large.ts";
 import { CHECKED_OUT_CURE, REMOTE, REMOTE_REFS, mirror } from "./mirror.ts";
 import type { GitPlace } from "./place.ts";
+import { remoteConfig } from "./remote-config.ts";
 import { parseGitUrl } from "./url.ts";
 import type { GitUrl } from "./url.ts";
 
@@ -224,7 +225,7 @@ async function checkoutPlace(
 async function remotePlace(url: GitUrl, options: GitOptions, runtime: Runtime, cache: string): Promise<GitPlace> {
   const { timeoutMs = TIMEOUT_MS } = options;
   const config = [
-    [`remote.${REMOTE}.url`, url.remote],
+    ...remoteConfig(REMOTE, url.remote),
     [`remote.${REMOTE}.fetch`, `+refs/heads/*:${REMOTE_REFS}/*`],
   ] as const;
   const anywhere = gitCommand({ runtime, config });

@@ -1,6 +1,6 @@
 import { compareEntries, isDead } from "../../entry.ts";
 import type { Entry, Head } from "../../entry.ts";
-import { decodeEnvelope, encodeEnvelope, envelopeHead } from "../../envelope.ts";
+import { decodeEnvelope, encodeEnvelope, envelopeHead, envelopeVersion } from "../../envelope.ts";
 import { SyncError } from "../../error.ts";
 import { STORED, TOO_OLD, failed } from "../../store.ts";
 import type { Write, WriteResult } from "../../store.ts";
@@ -62,6 +62,7 @@ export function settled(
   store: string,
   apart: Apart,
 ): "renewed" | WriteResult | undefined {
+  if (isBelow(row, entry.version)) return undefined;
   const held = intactHead(entry.key, row, store);
   if (held === undefined || held.version < entry.version) return undefined;
   if (held.version > entry.version) return { status: "superseded", by: held.version };
@@ -69,6 +70,19 @@ export function settled(
   if (held.state === "stub" && apart.isHeld(held.version)) return "renewed";
   if (apart.isGiven) return held.state === "stub" ? undefined : "renewed";
   return compareEntries(entry, copyOf(entry.key, row, store).entry) > 0 ? undefined : "renewed";
+}
+
+/**
+ * Whether the row says that it holds an older version. It is not verified, which costs more than all else in a write: an
+ * older one and a damaged one are both replaced.
+ */
+function isBelow(row: Uint8Array, version: Version): boolean {
+  try {
+    return envelopeVersion(envelopeOf(row)) < version;
+  } catch (error) {
+    if (error instanceof SyncError && error.code === "CORRUPT") return false; // as damaged, it is looked at in full
+    throw error;
+  }
 }
 
 /** Undefined for a damaged row, which any unconditional write replaces: what it held is lost already. */
@@ -121,9 +135,9 @@ export function applyWrite(
   const outcome = settled(entry, row, store, apart);
   if (outcome === "renewed") return { result: STORED, renewed: true };
   if (outcome !== undefined) return done(outcome);
-  const held = intactHead(entry.key, row, store);
   // Copies of one version share the latest asOf; of two versions each has its own.
-  const later = held?.version === entry.version ? Math.max(asOf, asOfHeld(row)) : asOf;
+  const isSame = !isBelow(row, entry.version) && intactHead(entry.key, row, store)?.version === entry.version;
+  const later = isSame ? Math.max(asOf, asOfHeld(row)) : asOf;
   writer.store(key, later === asOf ? envelope : encode(entry, later), row, body);
   return done(STORED);
 }

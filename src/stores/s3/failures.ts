@@ -73,10 +73,21 @@ export function failureOf(status: number, code: string | undefined, where: Where
   return new SyncError("UNAVAILABLE", told, { ...details, cure, retryable: false });
 }
 
+/** What OpenSSL and Node say of a certificate that they do not take. Source: nodejs.org, "X509 certificate error codes". */
+const UNTRUSTED = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|ALTNAME/;
+
 /** The connection failed, or time ran out, before there was an answer. */
 export function brokenOf(cause: unknown, where: Where): SyncError {
   if (cause instanceof SyncError) return cause;
   const code = cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : undefined;
+  if (code !== undefined && UNTRUSTED.test(code)) {
+    const cure = "name the certificate of its authority by the option ca, or correct the endpoint's name";
+    return new SyncError("UNAUTHORISED", `the endpoint's certificate is not trusted (${code})`, {
+      ...placed(where),
+      cure,
+      cause,
+    });
+  }
   const what = `no answer from S3${code === undefined ? "" : ` (${code})`}`;
   return new SyncError("UNAVAILABLE", what, { ...placed(where), cure: "check the network and the endpoint", cause });
 }

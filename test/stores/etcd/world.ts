@@ -19,9 +19,9 @@ export function openAt(where: string, options: Partial<EtcdOptions> = {}): Promi
 }
 
 /** Puts past the store, as another program would. */
-export function rawEtcd(endpoints: string) {
+export function rawEtcd(endpoints: string, user?: { readonly name: string; readonly password: string }) {
   const limits = limitsOf({});
-  const address = { endpoints: endpoints.split(","), prefix: "", user: undefined, tls: undefined };
+  const address = { endpoints: endpoints.split(","), prefix: "", user, tls: undefined };
   const connection = new Connection(address, { runtime, store: "raw", ...limits });
   return {
     put: async (key: string, value: Uint8Array) => {

@@ -12,7 +12,8 @@ describe.each([
   ["in place", "git:./truth.git#main"],
   ["through a mirror", "file"],
 ])("a store that is read and written at once, %s", (_, url) => {
-  test("never goes back behind its own commits", async () => {
+  // A fixed number of fetches and pushes, each as long as the machine needs.
+  test("never goes back behind its own commits", { timeout: 120_000 }, async () => {
     const place = scratch();
     place.run("", ["init", "--quiet", "--bare", "--initial-branch=main", "truth.git"]);
     const store = await place.open(url === "file" ? `git:file://${place.path("truth.git")}#main` : url);

@@ -1,11 +1,15 @@
+import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Store } from "../../../src/store.ts";
 import { formatVersion } from "../../../src/version.ts";
 import { systemRuntime } from "../../../src/system.ts";
+import { startProxy } from "../../servers/proxy.ts";
+import { mounted } from "../faults/disk.ts";
 import { keysOf, one, put, textOf, told, value, versionOf, writes } from "./entries.ts";
-import { gitServer } from "./http.ts";
-import type { GitServer } from "./http.ts";
+import { gitServer } from "../../servers/git-server.ts";
+import type { GitServer } from "../../servers/git-server.ts";
 import type { Scratch } from "./place.ts";
 import { scratch } from "./place.ts";
 
@@ -202,11 +206,18 @@ it("keeps credentials of a URL out of names, errors, command lines and files", a
   const withSecret = url.replace("http://", `http://user:${secret}@`);
   const store = await place.open(withSecret, { cacheFolder: place.path("a") });
   await put(store, value("k", "1"));
-  server.cut = () => true;
+  const commands: string[] = [];
+  server.cut = () => {
+    commands.push(execFileSync("ps", ["-eo", "args"]).toString());
+    return true;
+  };
   const error: unknown = await store.read(["k"], { authority: true }).catch((caught: unknown) => caught);
   const texts: string[] = [store.name];
   for (let at: unknown = error; at instanceof Error; at = at.cause) texts.push(at.message, at.stack ?? "");
   expect(texts.join("\n")).not.toContain(secret);
+  // The helper that speaks HTTP is there when the server is asked.
+  expect(commands.join("\n")).toContain("remote-http");
+  expect(commands.join("\n")).not.toContain(secret);
   server.cut = () => false;
   const files = readdirSync(place.path("a"), { recursive: true, encoding: "utf8" }).map((name) =>
     place.path(`a/${name}`),
@@ -214,4 +225,34 @@ it("keeps credentials of a URL out of names, errors, command lines and files", a
   for (const file of files.filter((name) => /config$|history|HEAD$/.test(name) && existsSync(name))) {
     expect(readFileSync(file, "utf8")).not.toContain(secret);
   }
+});
+
+// Mutation: \`end\` in command.ts kills git alone. Its helper then holds the pipes as long as the server likes.
+it("that hangs is given up by timeoutMs, when it is opened too, and no process and no connection is left", async () => {
+  const store = await place.open(url, { cacheFolder: place.path("a"), timeoutMs: 1_000 });
+  const hanging = await startProxy(server.port);
+  hanging.mode("hang");
+  const far = url.replace(`:${server.port}/`, `:${hanging.port}/`);
+  const error: unknown = await place.open(far, { timeoutMs: 300 }).catch((caught: unknown) => caught);
+  expect(error).toMatchObject({ code: "TIMEOUT", store: "git", operation: "open" });
+  await hanging.idle();
+  await hanging.close();
+  await store.close();
+});
+
+it("that has no room for a push says so, and takes it once there is", async (context) => {
+  const disk = mounted("microsync-git-full-", 24 * 1024 * 1024);
+  if ("missing" in disk) return context.skip(disk.missing);
+  place.run("", ["clone", "--quiet", "--bare", "truth.git", join(disk.folder, "small.git")]);
+  const store = await place.open(`git:file://${join(disk.folder, "small.git")}#main`, { cacheFolder: place.path("c") });
+  await put(store, value("k", "1"));
+  disk.fill();
+  const big = { ...value("big", ""), value: new Uint8Array(500_000).map((_, i) => (i * i) >> 3) };
+  const error: unknown = await store.write(writes([big])).catch((caught: unknown) => caught);
+  expect(error).toMatchObject({ code: "UNAVAILABLE", retryable: true });
+  expect(await textOf(store, "k")).toBe("1");
+  disk.empty();
+  await put(store, big);
+  await store.close();
+  disk.remove();
 });

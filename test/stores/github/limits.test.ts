@@ -292,12 +292,14 @@ describe("a webhook", () => {
       .toString()
       .trim();
     execFileSync("git", [...bare, "update-ref", "refs/heads/main", commit]);
+    let woken = 0;
+    webhook.subscribe("octo/store", "main", () => woken++);
     const before = world.server.requests.length;
     expect(webhook.receive(signed(body(), "another secret, no"), body())).toBe(false);
     expect(webhook.receive({ "x-github-event": "push" }, body())).toBe(false);
     expect(webhook.receive(signed(body()), body("refs/heads/mainly"))).toBe(false);
     expect(webhook.receive(signed(body("refs/heads/other")), body("refs/heads/other"))).toBe(true);
-    expect(world.server.requests.length).toBe(before);
+    expect([world.server.requests.length, woken]).toEqual([before, 0]);
     expect(webhook.receive(new Headers(signed(body())), body())).toBe(true);
     await next;
     expect(changes).toMatchObject([{ kind: "change", key: "person", head: { state: "value" } }]);

@@ -1,5 +1,5 @@
 /**
- * The bare gRPC client that bench/etcd.ts measures the store against, and that tests compare messages with: grpc-js with
+ * The bare gRPC client that bench/stores/etcd.ts measures the store against, and that tests compare messages with: grpc-js with
  * proto-loader, and etcd's own names for what is used of its protocol.
  */
 import { credentials, loadPackageDefinition } from "@grpc/grpc-js";

@@ -1,0 +1,97 @@
+import { Client, Pool } from "pg";
+import type { QueryConfig } from "pg";
+import type { Entry } from "../../src/entry.ts";
+import { sql } from "../../src/stores/sql.ts";
+import { systemRuntime as runtime } from "../../src/system.ts";
+import { startPostgres } from "../../test/servers/postgres.ts";
+import type { Subject } from "./harness.ts";
+
+const CONNECTIONS = 10;
+const TABLE = `CREATE TABLE bare (key bytea PRIMARY KEY, value bytea, state text NOT NULL, version uuid NOT NULL,
+  expires int8, meta jsonb NOT NULL, tx xid8 NOT NULL DEFAULT pg_current_xact_id())`;
+const UPSERT = `ON CONFLICT (key) DO UPDATE SET value = excluded.value, state = excluded.state, version = excluded.version,
+  expires = excluded.expires, meta = excluded.meta, tx = excluded.tx WHERE bare.version < excluded.version RETURNING key`;
+const WRITE = {
+  name: "one",
+  text: `INSERT INTO bare (key, value, state, version, expires, meta, tx)
+    VALUES ($1, $2, $3, $4, $5, $6, pg_current_xact_id()) ${UPSERT}`,
+};
+const WRITE_MANY = {
+  name: "many",
+  text: `INSERT INTO bare (key, value, state, version, expires, meta, tx)
+    SELECT key, value, state, version, expires, meta, pg_current_xact_id()
+    FROM unnest($1::bytea[], $2::bytea[], $3::text[], $4::uuid[], $5::int8[], $6::jsonb[])
+      AS u(key, value, state, version, expires, meta) ORDER BY key ${UPSERT}`,
+};
+const READ = { name: "read", text: "SELECT state, version, expires, meta, value FROM bare WHERE key = $1" };
+const READ_MANY = {
+  name: "reads",
+  text: "SELECT key, state, version, expires, meta, value FROM bare WHERE key = ANY($1)",
+};
+
+export async function sqlSubject(): Promise<Subject> {
+  const server = await startPostgres();
+  const url = await server.database();
+  const store = await sql(url, { runtime, create: true, connections: CONNECTIONS });
+  const pool = new Pool({ connectionString: url, max: CONNECTIONS });
+  await pool.query(TABLE);
+  await pool.query("CREATE INDEX bare_tx ON bare (tx)");
+  const [version] = await server.query("SHOW server_version");
+  const statements = countStatements();
+  const row = ({ key, state, version, expires, value }: Entry) => [
+    Buffer.from(key),
+    Buffer.from(value ?? ""),
+    state,
+    version,
+    expires,
+    "{}",
+  ];
+  const expect = ({ rowCount }: { readonly rowCount: number | null }, count: number) => {
+    if (rowCount !== count) throw new Error(`${rowCount} of ${count} rows`);
+  };
+  return {
+    store,
+    bare: {
+      async write(items) {
+        const rows = items.map(row);
+        const columns = [0, 1, 2, 3, 4, 5].map((i) => rows.map((cells) => cells[i]));
+        const [one] = rows;
+        const done =
+          one !== undefined && rows.length === 1 ? { ...WRITE, values: one } : { ...WRITE_MANY, values: columns };
+        expect(await pool.query(done as QueryConfig), items.length);
+      },
+      async read(names) {
+        const bytes = names.map((key) => Buffer.from(key));
+        const asked = names.length === 1 ? { ...READ, values: bytes } : { ...READ_MANY, values: [bytes] };
+        expect(await pool.query(asked as QueryConfig), names.length);
+      },
+    },
+    bareIs:
+      "pg with prepared statements: the same columns, the same index of changes, the same compare, as many connections",
+    versions: `PostgreSQL ${String(version?.["server_version"])}, pg`,
+    unit: "statements",
+    requests: () => statements.count,
+    async close() {
+      statements.restore();
+      await store.close();
+      await pool.end();
+      server.close();
+    },
+  };
+}
+
+/** Counts the statements of every client of this process. */
+function countStatements() {
+  const plain = Object.getOwnPropertyDescriptor(Client.prototype, "query") as PropertyDescriptor & {
+    value: () => unknown;
+  };
+  const statements = { count: 0, restore: () => Object.defineProperty(Client.prototype, "query", plain) };
+  Object.defineProperty(Client.prototype, "query", {
+    ...plain,
+    value(this: Client, ...args: []) {
+      statements.count++;
+      return Reflect.apply(plain.value, this, args);
+    },
+  });
+  return statements;
+}
