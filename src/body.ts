@@ -71,6 +71,35 @@ export async function* cut(pieces: AsyncIterable<Uint8Array>, from: number, to: 
   }
 }
 
+/** The beginning of what comes, copied, until it has more than so many bytes or ends. */
+export async function beginningOf(pieces: AsyncIterator<Uint8Array>, bytesMax: number) {
+  const found: Uint8Array[] = [];
+  for (let bytes = 0; bytes <= bytesMax;) {
+    const next = await pieces.next();
+    if (next.done === true) return { pieces: found, isAll: true };
+    bytes += next.value.length;
+    found.push(next.value.slice());
+  }
+  return { pieces: found, isAll: false };
+}
+
+/** What was taken of a source, then the rest of it. */
+export async function* after(begun: Uint8Array[], rest: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+  for (let piece = begun.shift(); piece !== undefined; piece = begun.shift()) yield piece;
+  yield* rest;
+}
+
+/** Pieces as one, in a buffer of its own. */
+export function joined(pieces: readonly Uint8Array[]): Uint8Array {
+  const all = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    all.set(piece, at);
+    at += piece.length;
+  }
+  return all;
+}
+
 export function wrongBytes(details: { readonly store?: string; readonly key?: string } = {}): SyncError {
   return new SyncError("CORRUPT", "the value came with other bytes than were stored", {
     ...details,

@@ -1,5 +1,6 @@
 import { createReadStream } from "node:fs";
 import { resolve } from "node:path";
+import { BODY_BYTES_MIN, after, beginningOf, joined } from "../body.ts";
 import { BYTES_TYPE, JSON_TYPE, TEXT_TYPE } from "../codec/content-type.ts";
 import { readDuration } from "../config/values.ts";
 import { SyncError } from "../error.ts";
@@ -38,13 +39,13 @@ export async function run(
     expires: flags.expires === undefined ? undefined : readMoment(flags.expires),
     meta: flags.meta === undefined ? undefined : readMeta(flags.meta),
   };
-  const source = sourceOf(io, given, flags);
-  const value = source === undefined ? await readValue(io, given, flags) : undefined;
+  // Nothing is opened before it is known that there is a value, or much of one.
+  const value = await valueOf(io, given, flags);
   const { db } = await open();
   const { version, expires, supersededBy } =
-    source === undefined
-      ? await db.set(key, value as Raw, options)
-      : await db.setStream(key, source, { ...options, contentType: flags.type });
+    "bytes" in value
+      ? await db.set(key, value, options)
+      : await db.setStream(key, value, { ...options, contentType: flags.type });
   await io.stdout.write(
     json ? jsonLine({ key, version, expires, supersededBy: orNull(supersededBy) }) : `${version}\n`,
   );
@@ -52,6 +53,15 @@ export async function run(
     await io.stderr.write(`microsync: a newer version, ${supersededBy}, was there already and stays\n`);
   }
   return EXIT_OK;
+}
+
+/** The value, or what comes where it is long. */
+async function valueOf(io: Io, given: string | undefined, flags: SetFlags): Promise<Raw | AsyncIterable<Uint8Array>> {
+  const source = sourceOf(io, given, flags)?.[Symbol.asyncIterator]();
+  if (source === undefined) return readValue(io, given, flags);
+  const { pieces, isAll } = await beginningOf(source, BODY_BYTES_MIN);
+  if (isAll) return { bytes: joined(pieces), type: flags.type ?? BYTES_TYPE };
+  return after(pieces, { [Symbol.asyncIterator]: () => source });
 }
 
 /** Bytes of a file or of standard input go by as they come; what has to be looked at is read whole. */

@@ -1,4 +1,4 @@
-import { BODY_BYTES_MIN, boundsOf } from "../body.ts";
+import { BODY_BYTES_MIN, after, beginningOf, boundsOf, joined } from "../body.ts";
 import type { Body } from "../body.ts";
 import { forCaller } from "../chain/caller.ts";
 import { BYTES_TYPE } from "../codec/content-type.ts";
@@ -44,7 +44,7 @@ export async function setStream(
   const pieces = given(engine, key, source, call);
   try {
     const takesStreams = chain.supports.streamBytesMax > 0;
-    const begun = await upTo(pieces, takesStreams ? BODY_BYTES_MIN : COLLECTED_BYTES_MAX);
+    const begun = await beginningOf(pieces, takesStreams ? BODY_BYTES_MIN : COLLECTED_BYTES_MAX);
     if (begun.isAll) {
       const value: Draft = { ...draft, state: "value", value: joined(begun.pieces) };
       return await writeDraft(engine, value, condition, call, "setStream");
@@ -110,33 +110,6 @@ function iteratorOf(source: ByteSource): AsyncIterator<Uint8Array> {
       return { done: true, value: undefined };
     },
   };
-}
-
-/** The beginning of what comes, copied, until it has more than so many bytes or ends. */
-async function upTo(pieces: AsyncIterator<Uint8Array>, bytesMax: number) {
-  const found: Uint8Array[] = [];
-  for (let bytes = 0; bytes <= bytesMax;) {
-    const next = await pieces.next();
-    if (next.done === true) return { pieces: found, isAll: true };
-    bytes += next.value.length;
-    found.push(next.value.slice());
-  }
-  return { pieces: found, isAll: false };
-}
-
-async function* after(begun: Uint8Array[], rest: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
-  for (let piece = begun.shift(); piece !== undefined; piece = begun.shift()) yield piece;
-  yield* rest;
-}
-
-function joined(pieces: readonly Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    all.set(piece, at);
-    at += piece.length;
-  }
-  return all;
 }
 
 export async function getStream(
