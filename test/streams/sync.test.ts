@@ -7,7 +7,7 @@ import { memory } from "../../src/stores/memory.ts";
 import type { Store, Supports } from "../../src/store.ts";
 import { syncOver } from "../../src/sync.ts";
 import { systemRuntime as runtime } from "../../src/system.ts";
-import { referenceState, referenceStore, simulatedFiles } from "../../src/testing/index.ts";
+import { chaos, referenceState, referenceStore, simulatedFiles } from "../../src/testing/index.ts";
 import type { ReferenceState, SimulatedFiles } from "../../src/testing/index.ts";
 import { versionClock } from "../../src/version.ts";
 import { failure } from "../stores/s3/world.ts";
@@ -36,6 +36,8 @@ interface World {
   readonly truth?: Partial<Supports>;
   readonly states?: readonly [ReferenceState, ReferenceState];
   readonly bytesMax?: number;
+  /** No layer but memory takes any write. */
+  readonly down?: boolean;
   readonly options?: Partial<ChainOptions>;
 }
 
@@ -45,6 +47,7 @@ async function world({
   truth,
   states,
   bytesMax,
+  down = false,
   options,
 }: World = {}) {
   const [near, deep] = states ?? [referenceState(), referenceState()];
@@ -53,13 +56,18 @@ async function world({
     cache: referenceStore({ runtime, name: "cache", state: near }),
     truth: referenceStore({ runtime, name: "truth", state: deep, supports: shared }),
   };
+  const taking = (store: Store): Store => {
+    const held = chaos(store, { runtime, seed: 1 });
+    if (down) held.down(["write"]);
+    return held;
+  };
   const clock = await versionClock({ runtime });
   const journal = journaled ? await openJournal({ files: disk, runtime, bytesMax }) : undefined;
   const made = chain(
     [
       layer(memory({ runtime }), { name: "memory" }),
-      layer(stores.cache, { name: "cache" }),
-      layer(stores.truth, { name: "truth", flushIntervalMs: 3_600_000, flushDelayMsMax: 3_600_000 }),
+      layer(taking(stores.cache), { name: "cache" }),
+      layer(taking(stores.truth), { name: "truth", flushIntervalMs: 3_600_000, flushDelayMsMax: 3_600_000 }),
     ],
     { runtime, clock, journal, ...(journaled ? {} : { spool: disk }), collectIntervalMs: 0, drainMs: 0, ...options },
   );
@@ -238,7 +246,7 @@ describe("with a journal, a large value", () => {
   it.each([1, 2, 3, 4, 5, 6, 7, 8])(
     "outlives a power loss and starts at which nothing was sent (seed %i)",
     async (seed) => {
-      const first = await world({ journaled: true, disk: simulatedFiles({ seed }) });
+      const first = await world({ journaled: true, disk: simulatedFiles({ seed }), down: true });
       await first.db.set("before", 1); // the segment and its name are on disk
       await first.db.setStream("k", pieces(MIB + 5));
       const disk = first.disk.powerLoss();
