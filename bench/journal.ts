@@ -27,7 +27,7 @@ import { chain } from "../src/chain/chain.ts";
 import type { Chain } from "../src/chain/chain.ts";
 import { layer } from "../src/chain/layer.ts";
 import { NO_META } from "../src/entry.ts";
-import { openJournal } from "../src/journal/journal.ts";
+import { openJournal } from "../src/journal/open.ts";
 import type { Files, OpenFile } from "../src/journal/files.ts";
 import { nodeFiles } from "../src/journal/node-files.ts";
 import { STORED } from "../src/store.ts";

@@ -1,3 +1,4 @@
+import type { Body } from "./body.ts";
 import { SyncError } from "./error.ts";
 import { isVersion } from "./version.ts";
 import type { Version } from "./version.ts";
@@ -31,6 +32,8 @@ export type Meta = Readonly<Record<string, string>>;
 /** An entry as one layer holds it. */
 export interface Copy {
   readonly entry: Entry;
+  /** The value that the entry, a stub then, stands for, where it is to be had piece by piece. */
+  readonly body?: Body | undefined;
   /** Unix ms of the moment the asking began that last found this to be the newest. In the future: of unknown age. */
   readonly asOf: number;
 }
@@ -167,7 +170,7 @@ export function merge(a: Copy, b: Copy): Copy {
   const winner = order >= 0 ? a : b;
   if (a.entry.version !== b.entry.version) return winner;
   const asOf = Math.max(a.asOf, b.asOf);
-  return asOf === winner.asOf ? winner : { entry: winner.entry, asOf };
+  return asOf === winner.asOf ? winner : { ...winner, asOf };
 }
 
 /** Positive when `a` wins under the merge rule, 0 when they are the same entry. */

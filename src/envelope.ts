@@ -260,6 +260,11 @@ export function envelopeVersion(bytes: Uint8Array): Version {
   return versionFromBytes(bytes, VERSION_AT);
 }
 
+/** The state in an envelope, read at its fixed place as {@link envelopeVersion} does; undefined where there is none. */
+export function envelopeState(bytes: Uint8Array): EntryState | undefined {
+  return STATES[(bytes[FLAGS_AT] ?? 0) & STATE_BITS];
+}
+
 export interface EnvelopeParts {
   readonly state: EntryState;
   /** Where the version's {@link VERSION_BYTES} are: as text it would be a third of what a head costs. */

@@ -42,6 +42,8 @@ export type { Codec, CodecOptions, Decoded, Encoded, JsonCodecOptions } from "./
 export { SyncError, asSyncError } from "./error.ts";
 export type { ErrorCode, ErrorDetails } from "./error.ts";
 
+export { boundsOf, collected } from "./body.ts";
+export type { Body, ByteRange } from "./body.ts";
 export {
   KEY_BYTES_MAX,
   META_BYTES_MAX,

@@ -13,6 +13,7 @@
  * Duties of whoever calls one: at most `supports.batchMax` keys or writes a call; no change to bytes given before the
  * call has ended, and none ever to bytes got.
  */
+import type { Body } from "./body.ts";
 import { SyncError } from "./error.ts";
 import { KEY_BYTES_MAX, checkEntry, checkKey } from "./entry.ts";
 import type { Entry, Head } from "./entry.ts";
@@ -47,6 +48,8 @@ export interface Supports {
   readonly keyBytesMax: number;
   /** A larger value fails with TOO_LARGE. May be Infinity. */
   readonly valueBytesMax: number;
+  /** The largest value taken and given as a {@link Body}, in bytes; 0: bodies are refused with UNSUPPORTED. May be Infinity. */
+  readonly streamBytesMax: number;
   /** How many keys, writes or items one call takes; more fails with TOO_LARGE before any effect. */
   readonly batchMax: number;
   /** `if` on a write is decided atomically with it. */
@@ -88,12 +91,19 @@ export interface ReadOptions extends CallOptions {
   readonly authority?: boolean | undefined;
   /** Versions the caller has seen: an answer below its key's version is not good enough if a newer one can be had. */
   readonly atLeast?: ReadonlyMap<string, Version> | undefined;
+  /**
+   * A larger value is answered as a `body`, if the store gives any, instead of being brought into memory. Default: the
+   * store's `valueBytesMax`.
+   */
+  readonly wholeBytesMax?: number | undefined;
 }
 
 /** What a store knew about one key. */
 export interface Answer {
   /** Tombstones, stubs and expired entries included. Undefined: it knows that it has none. */
   readonly entry: Entry | undefined;
+  /** There is a value, too large to be given at once: its bytes. The entry is then of state "stub", with its metadata. */
+  readonly body?: Body | undefined;
   /** Unix ms at which this was last known to be the newest (the moment the asking began). Absence has one too. */
   readonly asOf: number;
   /** Every layer that might know was asked. Always true of a leaf. */
@@ -106,6 +116,12 @@ export interface Answer {
 
 export interface Write {
   readonly entry: Entry;
+  /**
+   * The value that the entry, which is of state "stub" then, stands for: what is stored is a value, with these bytes. The
+   * store reads them before the call ends, at its own pace, perhaps several times, perhaps never; when reading them fails,
+   * or ends early, nothing of this write is stored.
+   */
+  readonly body?: Body | undefined;
   readonly asOf: number;
   /**
    * The write happens only if: "absent", the store has no entry of the key, or a tombstone or expired one; a version,
@@ -119,7 +135,7 @@ export type WriteResult =
   | { readonly status: "stored" }
   /** The store has a newer entry and keeps it. Not an error. */
   | { readonly status: "superseded"; readonly by: Version }
-  /** The condition did not hold; `current` is what the store has. */
+  /** The condition did not hold; `current` is what the store has, a stub in place of what would be a body. */
   | { readonly status: "conflict"; readonly current: Entry | undefined }
   /** The key is absent and the version is at or below the collection watermark: it may have been deleted for good. */
   | { readonly status: "too-old" }
@@ -146,6 +162,8 @@ export interface ListOptions extends CallOptions {
    * unless the state is not "value"). Default "keys".
    */
   readonly detail?: "keys" | "entries" | "values" | undefined;
+  /** The value of a larger one is null in a list, if the store gives bodies. Default: the store's `valueBytesMax`. */
+  readonly wholeBytesMax?: number | undefined;
   /** Resume: only keys after this one. It need not exist. */
   readonly after?: string | undefined;
   /** At most so many items. */
@@ -199,8 +217,9 @@ export function checkRead(store: Store, keys: readonly string[]): void {
  */
 export function checkWrite(store: Store, writes: readonly Write[]): void {
   checkBatch(store, "write", writes.length);
-  for (const { entry, asOf, if: condition } of writes) {
+  for (const { entry, asOf, if: condition, body } of writes) {
     checkEntry(entry);
+    if (body !== undefined) checkBody(store, entry, body);
     checkStoreKey(store, "write", entry.key);
     if (!Number.isSafeInteger(asOf)) {
       throw new SyncError("INVALID", "asOf is a whole number of Unix milliseconds", at(store, "write", entry.key));
@@ -211,14 +230,32 @@ export function checkWrite(store: Store, writes: readonly Write[]): void {
   }
 }
 
+function checkBody(store: Store, { key, state }: Entry, { size, sha256 }: Body): void {
+  const isSum = sha256 === undefined || /^[0-9a-f]{64}$/.test(sha256);
+  if (state === "stub" && Number.isSafeInteger(size) && size >= 0 && isSum) return;
+  const what = state === "stub" ? "a body has a size, and a checksum or none" : "a body stands beside a stub";
+  throw new SyncError("INVALID", what, at(store, "write", key));
+}
+
 /** The result of a write that this store refuses whatever it holds; undefined if it may be tried. */
-export function refusal(store: Store, { entry, if: condition }: Write): WriteResult | undefined {
+export function refusal(store: Store, { entry, if: condition, body }: Write): WriteResult | undefined {
   const { supports } = store;
   const details = at(store, "write", entry.key);
   if (supports.readonly) return failed(new SyncError("READONLY", "the store takes no writes", details));
   if (condition !== undefined && !supports.conditional) {
     const cure = "send conditional writes to a layer that can compare-and-set";
     return failed(new SyncError("UNSUPPORTED", "the store has no conditional writes", { ...details, cure }));
+  }
+  if (body !== undefined) {
+    if (supports.streamBytesMax === 0) {
+      const cure = "give it the value whole, or use a store that takes streams";
+      return failed(new SyncError("UNSUPPORTED", "the store takes no value as a stream", { ...details, cure }));
+    }
+    if (body.size > supports.streamBytesMax) {
+      const what = `the value has ${body.size} bytes, the limit is ${supports.streamBytesMax}`;
+      return failed(new SyncError("TOO_LARGE", what, { ...details, cure: "split it, or use a store that takes more" }));
+    }
+    return undefined;
   }
   if (entry.state === "stub" && !supports.stubs) {
     return failed(new SyncError("UNSUPPORTED", "the store takes no stubs", details));

@@ -23,6 +23,7 @@ import { isMemory, lanePlan, maskOf, router } from "./lanes.ts";
 import type { LaneShell, LaneStatus } from "./lane.ts";
 import type { ChainState } from "./state.ts";
 import { notRetryable, notYet, refusedMeanwhile, sayWhatIsLeft, stuckError, undelivered } from "./undelivered.ts";
+import { keepBodies, wholeIfSmall } from "./spool.ts";
 import { forLayer, plan } from "./write.ts";
 
 export interface BehindOptions {
@@ -43,7 +44,11 @@ export interface Behind {
    * What the journal has of these keys, to be merged with what the layers say. With `authority`, the layer that
    * decides is given this node's own entries first.
    */
-  copies(keys: readonly { readonly key: string }[], authority: boolean): PendingCopies | Promise<PendingCopies>;
+  copies(
+    keys: readonly { readonly key: string }[],
+    authority: boolean,
+    wholeBytesMax: number,
+  ): PendingCopies | Promise<PendingCopies>;
   /** Every store was asked, and none has a newer one. */
   renew(copy: Copy): void;
   /** What the journal has under a prefix, in the order of the keys. */
@@ -148,6 +153,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
   /** With bytes that its caller cannot change afterwards. */
   const owned = (write: Write): Write => {
     const { entry, asOf, if: condition } = write;
+    // A body has been taken into the journal, and its stub is nobody else's.
     const { key, state: entryState, value, version, expires, meta } = entry;
     if (value === null) return write;
     return {
@@ -307,7 +313,11 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     return results.map((result, i) => result ?? failed(noResult(state, writes[i])));
   };
 
-  const load = async (pendings: readonly Pending[], authority: boolean): Promise<PendingCopies> => {
+  const load = async (
+    pendings: readonly Pending[],
+    authority: boolean,
+    wholeBytesMax: number,
+  ): Promise<PendingCopies> => {
     let found = pendings;
     if (authority && decider !== undefined) {
       // What the layer that decides says afterwards has this node's own writes in it.
@@ -315,13 +325,13 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       found = pendings.flatMap(({ head }) => journal.newest(head.key) ?? []);
     }
     const copies = new Map<string, Copy>();
-    for (const pending of found) copies.set(pending.head.key, await copyOf(pending));
+    for (const pending of found) copies.set(pending.head.key, await copyOf(pending, wholeBytesMax));
     return copies;
   };
 
-  const copyOf = async (pending: Pending): Promise<Copy> => {
+  const copyOf = async (pending: Pending, wholeBytesMax: number): Promise<Copy> => {
     try {
-      return { entry: await journal.body(pending), asOf: pending.knownAt };
+      return { ...(await wholeIfSmall(journal, pending, wholeBytesMax)), asOf: pending.knownAt };
     } catch (error) {
       // Its version is known, so that nothing older is answered.
       const { head } = pending;
@@ -332,16 +342,27 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
 
   return {
     journal,
-    write: (self, writes, call) => forCaller(writeAll(self, writes, call), call, runtime, state.name, "write"),
-    copies(keys, authority) {
+    write: (self, writes, call) =>
+      forCaller(
+        withKeptBodies(journal, writes, call, (own) => writeAll(self, own, call)),
+        call,
+        runtime,
+        state.name,
+        "write",
+      ),
+    copies(keys, authority, wholeBytesMax) {
       const found: Pending[] = [];
       for (const { key } of keys) {
         const pending = journal.newest(key);
         if (pending !== undefined) found.push(pending);
       }
       if (found.length === 0) return undefined;
-      if (authority || found.some(({ entry }) => entry === undefined)) return load(found, authority);
-      return new Map(found.map(({ entry, head, knownAt }) => [head.key, { entry: entry as Entry, asOf: knownAt }]));
+      const isInMemory = ({ entry, body }: Pending) =>
+        entry !== undefined && (body === undefined || body.size > wholeBytesMax);
+      if (authority || !found.every(isInMemory)) return load(found, authority, wholeBytesMax);
+      return new Map(
+        found.map(({ entry, body, head, knownAt }) => [head.key, { entry: entry as Entry, body, asOf: knownAt }]),
+      );
     },
     renew({ entry, asOf }) {
       const pending = journal.newest(entry.key);
@@ -410,6 +431,19 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       await journal.close();
     },
   };
+}
+
+/** Bodies that are not the journal's are taken into it first, since they have to outlive the call. */
+function withKeptBodies<T>(
+  journal: Journal,
+  writes: readonly Write[],
+  call: CallOptions | undefined,
+  work: (writes: readonly Write[]) => Promise<T>,
+): Promise<T> {
+  for (const { body } of writes) {
+    if (body !== undefined && !journal.bodies.owns(body)) return keepBodies(journal, writes, call, work);
+  }
+  return work(writes);
 }
 
 function giveMemory(state: ChainState, index: number, items: readonly Item[], now: number): void {

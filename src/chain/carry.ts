@@ -1,4 +1,3 @@
-import { stubOf } from "../entry.ts";
 import type { Head } from "../entry.ts";
 import { randomBelow, sleep } from "../runtime.ts";
 import type { Change, Write } from "../store.ts";
@@ -6,9 +5,10 @@ import { messageOf } from "./call.ts";
 import type { LayerCalls } from "./call.ts";
 import { isFor } from "./layer.ts";
 import { invalidate } from "./invalidate.ts";
-import { fits, readKeys } from "./read.ts";
+import { readKeys } from "./read.ts";
 import { holds } from "./state.ts";
 import type { ChainState } from "./state.ts";
+import { HEADS_ONLY, copyFor, entriesFor } from "./stream.ts";
 import { VERSION_ZERO } from "../version.ts";
 
 /** How many changes wait for the layers above before the watch is no longer read. */
@@ -201,24 +201,29 @@ function heldInMemory(state: ChainState, heads: readonly Head[]): string[] {
 
 /** Writes what changed below into a store above, so that the authority and conditional writes know of it. */
 async function feed(state: ChainState, from: LayerCalls, above: LayerCalls, heads: readonly Head[]): Promise<void> {
-  const { prefixes, store, name, valueBytesMax } = above.layer;
+  const { prefixes, store, name } = above.layer;
+  const { wholeBytesMax } = state;
   const own = heads.filter(({ key }) => isFor(prefixes, key));
   const batchMax = Math.min(from.layer.store.supports.batchMax, store.supports.batchMax);
   for (let at = 0; at < own.length; at += batchMax) {
     const batch = own.slice(at, at + batchMax);
     const asOf = state.runtime.now();
     const keys = batch.map((head) => head.key);
-    const has = await above.call("read", (call) => store.read(keys, call), keys.length);
+    const has = await above.call("read", (call) => store.read(keys, { ...call, ...HEADS_ONLY }), keys.length);
     const lacking = batch.filter(({ version }, i) => (has[i]?.entry?.version ?? VERSION_ZERO) < version);
     if (lacking.length === 0) continue;
     const wanted = lacking.map((head) => head.key);
-    const answers = await from.call("read", (call) => from.layer.store.read(wanted, call), wanted.length);
+    const answers = await from.call(
+      "read",
+      (call) => from.layer.store.read(wanted, { ...call, wholeBytesMax }),
+      wanted.length,
+    );
     const writes: Write[] = [];
-    for (const { entry } of answers) {
+    for (const { entry, body } of answers) {
       // What is too large there leaves a stub, so that the older, smaller value is not taken for the newest.
-      if (entry !== undefined) writes.push({ entry: fits(entry.value, valueBytesMax) ? entry : stubOf(entry), asOf });
+      if (entry !== undefined) writes.push(copyFor(above.layer, { entry, asOf, body }));
     }
-    const results = await above.call("write", (call) => store.write(writes, call), writes.length);
+    const results = await above.call("write", (call) => store.write(writes, call), entriesFor(writes));
     const error = results.find((result) => result.status === "failed")?.error;
     if (error?.retryable === true) throw error;
     if (error !== undefined) state.report({ kind: "write-failed", layer: name, message: error.message });
@@ -234,7 +239,7 @@ async function removed(state: ChainState, key: string): Promise<void> {
   for (const { layer, call } of state.calls) {
     if (layer.role !== "cache" || layer.readonly) continue;
     try {
-      const [answer] = await call("read", (options) => layer.store.read([key], options));
+      const [answer] = await call("read", (options) => layer.store.read([key], { ...options, ...HEADS_ONLY }));
       const version = answer?.entry?.version;
       if (version === undefined) continue;
       await call("forget", (options) => layer.store.forget([{ key, version, reason: "ghost" }], options));

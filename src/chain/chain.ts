@@ -3,6 +3,7 @@ import { KEY_BYTES_MAX } from "../entry.ts";
 import type { Head } from "../entry.ts";
 import { LANES_MAX } from "../journal/journal.ts";
 import type { JournalStatus } from "../journal/contract.ts";
+import type { Files } from "../journal/files.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { Slot } from "../slot.ts";
 import { checkCall, checkForget, checkRead, checkWrite, closedError } from "../store.ts";
@@ -28,6 +29,8 @@ import { RETENTION_MS, authorityOf, decideLayers, firstOf } from "./options.ts";
 import { readKeys } from "./read.ts";
 import { chainState } from "./state.ts";
 import type { ChainState } from "./state.ts";
+import { openSpool, spool } from "./spool.ts";
+import type { Spooled } from "./spool.ts";
 import { watchMerged } from "./watch.ts";
 import { whereIs } from "./where.ts";
 import { flushLate, writeThrough } from "./write.ts";
@@ -45,6 +48,13 @@ export interface Chain extends Store {
    * expired, a value or a tombstone); undefined when the key has to be asked for.
    */
   look(key: string): Slot | undefined;
+  /** A larger value is answered as a body where a read asks for nothing else. */
+  readonly wholeBytesMax: number;
+  /**
+   * Takes a stream into a file of this machine, so that it can be written as a body.
+   * @throws SyncError UNSUPPORTED without a place for it, OVERLOADED without room; what the stream throws.
+   */
+  spool(source: AsyncIterable<Uint8Array>, options?: CallOptions): Promise<Spooled>;
   read(keys: readonly string[], options?: ReadOptions): Promise<Answer[]>;
   write(writes: readonly Write[], options?: ChainWriteOptions): Promise<WriteResult[]>;
   /** Resolves when every write begun before it has reached every layer; rejects, naming the layers that lack some. */
@@ -92,6 +102,18 @@ export interface ChainOptions {
   readonly syncMultiplier?: number | undefined;
   /** With a journal: for how long closing goes on sending what layers lack, in milliseconds. Default 10,000. */
   readonly drainMs?: number | undefined;
+  /**
+   * A larger value is read piece by piece only (`getStream`); up to this a read brings it into memory, in bytes. Default
+   * 64 MiB.
+   */
+  readonly wholeBytesMax?: number | undefined;
+  /**
+   * Without a journal: a folder for values that come as streams, while they are written. Default: none, and such values
+   * are refused.
+   */
+  readonly spool?: Files | undefined;
+  /** How many bytes may lie in that folder at a time. Default 8 GiB. */
+  readonly spoolBytesMax?: number | undefined;
   /** Told what an operator should know and no call can return: a future stamp, a collision, a failed fill. */
   readonly onReport?: (report: Report) => void;
 }
@@ -168,6 +190,8 @@ const BATCH_MAX = 10_000;
 const SYNC_INTERVAL_MS = 200;
 const SYNC_MULTIPLIER = 5;
 const DRAIN_MS = 10_000;
+const WHOLE_BYTES_MAX = 64 * 2 ** 20;
+const SPOOL_BYTES_MAX = 8 * 2 ** 30;
 const COLLECT_INTERVAL_MS = 24 * 3_600_000;
 /** Longer timers fire at once on some platforms. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
@@ -183,13 +207,16 @@ const READY_MS_MAX = 60_000;
  */
 export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain {
   const { runtime, clock, skewMaxMs = SKEW_MAX_MS, negativeTtlMs = 5_000, retentionMs = RETENTION_MS } = options;
-  checkNumbers("chain", { skewMaxMs, negativeTtlMs, retentionMs, collectIntervalMs: options.collectIntervalMs });
+  const { wholeBytesMax = WHOLE_BYTES_MAX, spoolBytesMax = SPOOL_BYTES_MAX, collectIntervalMs } = options;
+  checkNumbers("chain", { skewMaxMs, negativeTtlMs, retentionMs, collectIntervalMs, wholeBytesMax, spoolBytesMax });
   const layers = decideLayers(specs, retentionMs);
   const name = options.name ?? `chain(${layers.map((layer) => layer.name).join(",")})`;
   const authority = authorityOf(layers);
   const first = firstOf(layers);
   const report = options.onReport ?? (() => undefined);
-  const state = chainState({ name, runtime, clock, skewMaxMs, negativeTtlMs, layers, authority, first, report });
+  const times = { skewMaxMs, negativeTtlMs, wholeBytesMax };
+  const spooled = options.spool && openSpool(options.spool, runtime, spoolBytesMax);
+  const state = chainState({ name, runtime, clock, ...times, spooled, layers, authority, first, report });
   if (options.journal !== undefined) state.behind = behindOf(state, options.journal, options, retentionMs);
   const closing = new AbortController();
   const carried = carryAll(state, closing.signal);
@@ -209,7 +236,12 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
     runtime,
     clock,
     journal: options.journal,
+    wholeBytesMax,
     look: looker(state),
+    async spool(source, call) {
+      check("write", call);
+      return spool(state, source, call);
+    },
     async read(keys, call) {
       check("read", call);
       checkRead(self, keys);
@@ -338,6 +370,7 @@ async function shut(
   const left = flushLate(state);
   await left.catch(() => undefined);
   const results = await Promise.allSettled(state.layers.map((layer) => layer.store.close()));
+  await state.spooled?.removeAll().catch(() => undefined); // what cannot be removed goes with the other temporary files
   const failure = results.find((result) => result.status === "rejected");
   if (failure !== undefined) throw failure.reason;
   await kept;
@@ -368,6 +401,11 @@ function behindOf(state: ChainState, journal: Journal, options: ChainOptions, re
   return behind(state, { journal, ack, syncIntervalMs, syncMultiplier, copyLifeMs: state.copyLifeMs });
 }
 
+/** A store above the last that takes no streams holds stubs of them, if it can. */
+function streamLimit({ streamBytesMax, store }: Layer, isLast: boolean): number {
+  return isLast || !store.supports.stubs ? streamBytesMax : Number.POSITIVE_INFINITY;
+}
+
 /** What a chain can do follows from its `store` layers: a cache takes part in no promise. */
 function supportsOf(state: ChainState): Supports {
   const stores = state.layers.filter((layer) => layer.role === "store");
@@ -376,6 +414,7 @@ function supportsOf(state: ChainState): Supports {
   return {
     keyBytesMax: Math.min(KEY_BYTES_MAX, ...stores.map(({ store }) => store.supports.keyBytesMax)),
     valueBytesMax: Math.min(...writable.map((layer) => layer.valueBytesMax)),
+    streamBytesMax: Math.min(...writable.map((layer, i) => streamLimit(layer, i === writable.length - 1))),
     batchMax: BATCH_MAX,
     conditional: state.authority !== -1,
     atomicBatch: false,

@@ -10,6 +10,7 @@ import type { LayerCalls } from "./call.ts";
 import { forgetEverywhere } from "./forget.ts";
 import { routeOf } from "./state.ts";
 import type { ChainState } from "./state.ts";
+import { HEADS_ONLY } from "./stream.ts";
 
 export interface CollectOptions extends CallOptions {
   /** Counts only, removes nothing. Default false. */
@@ -122,7 +123,7 @@ async function versionsIn(
   const versions: (Version | undefined)[] = [];
   for (let at = 0; at < heads.length; at += batchMax) {
     const keys = heads.slice(at, at + batchMax).map(({ key }) => key);
-    const answers = await call("read", (options) => layer.store.read(keys, options), keys.length);
+    const answers = await call("read", (options) => layer.store.read(keys, { ...options, ...HEADS_ONLY }), keys.length);
     versions.push(...answers.map(({ entry }) => entry?.version));
   }
   return versions;

@@ -8,7 +8,8 @@ import { failed } from "../store.ts";
 import type { CallOptions, Write, WriteResult } from "../store.ts";
 import type { LaneShell } from "./lane.ts";
 import type { ChainState } from "./state.ts";
-import { fillFromBelow, indeterminate, isUndecided, undecided } from "./write.ts";
+import { entriesFor } from "./stream.ts";
+import { fillFromBelow, inFirst, indeterminate, isUndecided, undecided } from "./write.ts";
 
 /** Conditional writes of a chain with a journal. */
 export interface Conditional {
@@ -67,7 +68,12 @@ export function conditional(options: ConditionalOptions): Conditional {
     const unsent = (error: SyncError): Sent => (wasSent ? open(key, error) : { kind: "unsent", error });
     let write: Write;
     try {
-      write = { entry: await journal.body(item), asOf: item.asOf, if: item.condition };
+      write = inFirst(layer, {
+        entry: await journal.body(item),
+        asOf: item.asOf,
+        if: item.condition,
+        body: item.body,
+      });
       await deciding.paid();
     } catch (error) {
       return unsent(unsentError(error, key));
@@ -80,7 +86,7 @@ export function conditional(options: ConditionalOptions): Conditional {
       return isOpen ? open(key, error) : { kind: "decided", result: failed(error) };
     };
     try {
-      const [result] = await calls.call("write", (call) => layer.store.write([write], call));
+      const [result] = await calls.call("write", (call) => layer.store.write([write], call), entriesFor([write]));
       calls.counts.writes++;
       if (result === undefined) throw new SyncError("INTERNAL", "the layer gave a write no result", { key });
       if (result.status === "failed") return refused(result.error);

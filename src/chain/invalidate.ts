@@ -4,6 +4,7 @@ import type { Write } from "../store.ts";
 import { messageOf } from "./call.ts";
 import type { LayerCalls } from "./call.ts";
 import type { ChainState } from "./state.ts";
+import { HEADS_ONLY } from "./stream.ts";
 
 /**
  * Newer versions than some layers hold became known: the floor rises, walks under way are overtaken, and caches above
@@ -51,7 +52,7 @@ async function stubOlderCopies(state: ChainState, calls: LayerCalls, heads: read
     const batch = heads.slice(at, at + batchMax);
     try {
       const keys = batch.map((head) => head.key);
-      const answers = await calls.call("read", (call) => store.read(keys, call), keys.length);
+      const answers = await calls.call("read", (call) => store.read(keys, { ...call, ...HEADS_ONLY }), keys.length);
       const older = batch.filter((head, i) => isOlder(answers[i]?.entry, head));
       if (older.length === 0) continue;
       const stubs = older.map((head) => stub(head, asOf));

@@ -10,6 +10,7 @@ import type { LayerCalls } from "./call.ts";
 import { forgetCopies } from "./forget.ts";
 import { invalidate } from "./invalidate.ts";
 import type { ChainState } from "./state.ts";
+import { entriesFor } from "./stream.ts";
 import { forLayer, newer } from "./write.ts";
 
 /** How the flush of one layer stands. */
@@ -192,9 +193,9 @@ export function laneShell(options: LaneOptions): LaneShell {
     const writes: Write[] = [];
     for (const item of items) {
       const entry = item.entry ?? (await journal.body(item));
-      writes.push(forLayer(layer, { entry, asOf: item.asOf }));
+      writes.push(forLayer(layer, { entry, asOf: item.asOf, body: item.body }));
     }
-    const results = await calls.call("write", (call) => layer.store.write(writes, call), writes.length);
+    const results = await calls.call("write", (call) => layer.store.write(writes, call), entriesFor(writes));
     calls.counts.writes += writes.length;
     let again: SyncError | undefined;
     for (const [i, item] of items.entries()) {

@@ -5,7 +5,8 @@ import type { Write } from "../store.ts";
  * newest only. Bounded; what does not fit is counted, and the count never goes down, so that `flush` stays truthful.
  */
 export interface LateWrites {
-  add(layer: number, write: Write): void;
+  /** @returns what is not kept, or not any more: the write itself, or an older one that it took the place of. */
+  add(layer: number, write: Write): Write | undefined;
   /** Empties the list and returns what was in it. */
   take(): readonly (readonly [layer: number, writes: readonly Write[]])[];
   dropped(): number;
@@ -24,11 +25,12 @@ export function lateWrites(entriesMax: number): LateWrites {
       if (known === undefined) {
         if (entries >= entriesMax) {
           dropped++;
-          return;
+          return write;
         }
         entries++;
-      } else if (known.entry.version > version) return;
+      } else if (known.entry.version > version) return write;
       ofLayer.set(key, write);
+      return known;
     },
     take() {
       const taken = [...byLayer].map(([layer, writes]) => [layer, [...writes.values()]] as const);

@@ -21,7 +21,7 @@ export interface LayerOptions {
   readonly graceMs?: number;
   /** Answer an old copy within its grace at once, marked stale, and refresh it meanwhile. Default false. */
   readonly staleWhileRefresh?: boolean;
-  /** The largest value this layer is given; a larger one leaves a stub. Default: the store's own limit. */
+  /** The largest value this layer is given; a larger one leaves a stub. Default: the store's own limits. */
   readonly valueBytesMax?: number;
   /** What a write does to this layer: put the entry there, or a stub of it. Default "update". */
   readonly onWrite?: "update" | "invalidate";
@@ -67,6 +67,8 @@ export interface LayerOptions {
 /** A store in its place in a chain: every option decided. */
 export interface Layer extends Required<Omit<LayerOptions, Undecided>>, Pick<LayerOptions, Undecided> {
   readonly store: Store;
+  /** The largest value this layer is given piece by piece; 0: none. */
+  readonly streamBytesMax: number;
 }
 
 /** Intervals go by what else is in the chain; a budget is there or not. */

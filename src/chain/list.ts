@@ -4,6 +4,7 @@ import type { Head } from "../entry.ts";
 import type { ListOptions, Listed, Range } from "../store.ts";
 import type { Behind } from "./behind.ts";
 import { readKeys } from "./read.ts";
+import { wholeIfSmall } from "./spool.ts";
 import { holds } from "./state.ts";
 import type { ChainState } from "./state.ts";
 
@@ -25,17 +26,22 @@ interface Cursor {
  * item says so.
  */
 export async function* listMerged(state: ChainState, range: Range, options: ListOptions = {}): AsyncIterable<Listed> {
-  const { detail = "keys", after, limit = Number.POSITIVE_INFINITY } = options;
+  const { detail = "keys", after, limit = Number.POSITIVE_INFINITY, wholeBytesMax = state.wholeBytesMax } = options;
   const cursors: Cursor[] = [];
   if (state.behind !== undefined) {
-    const iterator = pendingItems(state, state.behind, range, after, detail)[Symbol.asyncIterator]();
+    const iterator = pendingItems(state, state.behind, range, after, detail, wholeBytesMax)[Symbol.asyncIterator]();
     cursors.push({ name: "journal", isOurs: () => true, iterator, item: undefined });
   }
   for (const [index, calls] of state.calls.entries()) {
     if (calls.layer.role !== "store" || !overlaps(calls.layer.prefixes, range.prefix)) continue;
     const iterable = calls.iterate("list", (call) =>
       // Heads are needed to tell the newest; values only when they are asked for.
-      calls.layer.store.list(range, { ...call, after, detail: detail === "values" ? "values" : "entries" }),
+      calls.layer.store.list(range, {
+        ...call,
+        after,
+        detail: detail === "values" ? "values" : "entries",
+        wholeBytesMax,
+      }),
     );
     const isOurs = (key: string) => holds(state, index, key);
     cursors.push({ name: calls.layer.name, isOurs, iterator: iterable[Symbol.asyncIterator](), item: undefined });
@@ -67,12 +73,14 @@ async function* pendingItems(
   { prefix }: Range,
   after: string | undefined,
   detail: NonNullable<ListOptions["detail"]>,
+  wholeBytesMax: number,
 ): AsyncIterable<Listed> {
   for (const pending of behind.under(prefix)) {
-    const { key, state, version, expires, meta } = pending.head;
+    const { key, version, expires, meta } = pending.head;
+    const state = pending.body === undefined ? pending.head.state : "value";
     if (after !== undefined && compareKeys(key, after) <= 0) continue;
     const isWanted = detail === "values" && state === "value" && !isExpired(pending.head, runtime.now());
-    const value = isWanted ? (await behind.journal.body(pending)).value : null;
+    const value = isWanted ? (await wholeIfSmall(behind.journal, pending, wholeBytesMax)).entry.value : null;
     const head: Head = { key, state, version, expires, meta };
     yield { kind: "entry", key, tag: `${name} ${version}`, head, value };
   }
@@ -130,7 +138,8 @@ async function resolved(
   try {
     const [answer] = await readKeys(state, [item.key], undefined);
     if (answer?.entry !== undefined) {
-      const { value, ...head } = answer.entry;
+      const { value, ...known } = answer.entry;
+      const head: Head = answer.body === undefined ? known : { ...known, state: "value" };
       return { ...item, head, value: detail === "values" ? value : null };
     }
     throw new SyncError("UNAVAILABLE", "the value of a stub was not found", { store: state.name, key: item.key });

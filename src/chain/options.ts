@@ -44,6 +44,7 @@ function decide({ store, options }: LayerSpec, isLast: boolean, names: Set<strin
     graceMs: options.graceMs ?? 300_000,
     staleWhileRefresh: options.staleWhileRefresh ?? false,
     valueBytesMax: Math.min(options.valueBytesMax ?? Number.POSITIVE_INFINITY, supports.valueBytesMax),
+    streamBytesMax: Math.min(options.valueBytesMax ?? Number.POSITIVE_INFINITY, supports.streamBytesMax),
     onWrite: options.onWrite ?? "update",
     prefixes: options.prefixes ?? [],
     watch: options.watch ?? (role === "store" && supports.shared),

@@ -10,6 +10,7 @@ import type { Flight } from "./flight.ts";
 import { stubMemory } from "./invalidate.ts";
 import type { ChainState } from "./state.ts";
 import { routeOf } from "./state.ts";
+import { copyFor, filling } from "./stream.ts";
 import { JOURNAL, advance, begin, conclude, nextLayer } from "./walk.ts";
 import type { Freshness, Ghost, Outcome, Reply, Walk } from "./walk.ts";
 
@@ -31,7 +32,8 @@ export async function readKeys(
   const begun: Flight[] = [];
   for (const key of keys) {
     if (answers.has(key)) continue;
-    const canShare = freshness.kind === "cached" && options?.atLeast?.get(key) === undefined;
+    const isPlain = options?.wholeBytesMax === undefined && options?.atLeast?.get(key) === undefined;
+    const canShare = freshness.kind === "cached" && isPlain;
     const shared = canShare ? sharedAnswer(state, key) : undefined;
     if (shared !== undefined) {
       answers.set(key, shared);
@@ -41,7 +43,7 @@ export async function readKeys(
     begun.push(flight);
     answers.set(key, flight.answer);
   }
-  if (begun.length > 0) start(state, begun, freshness, options?.atLeast);
+  if (begun.length > 0) start(state, begun, freshness, options);
   const all = Promise.all(keys.flatMap((key) => answers.get(key) ?? []));
   return forCaller(all, options, state.runtime, state.name, "read");
 }
@@ -66,9 +68,9 @@ function start(
   state: ChainState,
   begun: readonly Flight[],
   freshness: Freshness,
-  atLeast: ReadonlyMap<string, Version> | undefined,
+  options: ReadOptions | undefined,
 ): void {
-  const walked = walkTogether(state, begun, freshness, atLeast).catch((cause: unknown) => {
+  const walked = walkTogether(state, begun, freshness, options).catch((cause: unknown) => {
     // A defect in here must not leave readers waiting for ever.
     for (const flight of begun) {
       state.flights.end(flight);
@@ -83,11 +85,11 @@ async function walkTogether(
   state: ChainState,
   begun: readonly Flight[],
   freshness: Freshness,
-  atLeast: ReadonlyMap<string, Version> | undefined,
+  { atLeast, wholeBytesMax = state.wholeBytesMax }: ReadOptions = {},
 ): Promise<void> {
   const startedAt = state.runtime.now();
   const { plan, floors, behind } = state;
-  const own = behind?.copies(begun, freshness.kind === "authority");
+  const own = behind?.copies(begun, freshness.kind === "authority", wholeBytesMax);
   const pending = own instanceof Promise ? await own : own;
   let trips: Trip[] = begun.map((flight) => {
     const { key } = flight;
@@ -108,13 +110,20 @@ async function walkTogether(
       layer,
       going.filter((trip) => nextLayer(trip.walk) === layer),
       freshness,
+      wholeBytesMax,
     );
     trips = going;
   }
 }
 
 /** Asks one layer for the keys of these walks and moves each of them on. Never rejects. */
-async function ask(state: ChainState, layer: number, trips: readonly Trip[], freshness: Freshness): Promise<void> {
+async function ask(
+  state: ChainState,
+  layer: number,
+  trips: readonly Trip[],
+  freshness: Freshness,
+  wholeBytesMax: number,
+): Promise<void> {
   const slots = state.slots[layer];
   if (slots !== undefined) {
     const now = state.runtime.now();
@@ -127,18 +136,28 @@ async function ask(state: ChainState, layer: number, trips: readonly Trip[], fre
   }
   const { batchMax } = state.layers[layer]?.store.supports ?? { batchMax: 1 };
   for (let at = 0; at < trips.length; at += batchMax) {
-    await askBatch(state, layer, trips.slice(at, at + batchMax), freshness);
+    await askBatch(state, layer, trips.slice(at, at + batchMax), freshness, wholeBytesMax);
   }
 }
 
-async function askBatch(state: ChainState, layer: number, trips: readonly Trip[], freshness: Freshness): Promise<void> {
+async function askBatch(
+  state: ChainState,
+  layer: number,
+  trips: readonly Trip[],
+  freshness: Freshness,
+  wholeBytesMax: number,
+): Promise<void> {
   const calls = state.calls[layer];
   const store = state.layers[layer]?.store;
   if (calls === undefined || store === undefined) return;
   const keys = trips.map((trip) => trip.walk.key);
   try {
     const asked = askFor(state, layer, trips, freshness);
-    const answers = await calls.call("read", (call) => store.read(keys, { ...call, ...asked }), keys.length);
+    const answers = await calls.call(
+      "read",
+      (call) => store.read(keys, { ...call, ...asked, wholeBytesMax }),
+      keys.length,
+    );
     const now = state.runtime.now();
     for (const [i, trip] of trips.entries()) {
       const answer = answers[i];
@@ -151,7 +170,7 @@ async function askBatch(state: ChainState, layer: number, trips: readonly Trip[]
   } catch (error) {
     // One damaged entry must not hide the others of its batch.
     if (error instanceof SyncError && error.code === "CORRUPT" && trips.length > 1) {
-      for (const trip of trips) await askBatch(state, layer, [trip], freshness);
+      for (const trip of trips) await askBatch(state, layer, [trip], freshness, wholeBytesMax);
       return;
     }
     const now = state.runtime.now();
@@ -219,7 +238,11 @@ function settle(state: ChainState, { flight, walk, from }: Trip, outcome: Outcom
       if (!flight.overtaken) dropGhosts(state, walk.key, outcome.ghosts);
       if (outcome.refresh) refresh(state, walk.key, layer);
       const name = layer === JOURNAL ? "journal" : (from[layer] ?? state.layers[layer]?.name ?? state.name);
-      return flight.resolve({ entry: copy.entry, asOf: copy.asOf, complete, stale, from: name });
+      const answer = { entry: copy.entry, asOf: copy.asOf, complete, stale, from: name };
+      const { body } = copy;
+      if (body === undefined) return flight.resolve(answer);
+      const layers = flight.overtaken ? [] : outcome.fill.flatMap((index) => state.calls[index] ?? []);
+      return flight.resolve({ ...answer, body: filling(state, { ...copy, body }, layers) });
     }
     case "none": {
       if (!flight.overtaken) {
@@ -262,10 +285,11 @@ function fill(state: ChainState, index: number, items: readonly Fill[], now: num
   const calls = state.calls[index];
   if (layer === undefined || calls === undefined || layer.readonly) return;
   const writes: Write[] = [];
-  for (const { entry, asOf, flight } of items) {
+  for (const { entry, asOf, body, flight } of items) {
     // A copy that is already old on arrival would only be in the way of a newer one.
     if (flight.overtaken || (layer.role === "cache" && now - asOf > layer.ttlMs)) continue;
-    writes.push({ entry: fits(entry.value, layer.valueBytesMax) ? entry : stubOf(entry), asOf });
+    // Of a value in pieces the layer first learns that it exists; whoever reads it brings it.
+    writes.push(copyFor(layer, { entry: body === undefined ? entry : stubOf(entry), asOf }));
   }
   const { batchMax } = layer.store.supports;
   for (let at = 0; at < writes.length; at += batchMax) {

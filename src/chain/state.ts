@@ -1,3 +1,4 @@
+import type { Bodies } from "../journal/bodies.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SlotStore } from "../slot.ts";
 import { isSlotStore } from "../slot.ts";
@@ -26,6 +27,8 @@ export interface ChainState {
   readonly runtime: Runtime;
   readonly clock: VersionClock;
   readonly skewMaxMs: number;
+  /** A larger value is answered piece by piece, in bytes. */
+  readonly wholeBytesMax: number;
   readonly layers: readonly Layer[];
   readonly calls: readonly LayerCalls[];
   readonly plan: WalkPlan;
@@ -42,6 +45,8 @@ export interface ChainState {
   readonly flights: Flights;
   readonly late: LateWrites;
   readonly bootstraps: Bootstraps;
+  /** Where values that came as streams lie while they are written, in a chain without a journal. */
+  readonly spooled: Bodies | undefined;
   /** The writes of a chain with a journal; undefined in one without, and while it is being made. */
   behind: Behind | undefined;
   /** For how long an older copy can be answered somewhere, in milliseconds: ttl, grace and skew. */
@@ -70,6 +75,8 @@ export interface StateOptions {
   readonly clock: VersionClock;
   readonly skewMaxMs: number;
   readonly negativeTtlMs: number;
+  readonly wholeBytesMax: number;
+  readonly spooled: Bodies | undefined;
   readonly layers: readonly Layer[];
   readonly authority: number;
   readonly first: number;
@@ -100,6 +107,7 @@ export function chainState(options: StateOptions): ChainState {
     late: lateWrites(LATE_WRITES_MAX),
     bootstraps: bootstraps(layers),
     behind: undefined,
+    spooled: options.spooled,
     background: background(),
   };
 }

@@ -4,6 +4,7 @@
  *
  * The rules are those of docs/consistency.md; the letters in the comments are their names there.
  */
+import type { Body } from "../body.ts";
 import { compareEntries, isDead, isExpired, merge } from "../entry.ts";
 import type { Copy, Entry } from "../entry.ts";
 import { VERSION_ZERO } from "../version.ts";
@@ -56,6 +57,7 @@ export type Reply =
   | {
       readonly kind: "answer";
       readonly entry: Entry | undefined;
+      readonly body?: Body | undefined;
       readonly asOf: number;
       readonly complete: boolean;
       readonly stale: boolean;
@@ -151,7 +153,7 @@ export function begin(start: WalkStart): Walk {
   const copy: Seen = { ...pending, layer: JOURNAL, asOf: knownAsOf(walk, pending.asOf, start.startedAt) };
   const top = copy.entry.version > walk.top ? copy.entry.version : walk.top;
   const went: Walk = { ...walk, top, seen: [copy] };
-  const isAnswer = !isLiveStub(copy.entry, start.startedAt) && copy.entry.version === top && isFresh(went, copy);
+  const isAnswer = !isLiveStub(copy, start.startedAt) && copy.entry.version === top && isFresh(went, copy);
   return isAnswer ? { ...went, stopped: { layer: JOURNAL, refresh: false } } : went;
 }
 
@@ -208,13 +210,13 @@ export function advance(walk: Walk, reply: Reply, now: number): Walk {
   const lastAsOf = isLast && reliable ? (isTruth ? walk.startedAt : knownAsOf(walk, reply.asOf, now)) : walk.lastAsOf;
   if (reply.entry === undefined) return { ...walk, step, failed, silent, lastAsOf };
 
-  const { entry } = reply;
+  const { entry, body } = reply;
   const asOf = isTruth ? walk.startedAt : knownAsOf(walk, reply.asOf, now);
-  const copy: Seen = { layer: index, entry, asOf };
+  const copy: Seen = { layer: index, entry, body, asOf };
   const top = entry.version > walk.top ? entry.version : walk.top;
   const seen = [...walk.seen, copy];
   const went: Walk = { ...walk, step, top, seen, failed, silent, lastAsOf };
-  if (isLiveStub(entry, now)) return went;
+  if (isLiveStub(copy, now)) return went;
   // FLOOR: an older copy never ends a walk that has met a newer one.
   if (entry.version < top || !reliable) return went;
   if (isFresh(went, copy)) return { ...went, stopped: { layer: index, refresh: false } };
@@ -283,7 +285,7 @@ function withoutGhosts(walk: Walk, now: number) {
 function concludeAbsent(walk: Walk, top: Version, complete: boolean, ghosts: readonly Ghost[], now: number): Outcome {
   // STUB: a live stub says that there is a value; not reaching it is no miss. A ghost's stub says nothing.
   const isGhost = (seen: Seen) => ghosts.some(({ layer }) => layer === seen.layer);
-  if (walk.seen.some((seen) => seen.entry.version >= top && isLiveStub(seen.entry, now) && !isGhost(seen))) {
+  if (walk.seen.some((seen) => seen.entry.version >= top && isLiveStub(seen, now) && !isGhost(seen))) {
     return unavailable("a newer version is known but the layer that holds its value did not give it");
   }
   if (!complete && walk.silent) return unavailable("a store that may know the key did not answer");
@@ -314,7 +316,7 @@ function concludeFound(
 ): Outcome {
   // RENEW: when every store was asked, the winner is known to be the newest as of the walk's start.
   const asOf = complete ? Math.max(best.asOf, Math.min(walk.lastAsOf ?? 0, walk.startedAt)) : best.asOf;
-  const copy: Copy = { entry: best.entry, asOf };
+  const copy: Copy = { entry: best.entry, body: best.body, asOf };
   const behind = best.entry.version < top;
   const stale = walk.silent || behind || !complete || walk.startedAt - asOf > boundMs(walk);
   if (stale) {
@@ -353,9 +355,10 @@ function boundMs({ freshness, plan }: Walk): number {
 /** Layers above the source that lack the copy, or hold it with an older asOf. */
 function layersToFill(walk: Walk, copy: Copy, source: number): number[] {
   const has = (layer: number) =>
-    walk.seen.some(
-      (seen) => seen.layer === layer && compareEntries(seen.entry, copy.entry) === 0 && seen.asOf >= copy.asOf,
-    );
+    walk.seen.some((seen) => {
+      if (seen.layer !== layer || seen.asOf < copy.asOf) return false;
+      return compareEntries(seen.entry, copy.entry) === 0 && (seen.body === undefined) === (copy.body === undefined);
+    });
   return walk.route.filter((layer) => layer < source && !has(layer));
 }
 
@@ -405,8 +408,9 @@ function knownAsOf(walk: Walk, asOf: number, now: number): number {
   return asOf > now ? 0 : Math.min(asOf, walk.startedAt);
 }
 
-function isLiveStub(entry: Entry, now: number): boolean {
-  return entry.state === "stub" && !isExpired(entry, now);
+/** A stub whose value has to be looked for further down. */
+function isLiveStub({ entry, body }: Copy, now: number): boolean {
+  return entry.state === "stub" && body === undefined && !isExpired(entry, now);
 }
 
 /**
@@ -416,7 +420,7 @@ function isLiveStub(entry: Entry, now: number): boolean {
 function bestOf(copies: readonly Seen[], now: number): Seen | undefined {
   let best: Seen | undefined;
   for (const copy of copies) {
-    if (isLiveStub(copy.entry, now)) continue;
+    if (isLiveStub(copy, now)) continue;
     if (best === undefined) best = copy;
     else best = { ...merge(best, copy), layer: compareEntries(best.entry, copy.entry) > 0 ? best.layer : copy.layer };
   }

@@ -12,7 +12,9 @@ import { invalidate } from "./invalidate.ts";
 import type { Layer } from "./layer.ts";
 import { fits, readKeys } from "./read.ts";
 import type { ChainState } from "./state.ts";
+import { dropLate, holdLate } from "./spool.ts";
 import { routeOf } from "./state.ts";
+import { bodyFor, copyFor, entriesFor } from "./stream.ts";
 
 /** One write on its way down: where it goes first, where next, and what became of it. */
 interface Passage {
@@ -113,7 +115,8 @@ async function writeFirst(state: ChainState, layer: number, group: readonly Pass
 
 async function writeBatch(calls: LayerCalls, batch: readonly Passage[]): Promise<void> {
   const { layer } = calls;
-  const send = () => calls.call("write", (call) => layer.store.write(writesOf(batch), call), batch.length);
+  const writes = writesOf(batch).map((write) => inFirst(layer, write));
+  const send = () => calls.call("write", (call) => layer.store.write(writes, call), entriesFor(writes));
   const isConditional = batch.some(({ write }) => write.if !== undefined);
   const isLeftAlone = calls.status().breaker === "open"; // then nothing is sent at all
   let lostAnswer: SyncError | undefined;
@@ -177,12 +180,12 @@ export async function fillFromBelow(
   if (!state.layers.slice(authority + 1).some((layer) => layer.role === "store")) return;
   const keys = writes.map(({ entry }) => entry.key);
   const answers = await readKeys(state, keys, { authority: true });
-  const { name, valueBytesMax } = calls.layer;
+  const { name } = calls.layer;
   const others = state.layers.filter((layer) => layer !== calls.layer);
   const missing: Write[] = [];
-  for (const { entry, asOf, from } of answers) {
+  for (const { entry, asOf, body, from } of answers) {
     if (entry === undefined || (others.every((other) => !isFrom(from, other.name)) && isFrom(from, name))) continue;
-    missing.push({ entry: fits(entry.value, valueBytesMax) ? entry : stubOf(entry), asOf });
+    missing.push(copyFor(calls.layer, { entry, asOf, body }));
   }
   for (const result of await writeInBatches(calls, missing)) if (result.status === "failed") throw result.error;
 }
@@ -249,18 +252,23 @@ async function writeNext(
     }
     if (outcome.status === "too-old" && layer.role === "store") {
       refusedAsOld(state, passage, layer);
-      if (wait === "no") state.late.add(index, write);
+      if (wait === "no") keepLate(state, index, write);
     }
     if (outcome.status !== "failed") continue;
     if (layer.role === "cache") {
       state.report({ kind: "write-failed", layer: layer.name, key: write.entry.key, message: outcome.error.message });
     } else {
-      state.late.add(index, write);
+      keepLate(state, index, write);
     }
     if (wait === "by name" || (wait === "yes" && layer.role === "store")) {
       passage.result = failed(incomplete(state, passage, layer, outcome.error));
     }
   }
+}
+
+function keepLate(state: ChainState, index: number, write: Write): void {
+  holdLate(state, write);
+  dropLate(state, state.late.add(index, write));
 }
 
 /** The key may have been deleted for good in this layer: never silence, though the authority has the write. */
@@ -280,9 +288,16 @@ function incomplete(state: ChainState, { write, first }: Passage, layer: Layer, 
 }
 
 /** What a layer is given of a write: the entry, or its stub where the layer only invalidates or the value is too big. */
-export function forLayer(layer: Layer, { entry, asOf }: Write): Write {
+export function forLayer(layer: Layer, write: Write): Write {
+  const { entry, asOf } = write;
+  if (write.body !== undefined) return bodyFor(layer, write);
   const asStub = layer.role === "cache" && (layer.onWrite === "invalidate" || !fits(entry.value, layer.valueBytesMax));
   return { entry: asStub && entry.state === "value" ? stubOf(entry) : entry, asOf };
+}
+
+/** The layer that a write goes to first gets it as it is, under its condition. */
+export function inFirst(layer: Layer, write: Write): Write {
+  return write.body === undefined ? write : { ...bodyFor(layer, write), if: write.if };
 }
 
 /** One result per write; a call that fails is the result of all its writes. Never rejects. */
@@ -294,7 +309,7 @@ async function writeInBatches(calls: LayerCalls, writes: readonly Write[]): Prom
     const batch = writes.slice(at, at + batchMax);
     try {
       const send = (call: CallOptions) => layer.store.write(batch, call);
-      results.push(...(await calls.call("write", send, batch.length)));
+      results.push(...(await calls.call("write", send, entriesFor(batch))));
       counts.writes += batch.length;
     } catch (error) {
       const result = failed(asSyncError(error, { store: layer.name, operation: "write" }));
@@ -313,7 +328,8 @@ export async function flushLate(state: ChainState): Promise<void> {
     if (calls === undefined) continue;
     const results = await writeInBatches(calls, writes);
     const left = writes.filter((_, i) => results[i]?.status === "failed" || results[i]?.status === "too-old");
-    for (const write of left) state.late.add(index, write);
+    for (const write of left) keepLate(state, index, write);
+    for (const write of writes) dropLate(state, write);
     if (left.length > 0) lacking.push(`${calls.layer.name} (${left.length})`);
   }
   const dropped = state.late.dropped();

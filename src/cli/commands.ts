@@ -28,8 +28,12 @@ export const COMMANDS: readonly Command[] = [
     name: "get",
     args: [["<key>", "the key"]],
     summary: "print a value, byte for byte",
-    options: [["--fresh <how>", "cached (default), authority, or the greatest age, such as 5s"]],
-    examples: ["get users/ada", "get --json users/ada", "get --fresh authority counter", "get photo.png > photo.png"],
+    options: [
+      ["--fresh <how>", "cached (default), authority, or the greatest age, such as 5s"],
+      ["-o, --output <file>", "write the bytes to this file, whole or not at all"],
+      ["--range <start-end>", "only these bytes, the end not included: 0-1024, or 1024- up to the end"],
+    ],
+    examples: ["get users/ada", "get --json users/ada", "get --fresh authority counter", "get photo.png -o photo.png"],
     load: () => import("./get.ts"),
   },
   {
@@ -41,6 +45,7 @@ export const COMMANDS: readonly Command[] = [
     summary: "store a value, and print its version",
     options: [
       ["--as <kind>", "text (default of VALUE), json, or bytes (default of standard input)"],
+      ["--file <file>", "store the bytes of this file, however large; - is standard input"],
       ["--type <type>", "store the bytes under this content type, such as image/png"],
       ["--ttl <time>", "the value ends after this time, such as 10m"],
       ["--expires <moment>", "the value ends at this moment: 2030-01-31T12:00:00Z, or Unix milliseconds"],

@@ -4,7 +4,7 @@ import { chooseChain } from "../config/choose.ts";
 import { SyncError } from "../error.ts";
 import { loadCursors } from "../journal/cursors.ts";
 import { inspectLog } from "../journal/inspect.ts";
-import { openJournal } from "../journal/journal.ts";
+import { openJournal } from "../journal/open.ts";
 import { readLetters } from "../journal/letters.ts";
 import type { Letter } from "../journal/letters.ts";
 import { nodeFiles } from "../journal/node-files.ts";

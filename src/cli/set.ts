@@ -1,3 +1,6 @@
+import { createReadStream } from "node:fs";
+import { resolve } from "node:path";
+import { BODY_BYTES_MIN, after, beginningOf, joined } from "../body.ts";
 import { BYTES_TYPE, JSON_TYPE, TEXT_TYPE } from "../codec/content-type.ts";
 import { readDuration } from "../config/values.ts";
 import { SyncError } from "../error.ts";
@@ -8,11 +11,12 @@ import { jsonLine, orNull } from "./lines.ts";
 import { utf8 } from "./raw.ts";
 import type { Raw } from "./raw.ts";
 import type { Session } from "./session.ts";
-import { readAll } from "./stdin.ts";
+import { input, readAll } from "./stdin.ts";
 
 export interface SetFlags {
   readonly as?: string;
   readonly type?: string;
+  readonly file?: string;
   readonly ttl?: string;
   readonly expires?: string;
   readonly meta?: readonly string[];
@@ -35,9 +39,13 @@ export async function run(
     expires: flags.expires === undefined ? undefined : readMoment(flags.expires),
     meta: flags.meta === undefined ? undefined : readMeta(flags.meta),
   };
-  const value = await readValue(io, given, flags);
+  // Nothing is opened before it is known that there is a value, or much of one.
+  const value = await valueOf(io, given, flags);
   const { db } = await open();
-  const { version, expires, supersededBy } = await db.set(key, value, options);
+  const { version, expires, supersededBy } =
+    "bytes" in value
+      ? await db.set(key, value, options)
+      : await db.setStream(key, value, { ...options, contentType: flags.type });
   await io.stdout.write(
     json ? jsonLine({ key, version, expires, supersededBy: orNull(supersededBy) }) : `${version}\n`,
   );
@@ -46,6 +54,47 @@ export async function run(
   }
   return EXIT_OK;
 }
+
+/** The value, or what comes where it is long. */
+async function valueOf(io: Io, given: string | undefined, flags: SetFlags): Promise<Raw | AsyncIterable<Uint8Array>> {
+  const source = sourceOf(io, given, flags)?.[Symbol.asyncIterator]();
+  if (source === undefined) return readValue(io, given, flags);
+  const { pieces, isAll } = await beginningOf(source, BODY_BYTES_MIN);
+  if (isAll) return { bytes: joined(pieces), type: flags.type ?? BYTES_TYPE };
+  return after(pieces, { [Symbol.asyncIterator]: () => source });
+}
+
+/** Bytes of a file or of standard input go by as they come; what has to be looked at is read whole. */
+function sourceOf(
+  io: Io,
+  given: string | undefined,
+  { as, type, file }: SetFlags,
+): AsyncIterable<Uint8Array> | undefined {
+  if (file !== undefined && given !== undefined) {
+    throw new SyncError("INVALID", "a value and --file are both given", { cure: "give one" });
+  }
+  const isInput = file === "-" || (file === undefined && (given === "-" || (given === undefined && !io.stdinIsTTY)));
+  if (
+    (file === undefined && !isInput) ||
+    (as !== undefined && as !== "bytes") ||
+    (as !== undefined && type !== undefined)
+  ) {
+    if (file === undefined) return undefined;
+    throw new SyncError("INVALID", "--file takes bytes", { cure: "name what they are by --type" });
+  }
+  return isInput ? input(io) : fileBytes(resolve(io.folder, file ?? ""));
+}
+
+async function* fileBytes(path: string): AsyncGenerator<Uint8Array, void> {
+  try {
+    for await (const piece of createReadStream(path, { highWaterMark: PIECE_BYTES })) yield piece as Uint8Array;
+  } catch (cause) {
+    const code = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown error";
+    throw new SyncError("NOT_FOUND", `${path} cannot be read: ${code}`, { cure: "correct the path", cause });
+  }
+}
+
+const PIECE_BYTES = 64 * 1024;
 
 /** VALUE is text, standard input is bytes, unless `--as` says otherwise; `--type` names the type of either's bytes. */
 async function readValue(io: Io, given: string | undefined, { as, type }: SetFlags): Promise<Raw> {

@@ -2,7 +2,7 @@ import { readdir, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { checkNumbers } from "../chain/layer.ts";
 import { SyncError } from "../error.ts";
-import { openJournal } from "../journal/journal.ts";
+import { openJournal } from "../journal/open.ts";
 import type { JournalOptions } from "../journal/contract.ts";
 import type { Journal } from "../journal/journal.ts";
 import { nodeFiles } from "../journal/node-files.ts";

@@ -15,6 +15,7 @@ import { clockFile } from "./clock-file.ts";
 import { openFolder } from "./journal-folder.ts";
 import type { JournalFolder } from "./journal-folder.ts";
 import { planLayer } from "./layer-url.ts";
+import { spoolFolder } from "./spool-folder.ts";
 import { schemesWith } from "./schemes.ts";
 import type { OpenContext, Schemes } from "./schemes.ts";
 import { words } from "./words.ts";
@@ -89,7 +90,9 @@ export async function openChain(spec: ChainSpec, options: OpenOptions = {}): Pro
     const { journal: folder = false } = options;
     const journal = folder === false ? undefined : await openFolder(folder, base, runtime);
     if (journal !== undefined) opened.push(journal);
-    return chain(specs, { ...chainOptions(options), runtime, clock, journal: journal?.journal });
+    // A journal has a folder of its own for what comes as a stream.
+    const spool = journal === undefined ? (options.spool ?? spoolFolder(runtime)) : undefined;
+    return chain(specs, { ...chainOptions(options), runtime, clock, journal: journal?.journal, spool });
   } catch (error) {
     throw await takeBack(opened, error);
   }
@@ -137,9 +140,11 @@ function chainOptions({
   syncIntervalMs,
   syncMultiplier,
   drainMs,
+  wholeBytesMax,
+  spoolBytesMax,
   onReport,
 }: OpenOptions): Omit<ChainOptions, "runtime" | "clock"> {
-  const behind = { ack, syncIntervalMs, syncMultiplier, drainMs };
+  const behind = { ack, syncIntervalMs, syncMultiplier, drainMs, wholeBytesMax, spoolBytesMax };
   const given = { name, negativeTtlMs, retentionMs, collectIntervalMs, skewMaxMs, onReport, ...behind };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
@@ -159,8 +164,11 @@ const OPTIONS = [
   "runtime",
   "schemes",
   "skewMaxMs",
+  "spool",
+  "spoolBytesMax",
   "syncIntervalMs",
   "syncMultiplier",
+  "wholeBytesMax",
 ];
 
 function refuseUnknown(options: OpenOptions): void {

@@ -1,3 +1,4 @@
+import type { Body } from "../body.ts";
 import type { Entry, Head } from "../entry.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Files } from "./files.ts";
@@ -10,7 +11,7 @@ export interface JournalOptions {
   readonly segmentBytes?: number | undefined;
   /** How many entries may wait for layers; more wait, then end with OVERLOADED. Default 250,000. */
   readonly entriesMax?: number | undefined;
-  /** How many bytes may wait for layers, on disk. Default 1 GiB. */
+  /** How many bytes may wait for layers, on disk, large values in files of their own included. Default 1 GiB. */
   readonly bytesMax?: number | undefined;
   /** How long the oldest entry may wait before new ones are refused, in milliseconds. Default 7 days. */
   readonly ageMsMax?: number | undefined;
@@ -53,6 +54,8 @@ export interface Pending {
   /** Unix ms: when it was written, or last found to be the newest by a complete walk. */
   knownAt: number;
   readonly entry: Entry | undefined;
+  /** The value that the entry, a stub, stands for. */
+  readonly body?: Body | undefined;
 }
 
 /** What was appended. */

@@ -29,6 +29,15 @@ export interface Files {
    * one or both are refused.
    */
   claim(): Promise<Claim>;
+  /** A new checksum. Here because the platform that has files has a fast one. */
+  sha256(): Sha256;
+}
+
+/** SHA-256 of bytes that come piece by piece. */
+export interface Sha256 {
+  update(bytes: Uint8Array): void;
+  /** 64 hexadecimal digits; no update after it. */
+  digest(): string;
 }
 
 export interface OpenFile {

@@ -3,17 +3,17 @@ import { headOf } from "../entry.ts";
 import type { Entry } from "../entry.ts";
 import type { Runtime } from "../runtime.ts";
 import type { CallOptions, Write } from "../store.ts";
-import { checkLanes, forgetLane, loadCursors, saveCursors } from "./cursors.ts";
+import type { Bodies } from "./bodies.ts";
+import { checkLanes, forgetLane, saveCursors } from "./cursors.ts";
 import type { Cursors } from "./cursors.ts";
 import type { Appended, JournalHooks, JournalOptions, JournalStatus, Pending } from "./contract.ts";
 import type { Files } from "./files.ts";
 import { Letterbox } from "./letterbox.ts";
-import { letterId, readLetters } from "./letters.ts";
+import { apart, letterId } from "./letters.ts";
 import type { Letter, LetterList } from "./letters.ts";
 import { plainWrites } from "./inspect.ts";
-import { openLog } from "./log.ts";
 import type { Draft, Log } from "./log.ts";
-import { decisionNote, intentNote, readDecision } from "./notes.ts";
+import { decisionNote, draftOf } from "./notes.ts";
 import { Replay, headOfRecord, itemOf } from "./replay.ts";
 import { Queues, RECORD_BYTES } from "./queues.ts";
 import type { Item, Lane, LaneSpec, Settled } from "./queues.ts";
@@ -31,25 +31,10 @@ const REPLAY_RECORDS = 2_000;
 /** Bits of a number that stay positive. */
 export const LANES_MAX = 30;
 
-/**
- * One log, many cursors: every write is appended and on disk before it is acknowledged, and stays until each layer has
- * it. What is in memory is an index; the log is the truth.
- * @throws SyncError UNAVAILABLE when another process owns the folder; CORRUPT naming file and offset.
- */
-export async function openJournal(options: JournalOptions): Promise<Journal> {
-  const { files, runtime, segmentBytes } = options;
-  const log = await openLog({ files, runtime, segmentBytes });
-  try {
-    return new Journal(options, await loadCursors(files), await readLetters(files), log);
-  } catch (error) {
-    await log.close();
-    throw error;
-  }
-}
-
 export class Journal {
   readonly name: string;
   readonly ageMsMax: number;
+  readonly bodies: Bodies;
   private readonly runtime: Runtime;
   private readonly files: Files;
   private readonly log: Log;
@@ -76,12 +61,13 @@ export class Journal {
   private group: Promise<void> | undefined;
   private appended: Promise<unknown> = Promise.resolve();
 
-  constructor(options: JournalOptions, cursors: Cursors, letters: readonly Letter[], log: Log) {
+  constructor(options: JournalOptions, cursors: Cursors, letters: readonly Letter[], log: Log, bodies: Bodies) {
     const { runtime, files } = options;
     this.name = files.name;
     this.runtime = runtime;
     this.files = files;
     this.log = log;
+    this.bodies = bodies;
     this.loaded = cursors;
     this.suspectUntil = cursors.suspectUntil;
     this.ageMsMax = limitsOf(options).ageMsMax;
@@ -104,12 +90,10 @@ export class Journal {
       saved: () => this.segments.tidy(),
       report: (message) => this.parts.hooks.report(message),
     });
-    this.box = new Letterbox(files, letters);
-    for (const record of log.recovered) {
-      if (record.kind !== "decision") continue;
-      const { intent, happened } = readDecision(record.note);
-      if (!happened) this.refusals.add(record.seq, intent);
-    }
+    bodies.roomLeft = () => limitsOf(options).bytesMax - this.load().bytes;
+    bodies.onDoomed = () => this.attached && this.saver.soon();
+    this.box = new Letterbox(files, letters, bodies);
+    this.refusals.learn(log.recovered);
     log.onDurable = (_first, last) => this.onDurable(last);
   }
 
@@ -160,8 +144,10 @@ export class Journal {
       undecided: (item) => this.open.set(item.head.key, item),
       done: () => {
         this.replay = undefined;
+        this.bodies.doomUnheld();
         hooks.replayed();
       },
+      bodies: this.bodies,
     });
     if (this.suspectUntil > 0) hooks.suspect(this.suspectUntil);
     // One that happened, though nobody wrote that down, may be in the layer that decides and in no copy of it.
@@ -199,16 +185,14 @@ export class Journal {
    * @param sealed Nothing newer takes their place: somebody waits for what becomes of each.
    */
   append(writes: readonly Write[], sealed = false): Appended {
-    const drafts: Draft[] = writes.map(({ entry, asOf }) => ({ kind: "write", key: entry.key, asOf, entry }));
-    return this.appendDrafts(drafts, writes, sealed);
+    return this.appendDrafts(writes.map(draftOf), writes, sealed);
   }
 
   /** Appends a conditional write before it is sent. @throws SyncError UNAVAILABLE: then it must not be sent. */
   async intend(write: Write): Promise<Item> {
-    const { entry, asOf, if: condition } = write;
+    const { entry, if: condition } = write;
     if (condition === undefined) throw new SyncError("INTERNAL", "an intent has a condition", { key: entry.key });
-    const draft: Draft = { kind: "intent", key: entry.key, asOf, note: intentNote(condition), entry };
-    const { items, durable } = this.appendDrafts([draft], [write], true);
+    const { items, durable } = this.appendDrafts([draftOf(write)], [write], true);
     await durable;
     const [item] = items;
     if (item === undefined) throw new SyncError("INTERNAL", "an intent got no record", { key: entry.key });
@@ -279,13 +263,20 @@ export class Journal {
   /** A layer will never take an item: it is kept with its body until somebody decides. */
   async refuse(lane: Lane, item: Item, list: LetterList, error: SyncError): Promise<void> {
     const entry = await this.body(item);
-    const { head, seq, valueBytes, asOf } = item;
-    const id = letterId(seq, lane.name);
-    const at = this.runtime.now();
-    const message = error.what;
-    const nowhere = lane.bit === item.first;
-    const why = { layer: lane.name, nowhere, code: error.code, message, at };
-    const letter: Letter = { id, list, seq, head: headOf(head), valueBytes, asOf, ...why };
+    const { head, seq, valueBytes, asOf, body } = item;
+    const why = { code: error.code, message: error.what, at: this.runtime.now() };
+    const where = { layer: lane.name, nowhere: lane.bit === item.first };
+    const letter: Letter = {
+      id: letterId(seq, lane.name),
+      list,
+      seq,
+      head: headOf(head),
+      valueBytes,
+      ...apart(body),
+      asOf,
+      ...where,
+      ...why,
+    };
     await this.box.add(letter, entry);
     this.settle(lane, item, list === "dead" ? { status: "refused", error } : { status: "too-old" });
   }
@@ -297,7 +288,8 @@ export class Journal {
       this.box.get(id); // which says so when it was given up, or ended by a newer write, meanwhile
       throw error;
     });
-    await this.append([{ entry, asOf: letter.asOf }]).durable;
+    const body = letter.body && this.bodies.open(letter.body);
+    await this.append([{ entry, asOf: letter.asOf, body }]).durable;
     // Being newer than itself it ended no letter.
     if (this.box.has(id)) await this.box.drop(id);
   }
@@ -328,12 +320,9 @@ export class Journal {
     yield* this.refusals.needed(this.log.segments());
   }
 
-  /**
-   * What waits for a layer that is gone needs not be sent to it any more. Before the journal is attached.
-   * @throws SyncError NOT_FOUND when it keeps nothing for a layer of that name.
-   */
-  async forgetLane(name: string): Promise<void> {
-    await forgetLane(this.files, this.loaded, name);
+  /** Before the journal is attached. @throws SyncError NOT_FOUND when it keeps nothing for a layer of that name. */
+  forgetLane(name: string): Promise<void> {
+    return forgetLane(this.files, this.loaded, name);
   }
 
   /** Resolves when everything appended so far is on disk or was refused. @returns the last sequence number. */
@@ -353,21 +342,21 @@ export class Journal {
       if (record.seq > this.log.durable || lettered.has(record.seq)) continue;
       if ((mask & lane.bit) === 0 || queues.live.has(record.seq)) continue;
       const where = { waits: lane.bit | first, first, queuedAt: this.runtime.monotonic() };
-      queues.add(itemOf(record, headOfRecord(record), where));
+      const item = itemOf(record, headOfRecord(record), where, this.bodies);
+      // A large value that every layer had is there no more: a read brings it.
+      if (item.body === undefined || this.bodies.hold(item.body)) queues.add(item);
     }
   }
 
   status(): JournalStatus {
     this.replayAll();
     const { attached } = this;
-    const { letters } = this.box;
     return {
       entries: attached?.queues.live.size ?? 0,
-      bytes: attached?.queues.bytes ?? 0,
-      diskBytes: this.log.bytes,
+      bytes: (attached?.queues.bytes ?? 0) + this.bodies.bytes,
+      diskBytes: this.log.bytes + this.bodies.bytes,
       oldestMs: this.oldestMs(),
-      deadLetters: letters.filter(({ list }) => list === "dead").length,
-      conflicts: letters.filter(({ list }) => list === "conflict").length,
+      ...this.box.counts,
       undecided: this.open.size,
     };
   }
@@ -403,6 +392,7 @@ export class Journal {
       const kept = this.memoryBytes < this.memoryBytesMax;
       const item = newItem(write, { seq: first + i, route: hooks.route(write.entry.key), queuedAt, sealed, kept });
       if (kept) this.memoryBytes += item.valueBytes;
+      if (item.body !== undefined) this.bodies.hold(item.body);
       return item;
     });
     this.unsynced.add({ first, items, durable, places });
@@ -416,7 +406,7 @@ export class Journal {
   /** The disk did not take a group. */
   private notTaken(group: Promise<void>): void {
     const gone = this.unsynced.refused(group);
-    for (const { items } of gone) for (const item of items) if (item.kept) this.memoryBytes -= item.valueBytes;
+    for (const { items } of gone) for (const item of items) this.letGo(item);
     if (gone.length > 0) this.room.freed();
   }
 
@@ -454,8 +444,13 @@ export class Journal {
     }
   }
 
-  private done(item: Item): void {
+  private letGo(item: Item): void {
     if (item.kept) this.memoryBytes -= item.valueBytes;
+    if (item.body !== undefined) this.bodies.drop(item.body);
+  }
+
+  private done(item: Item): void {
+    this.letGo(item);
     if (!this.isLanding) this.room.freed();
     if (item.void) this.attached?.hooks.unfloor(item.head);
     else this.attached?.hooks.floor(item.head, this.runtime.now());
@@ -466,7 +461,7 @@ export class Journal {
     const { attached, box } = this;
     const bytes = Math.max(attached?.queues.bytes ?? 0, this.segments.neededBytes) + this.unsynced.bytes + box.bytes;
     const entries = (attached?.queues.live.size ?? 0) + this.unsynced.entries + box.size;
-    return { entries, bytes, ageMs: this.oldestMs() };
+    return { entries, bytes: bytes + this.bodies.bytes, ageMs: this.oldestMs() };
   }
 
   private oldestMs(): number {
@@ -487,6 +482,7 @@ export class Journal {
       return [lane.name, { role: lane.role, seq }] as const;
     });
     const savedAt = this.runtime.now();
-    await saveCursors(this.files, { lanes: Object.fromEntries(lanes), savedAt, suspectUntil: this.suspectUntil });
+    const cursors = { lanes: Object.fromEntries(lanes), savedAt, suspectUntil: this.suspectUntil };
+    await this.bodies.tidyAfter(() => saveCursors(this.files, cursors));
   }
 }

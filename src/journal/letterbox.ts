@@ -1,5 +1,7 @@
 import { SyncError } from "../error.ts";
+import type { Body } from "../body.ts";
 import type { Entry, Head } from "../entry.ts";
+import type { Bodies } from "./bodies.ts";
 import type { Files } from "./files.ts";
 import { letterBody, removeLetter, writeLetter } from "./letters.ts";
 import type { Letter } from "./letters.ts";
@@ -9,19 +11,22 @@ export interface DeadLetter {
   readonly head: Head;
   knownAt: number;
   readonly entry: undefined;
+  readonly body: Body | undefined;
   readonly letter: Letter;
 }
 
 /** What could not be delivered, in memory; the files are the truth. */
 export class Letterbox {
   private readonly files: Files;
+  private readonly bodies: Bodies;
   private readonly byId = new Map<string, Letter>();
   private readonly dead = new Map<string, DeadLetter>();
   /** Of the values in it. */
   bytes = 0;
 
-  constructor(files: Files, letters: readonly Letter[]) {
+  constructor(files: Files, letters: readonly Letter[], bodies: Bodies) {
     this.files = files;
+    this.bodies = bodies;
     for (const letter of letters) this.keep(letter);
   }
 
@@ -31,6 +36,11 @@ export class Letterbox {
 
   get letters(): readonly Letter[] {
     return [...this.byId.values()].sort((a, b) => a.seq - b.seq);
+  }
+
+  get counts() {
+    const conflicts = this.letters.filter(({ list }) => list === "conflict").length;
+    return { deadLetters: this.size - conflicts, conflicts };
   }
 
   /** The newest dead letter of a key. What a layer found too old answers no reader. */
@@ -82,8 +92,9 @@ export class Letterbox {
     if (this.dead.get(head.key)?.letter.id === id) this.dead.delete(head.key);
     try {
       await removeLetter(this.files, id);
+      if (letter.body !== undefined) this.bodies.drop(letter.body);
     } catch (error) {
-      this.keep(letter);
+      this.index(letter);
       throw error;
     }
   }
@@ -95,11 +106,17 @@ export class Letterbox {
   }
 
   private keep(letter: Letter): void {
+    if (letter.body !== undefined) this.bodies.hold(letter.body);
+    this.index(letter);
+  }
+
+  private index(letter: Letter): void {
     const { id, head, asOf, list, valueBytes } = letter;
     this.byId.set(id, letter);
     this.bytes += valueBytes;
     const before = this.dead.get(head.key);
     if (list !== "dead" || (before !== undefined && before.head.version > head.version)) return;
-    this.dead.set(head.key, { head, knownAt: asOf, entry: undefined, letter });
+    const body = letter.body && this.bodies.open(letter.body);
+    this.dead.set(head.key, { head, knownAt: asOf, entry: undefined, body, letter });
   }
 }

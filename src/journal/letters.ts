@@ -3,6 +3,7 @@ import { decodeEnvelope, encodeEnvelope } from "../envelope.ts";
 import { SyncError } from "../error.ts";
 import type { Entry, Head } from "../entry.ts";
 import type { ErrorCode } from "../error.ts";
+import type { BodyNote } from "./bodies.ts";
 import { replaceFile } from "./cursors.ts";
 import type { Files } from "./files.ts";
 
@@ -24,12 +25,19 @@ export interface Letter {
   readonly nowhere: boolean;
   readonly head: Head;
   readonly valueBytes: number;
+  /** The file with the value, for one that came as a stream. */
+  readonly body?: BodyNote | undefined;
   readonly asOf: number;
   readonly code: ErrorCode;
   /** Why. Never holds a value. */
   readonly message: string;
   /** Unix ms of the refusal. */
   readonly at: number;
+}
+
+/** What a letter says of a value that lies in a file of its own. */
+export function apart(body: BodyNote | undefined): Pick<Letter, "body"> {
+  return body === undefined ? {} : { body: { size: body.size, sha256: body.sha256, file: body.file } };
 }
 
 const PREFIX = "letter-";

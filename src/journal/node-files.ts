@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import {
   close,
   constants,
@@ -84,6 +85,10 @@ export function nodeFiles(folder: string, options: { readonly runtime?: Runtime 
       } finally {
         await call<void>((done) => close(fd, done));
       }
+    },
+    sha256() {
+      const hash = createHash("sha256");
+      return { update: (bytes) => void hash.update(bytes), digest: () => hash.digest("hex") };
     },
     async claim(): Promise<Claim> {
       await attempt<unknown>("create", "", (done) => mkdir(folder, { recursive: true, mode: FOLDER_MODE }, done));

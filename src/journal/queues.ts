@@ -1,6 +1,7 @@
 import { compareEntries } from "../entry.ts";
 import type { Head, Entry } from "../entry.ts";
 import type { Version } from "../version.ts";
+import type { KeptBody } from "./bodies.ts";
 import type { Place } from "./log.ts";
 
 /**
@@ -19,7 +20,9 @@ export interface Item {
   knownAt: number;
   /** The body, while memory is spent on it. */
   entry: Entry | undefined;
-  /** Where the body is on disk. Undefined while it is not there yet. */
+  /** The value that the entry, a stub, stands for; in a file, and counted there. */
+  readonly body: KeptBody | undefined;
+  /** Where the record is on disk. Undefined while it is not there yet. */
   place: Place | undefined;
   /** Monotonic ms at which it was given to the lanes. */
   queuedAt: number;
@@ -188,7 +191,7 @@ export class Queues {
     let bytes = 0;
     for (const item of lane.queue.values()) {
       if (!this.maySend(lane, item)) continue;
-      bytes += item.valueBytes;
+      bytes += item.body === undefined ? item.valueBytes : item.body.size;
       if (taken.length > 0 && (taken.length >= entriesMax || bytes > bytesMax)) break;
       item.flying |= lane.bit;
       taken.push(item);

@@ -1,4 +1,5 @@
-import type { SegmentInfo } from "./log.ts";
+import type { Indexed, SegmentInfo } from "./log.ts";
+import { readDecision } from "./notes.ts";
 
 /**
  * The decisions that a record is nobody's value. Each has to stay for as long as the record that it speaks of: alone,
@@ -10,6 +11,15 @@ export class Refusals {
 
   add(decision: number, record: number): void {
     this.refused.set(decision, record);
+  }
+
+  /** Takes in those of a log. */
+  learn(records: readonly Indexed[]): void {
+    for (const record of records) {
+      if (record.kind !== "decision") continue;
+      const { intent, happened } = readDecision(record.note);
+      if (!happened) this.add(record.seq, intent);
+    }
   }
 
   /** The numbers of the decisions that are still needed, given the segments that there are. */

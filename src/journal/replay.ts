@@ -3,6 +3,8 @@ import { keyChecksum } from "../envelope.ts";
 import type { Head } from "../entry.ts";
 import type { Runtime, Timer } from "../runtime.ts";
 import type { Version } from "../version.ts";
+import { readBodyNote } from "./bodies.ts";
+import type { Bodies } from "./bodies.ts";
 import type { Cursors } from "./cursors.ts";
 import type { Route } from "./contract.ts";
 import type { Indexed } from "./log.ts";
@@ -27,6 +29,7 @@ export interface ReplayOptions {
   readonly undecided: (item: Item) => void;
   /** Called once, when all records have been taken up. */
   readonly done: () => void;
+  readonly bodies: Bodies;
 }
 
 /** What a record that was written before this process began means now. */
@@ -102,13 +105,14 @@ export class Replay {
   }
 
   private step(count: number): void {
-    const { recovered, queues, floor, undecided } = this.options;
+    const { recovered, queues, floor, undecided, bodies } = this.options;
     const end = Math.min(this.at + count, recovered.length);
     this.isStepping = true;
     while (this.at < end) {
       const record = recovered[this.at] as Indexed;
       const meaning = this.meaning(record);
       this.at++;
+      if ("item" in meaning && meaning.item.body !== undefined) bodies.hold(meaning.item.body);
       switch (meaning.kind) {
         case "known":
           floor(meaning.head, meaning.since);
@@ -166,7 +170,7 @@ export class Replay {
 
   private meaning(record: Indexed): Meaning {
     const { now, options } = this;
-    const { cursors, queues, route, refused, forgone } = options;
+    const { cursors, queues, route, refused, forgone, bodies } = options;
     const { kind, seq } = record;
     if (kind === "decision" || this.decisions.get(seq) === false || forgone.has(seq)) return NOTHING;
     const made = this.made.get(seq);
@@ -180,7 +184,7 @@ export class Replay {
     if (kind === "intent") {
       // Without a decision on disk, that the cursor of the deciding layer has passed it says that it happened.
       if (!this.decisions.has(seq) && (waits & first) !== 0) {
-        return { kind: "undecided", item: itemOf(record, head, { waits, first, queuedAt: now }) };
+        return { kind: "undecided", item: itemOf(record, head, { waits, first, queuedAt: now }, bodies) };
       }
       waits &= ~first;
     }
@@ -194,7 +198,7 @@ export class Replay {
       for (const { bit, shared } of queues.lanes) if (shared) waits &= ~bit;
     }
     if (waits === 0) return { kind: "known", head, since: Math.max(record.asOf, cursors.savedAt) };
-    return { kind: "pending", item: itemOf(record, head, { waits, first, queuedAt: now }) };
+    return { kind: "pending", item: itemOf(record, head, { waits, first, queuedAt: now }, bodies) };
   }
 }
 
@@ -219,8 +223,10 @@ export function itemOf(
   record: Indexed,
   head: Head,
   { waits, first, queuedAt }: Pick<Item, "waits" | "first" | "queuedAt">,
+  bodies: Bodies,
 ): Item {
   const { seq, kind, asOf } = record;
+  const body = head.state === "stub" ? readBodyNote(record.note) : undefined;
   const condition: "absent" | Version | undefined = kind === "intent" ? readCondition(record.note) : undefined;
   return {
     seq,
@@ -230,6 +236,7 @@ export function itemOf(
     asOf,
     knownAt: asOf,
     entry: undefined,
+    body: body && bodies.open(body),
     place: record.place,
     queuedAt,
     waits,

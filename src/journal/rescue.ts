@@ -1,14 +1,16 @@
 import type { Entry } from "../entry.ts";
 import type { Runtime } from "../runtime.ts";
 import { asSyncError } from "../error.ts";
+import { readBodyNote } from "./bodies.ts";
+import type { BodyNote } from "./bodies.ts";
 import type { Files } from "./files.ts";
 import { inspectLog } from "./inspect.ts";
 import type { Inspected } from "./inspect.ts";
 import { letterBody, readLetters, writeLetter } from "./letters.ts";
 import { openLog } from "./log.ts";
 import type { Draft, Indexed } from "./log.ts";
-import { readDecision } from "./notes.ts";
-import { entryOf } from "./record.ts";
+import { noteOf, readDecision } from "./notes.ts";
+import { NO_NOTE, entryOf } from "./record.ts";
 import { segmentFile } from "./segment.ts";
 
 /** What a rescue found. */
@@ -46,11 +48,16 @@ export async function rescue(from: Files, to: Files, runtime: Runtime): Promise<
     for (const record of found) {
       const draft = await draftOf(from, record, decisions, lost);
       if (draft === undefined) continue;
+      const body = readBodyNote(record.note);
+      if (body !== undefined && !(await copyBody(from, to, body, lost))) continue;
       await log.append([draft]).durable;
       records++;
     }
     const letters = await readLetters(from);
-    for (const letter of letters) await writeLetter(to, letter, await letterBody(from, letter));
+    for (const letter of letters) {
+      if (letter.body !== undefined) await copyBody(from, to, letter.body, lost);
+      await writeLetter(to, letter, await letterBody(from, letter));
+    }
     return { records, letters: letters.length, damage, lost };
   } finally {
     await log.close();
@@ -76,5 +83,25 @@ async function draftOf(
   // What a condition decided is an entry like any other; what is open is asked again.
   return kind === "intent" && happened === undefined
     ? { kind, key, asOf, note, entry }
-    : { kind: "write", key, asOf, entry };
+    : { kind: "write", key, asOf, entry, note: noteOf(undefined, readBodyNote(note)) ?? NO_NOTE };
 }
+
+/** Whether the file is in the new folder, on disk. Every layer has the values whose files are gone. */
+async function copyBody(from: Files, to: Files, { file, size }: BodyNote, lost: string[]): Promise<boolean> {
+  if ((await to.list()).includes(file)) return true;
+  if (!(await from.list()).includes(file)) {
+    lost.push(`the large value in ${file} is not in the folder: it was in every layer, or is lost`);
+    return false;
+  }
+  const copy = await to.create(file);
+  try {
+    for (let at = 0; at < size; at += COPY_BYTES) await copy.append(await from.read(file, at, COPY_BYTES));
+    await copy.sync();
+  } finally {
+    await copy.close();
+  }
+  await to.syncFolder();
+  return true;
+}
+
+const COPY_BYTES = 64 * 1024;

@@ -1,5 +1,6 @@
 import { headOf } from "../entry.ts";
 import type { Write } from "../store.ts";
+import type { KeptBody } from "./bodies.ts";
 import type { Route } from "./contract.ts";
 import { weightOf } from "./queues.ts";
 import type { Item } from "./queues.ts";
@@ -53,7 +54,7 @@ export class Unsynced {
 
 /** The item of a write that is being appended. */
 export function newItem(
-  { entry, asOf, if: condition }: Write,
+  { entry, asOf, if: condition, body }: Write,
   {
     seq,
     route,
@@ -70,6 +71,7 @@ export function newItem(
     asOf,
     knownAt: asOf,
     entry,
+    body: body as KeptBody | undefined, // the chain gives the journal no other
     place: undefined,
     queuedAt,
     waits: route.mask,

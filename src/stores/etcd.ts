@@ -93,6 +93,7 @@ class Etcd implements Store {
     this.supports = {
       keyBytesMax: 512,
       valueBytesMax: requestBytesMax - OVERHEAD_BYTES,
+      streamBytesMax: 0,
       batchMax: BATCH_MAX,
       conditional: true,
       atomicBatch: false,

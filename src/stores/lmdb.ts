@@ -20,39 +20,24 @@ import type {
 import { formatCursor, parseCursor } from "./cursor.ts";
 import type { Place } from "./cursor.ts";
 import { applyWrite, copyOf, encode, headOf, settled } from "./lmdb/apply.ts";
-import { FORMAT_ROW, openEnvironment } from "./lmdb/environment.ts";
+import { openEnvironment } from "./lmdb/environment.ts";
 import type { Environment, Row, Tables } from "./lmdb/environment.ts";
 import { changesAfter, epochAt, newEpoch, writer } from "./lmdb/log.ts";
 import type { Writer } from "./lmdb/log.ts";
+import { Large, NONE_KEPT } from "./lmdb/large.ts";
+import type { KeptBodies, Pending } from "./lmdb/large.ts";
+import { STATE_KEY, initialise } from "./lmdb/initialise.ts";
+import { limitsOf } from "./lmdb/options.ts";
+import type { Limits, LmdbOptions } from "./lmdb/options.ts";
+import { pageOf } from "./lmdb/page.ts";
 import { Renewals } from "./lmdb/renewals.ts";
-import { integerKey, newState, stateFrom, stateRow, tagOf } from "./lmdb/rows.ts";
+import { stateFrom, stateRow, tagOf } from "./lmdb/rows.ts";
 import type { State } from "./lmdb/rows.ts";
 import { unlessGivenUp } from "./lmdb/wait.ts";
 
-export interface LmdbOptions {
-  readonly runtime: Runtime;
-  /** Default "lmdb". */
-  readonly name?: string | undefined;
-  /** Whether a missing folder is created, with those above it. Default true; false refuses with NOT_FOUND. */
-  readonly create?: boolean | undefined;
-  /**
-   * For use as a cache: how much disk the entries may take, in bytes. Above it those written longest ago leave, in
-   * small batches beside the writes. Default: no limit. The file itself never shrinks; what is freed is used again.
-   */
-  readonly bytesMax?: number | undefined;
-  /** The largest value taken, in bytes. Default 64 MiB; at most an eighth of `bytesMax`. */
-  readonly valueBytesMax?: number | undefined;
-  /** How many removals (not tombstones) are kept for watches that resume. Default 10,000. */
-  readonly removalsMax?: number | undefined;
-  /** How many write calls may wait for the disk before more are refused with OVERLOADED. Default 10,000. */
-  readonly waitingMax?: number | undefined;
-}
+export type { LmdbOptions } from "./lmdb/options.ts";
 
-const VALUE_BYTES_MAX = 64 * 1024 * 1024;
-const BYTES_MAX_LEAST = 1024 * 1024;
 const BATCH_MAX = 1000;
-const REMOVALS_MAX = 10_000;
-const WAITING_MAX = 10_000;
 const PAGE_ROWS = 128;
 const INTERVAL_MS = 1000;
 /** How long a renewed asOf may wait for a write that takes it along, and how many may wait. */
@@ -62,7 +47,6 @@ const RENEWALS_PER_TRANSACTION = 1000;
 /** How many entries over the limit one transaction drops. */
 const DROP_ROWS = 64;
 
-const STATE_KEY = new TextEncoder().encode("state");
 const utf8 = new TextEncoder();
 const text = new TextDecoder("utf-8", { ignoreBOM: true });
 
@@ -84,33 +68,9 @@ export async function lmdb(folder: string, options: LmdbOptions): Promise<Store>
     await environment.close();
     throw error;
   }
-  return new Lmdb(name, runtime, environment, limits);
-}
-
-async function initialise(environment: Environment, runtime: Runtime, name: string): Promise<void> {
-  const { tables } = environment;
-  if (tables.about.get(STATE_KEY) !== undefined) {
-    stateFrom(tables.about.get(STATE_KEY), name);
-    return;
-  }
-  await environment.transaction(() => {
-    if (tables.about.get(STATE_KEY) !== undefined) return; // another process was faster
-    tables.about.put(FORMAT_ROW.key, FORMAT_ROW.value);
-    tables.epochs.put(integerKey(0), newEpoch(runtime));
-    tables.about.put(STATE_KEY, stateRow({ ...newState(), epochs: 1 }));
-  });
-}
-
-type Limits = ReturnType<typeof limitsOf>;
-
-function limitsOf({ bytesMax, valueBytesMax, removalsMax, waitingMax }: LmdbOptions) {
-  const bytes = option("bytesMax", bytesMax, Infinity, BYTES_MAX_LEAST);
-  return {
-    bytesMax: bytes,
-    valueBytesMax: Math.min(option("valueBytesMax", valueBytesMax, VALUE_BYTES_MAX, 0), Math.floor(bytes / 8)),
-    removalsMax: option("removalsMax", removalsMax, REMOVALS_MAX, 1),
-    waitingMax: option("waitingMax", waitingMax, WAITING_MAX, 1),
-  };
+  const large = new Large(folder, runtime, environment, name);
+  await large.sweep();
+  return new Lmdb(name, runtime, environment, large, limits);
 }
 
 class Lmdb implements Store {
@@ -119,6 +79,7 @@ class Lmdb implements Store {
   private readonly runtime: Runtime;
   private readonly environment: Environment;
   private readonly tables: Tables;
+  private readonly large: Large;
   private readonly limits: Limits;
   private readonly renewals = new Renewals();
   private readonly waiting = new Set<() => void>();
@@ -130,15 +91,17 @@ class Lmdb implements Store {
   private renewing: Timer | undefined = undefined;
   private closing: Promise<void> | undefined = undefined;
 
-  constructor(name: string, runtime: Runtime, environment: Environment, limits: Limits) {
+  constructor(name: string, runtime: Runtime, environment: Environment, large: Large, limits: Limits) {
     this.name = name;
     this.runtime = runtime;
     this.environment = environment;
     this.tables = environment.tables;
+    this.large = large;
     this.limits = limits;
     this.supports = {
       keyBytesMax: 512,
       valueBytesMax: limits.valueBytesMax,
+      streamBytesMax: limits.streamBytesMax,
       batchMax: BATCH_MAX,
       conditional: true,
       atomicBatch: true,
@@ -156,16 +119,28 @@ class Lmdb implements Store {
   async read(keys: readonly string[], options?: ReadOptions): Promise<Answer[]> {
     this.enter("read", options);
     checkRead(this, keys);
-    const now = this.runtime.now();
+    const { wholeBytesMax = this.limits.valueBytesMax } = options ?? {};
     this.environment.refresh();
-    return keys.map((key) => {
-      const bytes = utf8.encode(key);
-      const row = this.tables.entries.get(bytes);
-      const from = { complete: true, stale: false, from: this.name };
-      if (row === undefined) return { entry: undefined, asOf: now, ...from };
-      const { entry, asOf } = copyOf(key, row, this.name);
-      return { entry, asOf: this.renewals.asOfOf(this.tables, key, bytes, entry.version, asOf), ...from };
-    });
+    const answers = keys.map((key) => this.answer(key));
+    for (const [i, { body }] of answers.entries()) {
+      if (body !== undefined && body.size <= wholeBytesMax) answers[i] = await this.inOnePiece(keys[i] ?? "", options);
+    }
+    return answers;
+  }
+
+  private answer(key: string): Answer {
+    const bytes = utf8.encode(key);
+    const row = this.tables.entries.get(bytes);
+    const from = { complete: true, stale: false, from: this.name };
+    if (row === undefined) return { entry: undefined, asOf: this.runtime.now(), ...from };
+    const { entry, asOf } = copyOf(key, row, this.name);
+    const answer = { entry, asOf: this.renewals.asOfOf(this.tables, key, bytes, entry.version, asOf), ...from };
+    const body = entry.state === "stub" ? this.large.bodyOf(key, bytes, entry.version) : undefined;
+    return body === undefined ? answer : { ...answer, body };
+  }
+
+  private inOnePiece(key: string, options: CallOptions | undefined): Promise<Answer> {
+    return this.large.inOnePiece(() => this.answer(key), options);
   }
 
   async write(writes: readonly Write[], options: CallOptions = {}): Promise<WriteResult[]> {
@@ -174,20 +149,56 @@ class Lmdb implements Store {
     const results = writes.map((write) => refusal(this, write));
     this.environment.refresh();
     const pending = this.unsettled(writes, results);
-    if (pending.length > 0) {
-      const commit = this.commit("write", options, (writer) => {
-        const applied = pending.map(({ write, envelope, key }) => this.apply(write, envelope, key, writer));
-        return () => {
-          for (const [i, { write, at }] of pending.entries()) {
-            const { result, renewed } = applied[i] as (typeof applied)[number];
-            results[at] = result;
-            if (renewed) this.renew(write);
-          }
-        };
-      });
-      await unlessGivenUp(commit, this.runtime, options, this.name, "write");
-    }
+    if (pending.some(({ write }) => write.body !== undefined)) await this.writeLarge(pending, results, options);
+    else if (pending.length > 0) await this.store(pending, results, options, NONE_KEPT);
     return results as WriteResult[];
+  }
+
+  private store(
+    pending: readonly Pending[],
+    results: (WriteResult | undefined)[],
+    options: CallOptions,
+    kept: KeptBodies,
+  ): Promise<void> {
+    const commit = this.commit("write", options, (writer) => {
+      const applied = pending.map((each) => this.apply(each, writer, kept));
+      return () => {
+        for (const [i, { write, at }] of pending.entries()) {
+          const { result, renewed } = applied[i] as (typeof applied)[number];
+          results[at] = result;
+          if (renewed) this.renew(write);
+        }
+      };
+    });
+    const all = kept.size === 0 ? commit : this.thenTidy(commit, kept);
+    return unlessGivenUp(all, this.runtime, options, this.name, "write");
+  }
+
+  /** Whether its caller still waits or not: files go only when it is known that no row names them. */
+  private async thenTidy(commit: Promise<void>, kept: KeptBodies): Promise<void> {
+    this.writing++;
+    try {
+      await commit;
+    } finally {
+      await this.large.removeUnnamed(kept);
+      this.left();
+    }
+  }
+
+  /** As {@link store}, once the bodies are in files. Closing waits for all of it. */
+  private async writeLarge(
+    unsettled: readonly Pending[],
+    results: (WriteResult | undefined)[],
+    options: CallOptions,
+  ): Promise<void> {
+    this.writing++;
+    try {
+      const kept = await this.large.keep(unsettled, results, options);
+      const pending = unsettled.filter(({ at }) => results[at] === undefined);
+      if (pending.length > 0) await this.store(pending, results, options, kept);
+    } finally {
+      this.left();
+    }
   }
 
   async forget(items: readonly Forget[], options: CallOptions = {}): Promise<void> {
@@ -210,12 +221,12 @@ class Lmdb implements Store {
 
   async *list(range: Range, options: ListOptions = {}): AsyncIterable<Listed> {
     this.enter("list", options);
-    const { detail = "keys", after, limit = Infinity } = options;
+    const { detail = "keys", after, limit = Infinity, wholeBytesMax = this.limits.valueBytesMax } = options;
     let left = limit;
     let last = after;
     while (left > 0) {
       this.enter("list", options);
-      const page = this.pageOf(range, last, Math.min(left, PAGE_ROWS));
+      const page = this.page(range, last, Math.min(left, PAGE_ROWS));
       for (const { key, value: row } of page) {
         this.enter("list", options);
         last = text.decode(key);
@@ -223,10 +234,16 @@ class Lmdb implements Store {
         const tag = tagOf(row);
         if (detail === "keys") yield { kind: "entry", key: last, tag, head: null, value: null };
         else if (detail === "entries") {
-          yield { kind: "entry", key: last, tag, head: headOf(last, row, this.name).head, value: null };
+          yield { kind: "entry", key: last, tag, head: this.large.headOf(last, key, row), value: null };
         } else {
           const { entry } = copyOf(last, row, this.name);
-          yield { kind: "entry", key: last, tag, head: entry, value: entry.value };
+          const body = entry.state === "stub" ? this.large.bodyOf(last, key, entry.version) : undefined;
+          if (body === undefined) yield { kind: "entry", key: last, tag, head: entry, value: entry.value };
+          else {
+            const value =
+              body.size <= wholeBytesMax ? ((await this.inOnePiece(last, options)).entry?.value ?? null) : null;
+            yield { kind: "entry", key: last, tag, head: { ...entry, state: "value" }, value };
+          }
         }
       }
       if (page.length < Math.min(left + page.length, PAGE_ROWS)) return;
@@ -250,11 +267,11 @@ class Lmdb implements Store {
       telling = initialKey !== undefined;
     }
     while (telling) {
-      const page = this.pageOf(range, initialKey, PAGE_ROWS);
+      const page = this.page(range, initialKey, PAGE_ROWS);
       for (const { key, value: row } of page) {
         if (!this.goesOn(options)) return;
         initialKey = text.decode(key);
-        const { head } = headOf(initialKey, row, this.name);
+        const head = this.large.headOf(initialKey, key, row);
         yield { kind: "change", key: initialKey, head, cursor: this.cursor(change, initialKey) };
       }
       if (!this.goesOn(options)) return;
@@ -300,7 +317,7 @@ class Lmdb implements Store {
 
   /** Fills in the results that need no transaction, and gives back the writes that do. */
   private unsettled(writes: readonly Write[], results: (WriteResult | undefined)[]) {
-    const pending: { write: Write; envelope: Uint8Array; key: Uint8Array; at: number }[] = [];
+    const pending: Pending[] = [];
     const touched = new Set<string>();
     for (const [at, write] of writes.entries()) {
       if (results[at] !== undefined) continue;
@@ -308,7 +325,7 @@ class Lmdb implements Store {
       const key = utf8.encode(entry.key);
       if (condition === undefined && !touched.has(entry.key)) {
         const row = this.tables.entries.get(key);
-        const outcome = row === undefined ? undefined : settled(entry, row, this.name);
+        const outcome = row === undefined ? undefined : settled(entry, row, this.name, this.large.apart(write, key));
         if (outcome === "renewed") this.renew(write);
         if (outcome !== undefined) {
           results[at] = outcome === "renewed" ? STORED : outcome;
@@ -321,12 +338,16 @@ class Lmdb implements Store {
     return pending;
   }
 
-  private apply(write: Write, envelope: Uint8Array, key: Uint8Array, writer: Writer) {
+  private apply({ write, envelope, key }: Pending, writer: Writer, kept: KeptBodies) {
     const asOfHeld = (row: Uint8Array) => {
       const { head, asOf } = headOf(write.entry.key, row, this.name);
       return this.renewals.asOfOf(this.tables, head.key, key, head.version, asOf);
     };
-    return applyWrite(write, envelope, key, this.tables.entries, writer, this.runtime.now(), this.name, asOfHeld);
+    const apart = this.large.apart(write, key);
+    const body = kept.get(write)?.row;
+    const { entries } = this.tables;
+    const now = this.runtime.now();
+    return applyWrite(write, envelope, key, entries, writer, now, this.name, asOfHeld, apart, body);
   }
 
   /**
@@ -340,7 +361,7 @@ class Lmdb implements Store {
     }
     this.writing++;
     try {
-      const { after, over, changed } = await this.environment.transaction(() => {
+      const { after, over, changed, dropped } = await this.environment.transaction(() => {
         checkCall(this.runtime, options, this.name, operation); // it may have waited long for the lock
         const state = this.state();
         const before = state.last;
@@ -358,16 +379,22 @@ class Lmdb implements Store {
           after();
           renewed();
         };
-        return { after: both, over: state.bytes > this.limits.bytesMax, changed: state.last > before };
+        const { dropped } = use;
+        return { after: both, over: state.bytes > this.limits.bytesMax, changed: state.last > before, dropped };
       });
       if (changed) this.epochNamed = true;
       after();
+      if (dropped.length > 0) await this.large.remove(dropped);
       if (over) this.dropMore();
       for (const wake of this.waiting) wake();
     } finally {
-      this.writing--;
-      if (this.writing === 0) for (const resolve of this.idle.splice(0)) resolve();
+      this.left();
     }
+  }
+
+  private left(): void {
+    this.writing--;
+    if (this.writing === 0) for (const resolve of this.idle.splice(0)) resolve();
   }
 
   /** Brings the store below its limit, a small transaction at a time, unless that is under way. */
@@ -414,23 +441,14 @@ class Lmdb implements Store {
     return stateFrom(this.tables.about.get(STATE_KEY), this.name);
   }
 
-  /** Rows of the range after a key, in order. */
-  private pageOf({ prefix }: Range, after: string | undefined, limit: number): Row[] {
+  private page(range: Range, after: string | undefined, limit: number): Row[] {
     this.environment.refresh();
-    const begin = utf8.encode(prefix);
-    let start = begin.length === 0 ? undefined : begin;
-    if (after !== undefined) {
-      const next = new Uint8Array([...utf8.encode(after), 0]); // the least key that is greater
-      if (start === undefined || Buffer.compare(next, start) > 0) start = next;
-    }
-    const page = this.tables.entries.page(start, limit);
-    const end = page.findIndex(({ key }) => Buffer.compare(key.subarray(0, begin.length), begin) !== 0);
-    return end === -1 ? page : page.slice(0, end);
+    return pageOf(this.tables, range, after, limit);
   }
 
   private headNow(key: string, bytes: Uint8Array): Head | null {
     const row = this.tables.entries.get(bytes);
-    return row === undefined ? null : headOf(key, row, this.name).head;
+    return row === undefined ? null : this.large.headOf(key, bytes, row);
   }
 
   private reaches({ epoch, change }: Place): boolean {
@@ -478,11 +496,4 @@ class Lmdb implements Store {
     while (this.writing > 0) await new Promise<void>((resolve) => this.idle.push(resolve));
     await this.environment.close();
   }
-}
-
-function option(name: string, given: number | undefined, otherwise: number, least: number): number {
-  const value = given ?? otherwise;
-  if (typeof value === "number" && value >= least && (Number.isSafeInteger(value) || value === Infinity)) return value;
-  const cure = `give a whole number of ${least} or more`;
-  throw new SyncError("INVALID", `option ${name} is ${String(value)}`, { store: "lmdb", cure });
 }

@@ -145,6 +145,7 @@ class Memory implements MemoryStore {
     this.supports = {
       keyBytesMax: 512,
       valueBytesMax: Math.min(option("valueBytesMax", options.valueBytesMax, valueBytesMax, 0), valueBytesMax),
+      streamBytesMax: 0,
       batchMax: BATCH_MAX,
       conditional: true,
       atomicBatch: true,

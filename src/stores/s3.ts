@@ -25,7 +25,7 @@ import { connect, numberOption } from "./s3/connect.ts";
 import type { ConnectOptions } from "./s3/connect.ts";
 import { Facts } from "./s3/facts.ts";
 import { list } from "./s3/listing.ts";
-import { PART_BYTES_MIN } from "./s3/multipart.ts";
+import { PARTS_MAX, PART_BYTES_MIN } from "./s3/multipart.ts";
 import { checkPrefix, keyBytesMaxFor } from "./s3/names.ts";
 import { probe } from "./s3/probe.ts";
 import type { Abilities } from "./s3/probe.ts";
@@ -162,6 +162,7 @@ class S3 implements S3Store {
     this.supports = {
       keyBytesMax: keyBytesMaxFor(space.prefix),
       valueBytesMax: space.limits.valueBytesMax,
+      streamBytesMax: able ? OBJECT_BYTES_MAX : PARTS_MAX * space.limits.partBytes,
       batchMax: BATCH_MAX,
       conditional: able && !readonly,
       atomicBatch: false,
@@ -189,11 +190,14 @@ class S3 implements S3Store {
         const name = objectName(this.space, key);
         return this.space.slots.run(() => {
           call.check();
-          return fetchEntry(this.space, call, key, name);
+          return fetchEntry(this.space, call, key, name, options?.wholeBytesMax);
         });
       });
       const found = await settled(asking);
-      return found.map((got) => ({ entry: got?.entry, asOf, complete: true, stale: false, from: this.name }));
+      return found.map((got) => {
+        const answer = { entry: got?.entry, asOf, complete: true, stale: false, from: this.name };
+        return got?.body === undefined ? answer : { ...answer, body: got.body };
+      });
     });
   }
 

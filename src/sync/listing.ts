@@ -5,7 +5,7 @@ import type { Listed } from "../store.ts";
 import type { Engine } from "./engine.ts";
 import { decodeThrough } from "./lens.ts";
 import type { Lens } from "./lens.ts";
-import { askMany } from "./reading.ts";
+import { askMany, tooLarge } from "./reading.ts";
 import type { ListOptions, ListedEntry, Listing } from "./types.ts";
 import { callOptions } from "./wait.ts";
 
@@ -67,6 +67,7 @@ async function* entries(
 ): AsyncGenerator<ListedEntry<unknown>, void> {
   for await (const entry of live(engine, prefix, options, "values", partial)) {
     const { version, expires, meta } = entry;
+    if (entry.value === null) throw tooLarge(entry.key, undefined, engine.chain.wholeBytesMax);
     // Decoded for this one reader: a walk over everything must not fill memory.
     const kept = await decodeThrough(lens, { ...entry, value: entry.value });
     yield { key: entry.key.slice(prefix.length), value: kept.give(), version, expires, meta };

@@ -1,3 +1,4 @@
+import { collected } from "../body.ts";
 import { checkKey, isDead } from "../entry.ts";
 import type { Entry } from "../entry.ts";
 import { SyncError } from "../error.ts";
@@ -6,6 +7,7 @@ import { readOptions } from "./call.ts";
 import type { Engine } from "./engine.ts";
 import type { Lens } from "./lens.ts";
 import type { Found, GetOptions } from "./types.ts";
+import { callOptions } from "./wait.ts";
 
 /** An answer that has a value now. */
 export interface Live extends Answer {
@@ -14,10 +16,39 @@ export interface Live extends Answer {
 
 /** The live answer for one key. @throws SyncError UNAVAILABLE when it is not as fresh as asked for. */
 export async function ask(engine: Engine, key: string, options: GetOptions | undefined): Promise<Live | undefined> {
+  const live = await askBodies(engine, key, options);
+  return live?.body === undefined ? live : whole(engine, live, options);
+}
+
+/** The same, where a large value may stay where it is. */
+export async function askBodies(
+  engine: Engine,
+  key: string,
+  options: GetOptions | undefined,
+  wholeBytesMax?: number,
+): Promise<Live | undefined> {
   checkKey(key);
   const asked = readOptions(engine.runtime, options);
-  const [answer] = await engine.chain.read([key], asked);
+  const [answer] = await engine.chain.read([key], wholeBytesMax === undefined ? asked : { ...asked, wholeBytesMax });
   return judge(engine, key, answer, asked);
+}
+
+/** An answer as a reader of whole values needs it. @throws SyncError TOO_LARGE naming `getStream`. */
+async function whole({ chain, runtime }: Engine, live: Live, options: GetOptions | undefined): Promise<Live> {
+  const { body, entry } = live;
+  if (body === undefined) return live;
+  if (body.size > chain.wholeBytesMax) throw tooLarge(entry.key, body.size, chain.wholeBytesMax);
+  const value = await collected(body, callOptions(runtime, options));
+  return { ...live, body: undefined, entry: { ...entry, state: "value", value } };
+}
+
+export function tooLarge(key: string, bytes: number | undefined, bytesMax: number): SyncError {
+  const has = bytes === undefined ? `more than ${bytesMax}` : String(bytes);
+  return new SyncError("TOO_LARGE", `the value has ${has} bytes, a value is read whole up to ${bytesMax}`, {
+    operation: "read",
+    key,
+    cure: "read it by getStream, or raise the option wholeBytesMax",
+  });
 }
 
 /** The live answers for many keys, in their order. */
@@ -33,7 +64,10 @@ export async function askMany(
   for (let from = 0; from < keys.length; from += batchMax) {
     const batch = keys.slice(from, from + batchMax);
     const answers = await engine.chain.read(batch, asked);
-    for (const [index, key] of batch.entries()) live.push(judge(engine, key, answers[index], asked));
+    for (const [index, key] of batch.entries()) {
+      const found = judge(engine, key, answers[index], asked);
+      live.push(found?.body === undefined ? found : await whole(engine, found, options));
+    }
   }
   return live;
 }

@@ -1,5 +1,6 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { ChainStatus, WhereAnswer } from "../chain/chain.ts";
+import type { ByteRange } from "../body.ts";
 import type { Codec } from "../codec.ts";
 import type { Meta } from "../entry.ts";
 import type { SyncError } from "../error.ts";
@@ -55,6 +56,47 @@ export interface SetManyOptions extends AckOptions, LifeOptions {}
 export interface DeleteOptions extends AckOptions {
   /** Only if the key's version is exactly this one; CONFLICT otherwise. */
   readonly ifVersion?: Version | undefined;
+}
+
+/** Bytes that come piece by piece. A `ReadableStream` of bytes is one, also where it cannot be iterated. */
+export type ByteSource =
+  | AsyncIterable<Uint8Array>
+  | {
+      getReader(): {
+        read(): Promise<{ readonly done: boolean; readonly value?: Uint8Array | undefined }>;
+        cancel(): Promise<void>;
+      };
+    };
+
+export interface SetStreamOptions extends SetOptions {
+  /** What the bytes are. Default `application/octet-stream`. */
+  readonly contentType?: string | undefined;
+}
+
+export interface GetStreamOptions extends GetOptions {
+  /** Which bytes. Default all. What is read so fills no layer. */
+  readonly range?: ByteRange | undefined;
+}
+
+/** A value piece by piece, and what is known about it. */
+export interface FoundStream {
+  /**
+   * The bytes, to be read once. A whole reading ends with CORRUPT in place of ending when they are not those that were
+   * written. `signal` and `timeoutMs` of the call are for the reading too. Leaving the loop early gives everything back.
+   */
+  readonly stream: AsyncIterable<Uint8Array>;
+  /** Of the whole value, in bytes. */
+  readonly size: number;
+  /** Which bytes the stream has: from `start` up to but not including `end`. */
+  readonly start: number;
+  readonly end: number;
+  readonly version: Version;
+  readonly expires: number | null;
+  readonly meta: Meta;
+  /** The layer that answered. */
+  readonly layer: string;
+  readonly ageMs: number | undefined;
+  readonly stale: boolean;
 }
 
 /** What a write came to. */
@@ -177,6 +219,15 @@ export interface Sync<In = unknown, Out = In> {
 
   /** @throws SyncError CONFLICT when a condition does not hold, INVALID for undefined and for what cannot be stored. */
   set(key: string, value: In, options?: SetOptions): Promise<Written>;
+  /**
+   * Stores what a source gives, byte by byte as it is, however large: a few pieces of it are in memory at a time, and the
+   * source waits while they are written. It is all there before any layer gets any of it, and acknowledged as `set` is.
+   * @throws SyncError as `set`; what the source throws, and then nothing is stored; TOO_LARGE for a chain whose source of
+   * truth does not take it, OVERLOADED where the journal has no room for it.
+   */
+  setStream(key: string, source: ByteSource, options?: SetStreamOptions): Promise<Written>;
+  /** A value's bytes piece by piece, whatever its size and type, or a part of them; undefined where there is none. */
+  getStream(key: string, options?: GetStreamOptions): Promise<FoundStream | undefined>;
   /**
    * Writes many keys, in few requests; not a transaction. Every value is checked and encoded before anything is written.
    * An item's own expiry and metadata replace those of the call.

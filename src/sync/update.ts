@@ -5,6 +5,7 @@ import { SyncError } from "../error.ts";
 import { randomBelow, sleep } from "../runtime.ts";
 import type { Version } from "../version.ts";
 import { ackOptions, written } from "./call.ts";
+import { tooLarge } from "./reading.ts";
 import type { Engine } from "./engine.ts";
 import { decodeThrough } from "./lens.ts";
 import type { Kept, Lens } from "./lens.ts";
@@ -47,6 +48,7 @@ export async function update(
       if (base === "unread") {
         const [answer] = await engine.chain.read([key], { ...call, authority: true });
         if (answer === undefined || answer.stale) throw unavailable(key);
+        if (answer.body !== undefined) throw tooLarge(key, answer.body.size, engine.chain.wholeBytesMax);
         base = answer.entry;
       }
       const outcome: Attempt = await attemptOnce(engine, lens, key, base, fn, options, call);

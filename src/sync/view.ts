@@ -5,21 +5,25 @@ import type { Engine } from "./engine.ts";
 import type { Kept, Lens } from "./lens.ts";
 import { listEntries, listKeys } from "./listing.ts";
 import { loadOnce } from "./load.ts";
-import { ask, askMany, found } from "./reading.ts";
+import { ask, askBodies, askMany, found } from "./reading.ts";
 import type { Live } from "./reading.ts";
 import type {
+  ByteSource,
   CommonOptions,
   DeleteOptions,
   GetOptions,
+  GetStreamOptions,
   LifeOptions,
   ListOptions,
   NamespaceOptions,
   SetManyOptions,
   SetOptions,
   SetOptionsOfLoad,
+  SetStreamOptions,
   UpdateOptions,
   WatchOptions,
 } from "./types.ts";
+import { getStream, setStream } from "./streams.ts";
 import { update } from "./update.ts";
 import { watch } from "./watching.ts";
 import { deleteOne, setMany, setOne } from "./writing.ts";
@@ -72,7 +76,7 @@ export class View {
   }
 
   async has(key: string, options?: GetOptions): Promise<boolean> {
-    return (await ask(this.engine, this.fullKey(key), options)) !== undefined;
+    return (await askBodies(this.engine, this.fullKey(key), options)) !== undefined;
   }
 
   async getMany(keys: Iterable<string>, options?: GetOptions): Promise<Map<string, unknown>> {
@@ -95,6 +99,14 @@ export class View {
 
   async set(key: string, value: unknown, options?: SetOptions) {
     return setOne(this.engine, this.lens, this.fullKey(key), value, options);
+  }
+
+  async setStream(key: string, source: ByteSource, options?: SetStreamOptions) {
+    return setStream(this.engine, this.lens, this.fullKey(key), source, options);
+  }
+
+  async getStream(key: string, options?: GetStreamOptions) {
+    return getStream(this.engine, this.fullKey(key), options);
   }
 
   async setMany(items: Iterable<readonly [string, unknown, LifeOptions?]>, options?: SetManyOptions) {

@@ -4,7 +4,7 @@ import { SyncError } from "../error.ts";
 import { randomBelow, sleep } from "../runtime.ts";
 import type { Change } from "../store.ts";
 import type { Engine } from "./engine.ts";
-import { ask } from "./reading.ts";
+import { askBodies } from "./reading.ts";
 import type { WatchEvent, WatchOptions } from "./types.ts";
 
 /** The longest wait before a watch that never became current begins again, in milliseconds. */
@@ -57,7 +57,7 @@ async function eventOf(
   if (head.state !== "stub") return typeOf(head, engine.runtime.now());
   // A stub says that there is something new, not what.
   try {
-    const live = await ask(engine, key, undefined);
+    const live = await askBodies(engine, key, undefined);
     return live === undefined
       ? { type: "delete", version: head.version }
       : { type: "set", version: live.entry.version };

@@ -1,7 +1,8 @@
+import type { Body } from "../body.ts";
 import { NO_META, checkKey } from "../entry.ts";
 import type { Entry } from "../entry.ts";
 import { SyncError } from "../error.ts";
-import type { WriteResult } from "../store.ts";
+import type { Write, WriteResult } from "../store.ts";
 import type { Version } from "../version.ts";
 import { ackOptions, conditionOf, expiryOf, metaOf, outcome, written } from "./call.ts";
 import type { Engine } from "./engine.ts";
@@ -72,12 +73,14 @@ export async function writeDraft(
   condition: "absent" | Version | undefined,
   call: ReturnType<typeof ackOptions>,
   operation: string,
+  body?: Body,
 ): Promise<Written> {
   let above = condition === "absent" ? undefined : condition;
   for (let stamps = 1; ; stamps++) {
     const asOf = engine.runtime.now();
     const entry: Entry = { ...draft, version: await engine.clock.stamp(above) };
-    const write = condition === undefined ? { entry, asOf } : { entry, asOf, if: condition };
+    const write: Write =
+      condition === undefined && body === undefined ? { entry, asOf } : { entry, asOf, if: condition, body };
     const [result] = await engine.chain.write([write], call);
     // The condition held, but what it held of (a tombstone, an expired value) was stamped by a clock ahead of this one.
     if (condition === undefined || result?.status !== "superseded" || stamps === STAMPS_MAX) {

@@ -13,6 +13,7 @@ import { listChecks } from "./conformance/lists.ts";
 import { mergeChecks } from "./conformance/merge.ts";
 import { stateChecks } from "./conformance/states.ts";
 import { supportChecks } from "./conformance/supports.ts";
+import { streamChecks } from "./conformance/streams.ts";
 import { valueChecks } from "./conformance/values.ts";
 import { watchChecks } from "./conformance/watches.ts";
 import { random } from "./random.ts";
@@ -57,6 +58,7 @@ export interface ConformanceOptions {
 const TOPICS: Readonly<Record<string, readonly Check[]>> = {
   supports: supportChecks,
   values: valueChecks,
+  streams: streamChecks,
   merge: mergeChecks,
   states: stateChecks,
   keys: keyChecks,

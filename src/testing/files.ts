@@ -1,5 +1,6 @@
 import { SyncError } from "../error.ts";
-import type { Claim, Files, OpenFile } from "../journal/files.ts";
+import type { Claim, Files, OpenFile, Sha256 } from "../journal/files.ts";
+import { sha256 } from "./sha256.ts";
 import type { Runtime } from "../runtime.ts";
 import { sleep } from "../runtime.ts";
 import { SimulatedDisk } from "./disk.ts";
@@ -108,6 +109,10 @@ class View implements SimulatedFiles {
     next.crashing = this.crashing;
     for (const [operation, error] of this.failures) next.failAt(operation, error);
     return next;
+  }
+
+  sha256(): Sha256 {
+    return sha256();
   }
 
   list(): Promise<readonly string[]> {

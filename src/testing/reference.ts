@@ -1,3 +1,5 @@
+import { boundsOf, collected, wrongBytes } from "../body.ts";
+import type { Body, ByteRange } from "../body.ts";
 import { compareKeys, isDead, merge } from "../entry.ts";
 import type { Copy, Entry, Head } from "../entry.ts";
 import { randomBelow } from "../runtime.ts";
@@ -11,6 +13,7 @@ import {
   checkRead,
   checkWrite,
   closedError,
+  failed,
   refusal,
 } from "../store.ts";
 import type {
@@ -30,7 +33,8 @@ import type {
 } from "../store.ts";
 import { VERSION_ZERO } from "../version.ts";
 import type { Version } from "../version.ts";
-import { SyncError } from "../error.ts";
+import { SyncError, asSyncError } from "../error.ts";
+import { sha256 } from "./sha256.ts";
 
 /** What a reference store holds. Given to another one, it is the disk that outlives the first: a reopened store. */
 export interface ReferenceState {
@@ -59,6 +63,7 @@ export interface ReferenceOptions {
 const EVERYTHING: Supports = {
   keyBytesMax: 512,
   valueBytesMax: Infinity,
+  streamBytesMax: Infinity,
   batchMax: Infinity,
   conditional: true,
   atomicBatch: true,
@@ -72,6 +77,8 @@ const EVERYTHING: Supports = {
   readonly: false,
 };
 const INTERVAL_MS = 1_000;
+/** How much of a body is given at a time: little, so that a small test sees several pieces. */
+const PIECE_BYTES = 1024;
 
 /**
  * The contract in its plainest form: a map and a count of commits, nothing evicted, nothing clever. The suite is
@@ -101,13 +108,18 @@ export class ReferenceStore implements Store {
   async read(keys: readonly string[], options?: ReadOptions): Promise<Answer[]> {
     this.enter("read", options);
     checkRead(this, keys);
-    return keys.map((key) => this.answer(key));
+    const { wholeBytesMax = this.supports.valueBytesMax } = options ?? {};
+    return keys.map((key) => this.answer(key, wholeBytesMax));
   }
 
   async write(writes: readonly Write[], options?: CallOptions): Promise<WriteResult[]> {
     this.enter("write", options);
     checkWrite(this, writes);
-    return writes.map((write) => refusal(this, write) ?? this.apply(write));
+    // Bodies first: the writes of a call take effect together.
+    const ready: (Write | WriteResult)[] = [];
+    for (const write of writes)
+      ready.push(refusal(this, write) ?? (write.body ? await this.gathered(write, options) : write));
+    return ready.map((each) => ("status" in each ? each : this.apply(each)));
   }
 
   async forget(items: readonly Forget[], options?: CallOptions): Promise<void> {
@@ -118,7 +130,7 @@ export class ReferenceStore implements Store {
 
   async *list(range: Range, options: ListOptions = {}): AsyncIterable<Listed> {
     this.enter("list", options);
-    const { detail = "keys", after, limit = Infinity } = options;
+    const { detail = "keys", after, limit = Infinity, wholeBytesMax = this.supports.valueBytesMax } = options;
     let left = limit;
     for (const key of this.keys(range)) {
       if (left <= 0) return;
@@ -128,7 +140,7 @@ export class ReferenceStore implements Store {
       if (copy === undefined) continue;
       left--;
       const head = detail === "keys" ? null : headOf(copy.entry);
-      const value = detail === "values" ? this.give(copy.entry).value : null;
+      const value = detail === "values" ? this.listedValue(copy.entry, wholeBytesMax) : null;
       yield { kind: "entry", key, tag: this.tag(copy), head, value };
     }
   }
@@ -175,10 +187,63 @@ export class ReferenceStore implements Store {
     if (this.supports.expiry) this.sweep();
   }
 
-  protected answer(key: string): Answer {
+  private async gathered(write: Write, options: CallOptions | undefined): Promise<Write | WriteResult> {
+    try {
+      return await this.whole(write, options);
+    } catch (error) {
+      return failed(asSyncError(error, { store: this.name, operation: "write", key: write.entry.key }));
+    }
+  }
+
+  /** The write with its body's bytes as its entry's value. */
+  protected async whole(write: Write, options: CallOptions | undefined): Promise<Write> {
+    const { body, entry, asOf, if: condition } = write;
+    if (body === undefined) return write;
+    return { entry: { ...entry, state: "value", value: await this.takeBody(body, options) }, asOf, if: condition };
+  }
+
+  protected async takeBody(body: Body, options: CallOptions | undefined): Promise<Uint8Array> {
+    const bytes = await collected(body, options);
+    const sum = sha256();
+    sum.update(bytes);
+    if (body.sha256 !== undefined && sum.digest() !== body.sha256) throw wrongBytes({ store: this.name });
+    return bytes;
+  }
+
+  protected listedValue(entry: Entry, wholeBytesMax: number): Uint8Array | null {
+    const isLarger = (entry.value?.length ?? 0) > wholeBytesMax && this.supports.streamBytesMax > 0;
+    return isLarger ? null : this.give(entry).value;
+  }
+
+  /** The bytes of a version, piece by piece; the version may have gone since it was told. */
+  protected bodyOf({ key, version }: Entry, value: Uint8Array): Body {
+    const content = (range?: ByteRange) => {
+      const { from, to } = boundsOf(range, value.length);
+      return this.pieces(key, version, from, to);
+    };
+    return { size: value.length, sha256: undefined, content };
+  }
+
+  protected async *pieces(key: string, version: Version, from: number, to: number): AsyncIterable<Uint8Array> {
+    for (let at = from; at < to; at += PIECE_BYTES) {
+      const { entry } = this.state.copies.get(key) ?? {};
+      if (entry?.version !== version || entry.value === null) {
+        throw new SyncError("NOT_FOUND", "the version is gone", { store: this.name, operation: "read", key });
+      }
+      yield entry.value.slice(at, Math.min(to, at + PIECE_BYTES));
+    }
+  }
+
+  protected answer(key: string, wholeBytesMax = Infinity): Answer {
     const copy = this.state.copies.get(key);
     const asOf = copy === undefined || this.supports.asOf === "known" ? this.runtime.now() : copy.asOf;
-    return { entry: copy && this.give(copy.entry), asOf, complete: true, stale: false, from: this.name };
+    const about = { asOf, complete: true, stale: false, from: this.name };
+    const value = copy?.entry.value ?? null;
+    if (copy === undefined || value === null || this.supports.streamBytesMax === 0 || value.length <= wholeBytesMax) {
+      return { entry: copy && this.give(copy.entry), ...about };
+    }
+    const entry: Entry = { ...this.give({ ...copy.entry, value: null }), state: "stub" };
+    return { entry, body: this.bodyOf(copy.entry, value), ...about };
   }
 
   protected apply(write: Write): WriteResult {

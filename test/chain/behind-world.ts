@@ -1,7 +1,7 @@
 import { layer } from "../../src/chain/layer.ts";
 import type { Chain, ChainOptions } from "../../src/chain/chain.ts";
 import type { LayerOptions } from "../../src/chain/layer.ts";
-import { openJournal } from "../../src/journal/journal.ts";
+import { openJournal } from "../../src/journal/open.ts";
 import type { JournalOptions } from "../../src/journal/contract.ts";
 import type { SimulatedFiles } from "../../src/testing/files.ts";
 import { simulatedFiles } from "../../src/testing/files.ts";

@@ -2,7 +2,7 @@ import { afterAll, describe, test } from "vitest";
 import { chain } from "../../src/chain/chain.ts";
 import { layer } from "../../src/chain/layer.ts";
 import type { LayerSpec } from "../../src/chain/layer.ts";
-import { openJournal } from "../../src/journal/journal.ts";
+import { openJournal } from "../../src/journal/open.ts";
 import { memory } from "../../src/stores/memory.ts";
 import { simulatedFiles } from "../../src/testing/files.ts";
 import { conformance, referenceState, referenceStore, simulatedRuntime } from "../../src/testing/index.ts";

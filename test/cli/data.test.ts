@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -189,5 +189,20 @@ describe("the command", () => {
     const ran = await run(["set", "k", "-"], { stdin, signal: end.signal });
     expect(ran).toMatchObject({ status: 130, out: "" });
     expect(await readdir(folder)).toEqual([]);
+  });
+
+  // Mutation: `set` reads all of its input before it stores any of it (a test of memory is in test/streams).
+  it("stores a file however large, and gives it back into a file, or a part of it", async () => {
+    const { run, folder } = await place();
+    const bytes = new Uint8Array(3 * 1024 * 1024).map((_, i) => i % 251);
+    await writeFile(join(folder, "in.bin"), bytes);
+    expect(await run(["set", "k", "--file", "in.bin", "--type", "video/mp4"])).toMatchObject({ status: 0, err: "" });
+    expect(await run(["get", "k", "-o", "out.bin"])).toMatchObject({ status: 0, out: "", err: "" });
+    expect((await readFile(join(folder, "out.bin"))).equals(bytes)).toBe(true);
+    expect(await run(["get", "k", "--range", "251-254"])).toMatchObject({ status: 0, out: "\0\u0001\u0002" });
+    expect((await run(["get", "none", "-o", "none.bin"])).status).toBe(3);
+    expect((await readdir(folder)).filter((name) => /none|part/.test(name))).toEqual([]);
+    expect((await run(["set", "k", "--file", "not-there"])).err).toContain("cannot be read");
+    expect((await run(["get", "k", "--range", "x"])).err).toContain("--range");
   });
 });

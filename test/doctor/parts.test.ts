@@ -81,6 +81,7 @@ describe("figures", () => {
 const SUPPORTS: Supports = {
   keyBytesMax: 512,
   valueBytesMax: Infinity,
+  streamBytesMax: 0,
   batchMax: 100,
   conditional: true,
   atomicBatch: true,

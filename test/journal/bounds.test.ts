@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { simulatedFiles } from "microsync/testing";
 import { layer } from "../../src/chain/layer.ts";
-import { openJournal } from "../../src/journal/journal.ts";
+import { openJournal } from "../../src/journal/open.ts";
 import type { JournalOptions } from "../../src/journal/contract.ts";
 import { outcomeOf, world } from "../chain/world.ts";
 import type { World } from "../chain/world.ts";

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { random, referenceState, simulatedFiles } from "microsync/testing";
 import { layer } from "../../src/chain/layer.ts";
-import { openJournal } from "../../src/journal/journal.ts";
+import { openJournal } from "../../src/journal/open.ts";
 import { world } from "../chain/world.ts";
 
 /** What a burst of writes over few keys costs a layer: as many batches as its intervals allow, each key once in each. */

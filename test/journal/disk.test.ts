@@ -3,7 +3,7 @@ import { ioError, referenceState, simulatedFiles } from "microsync/testing";
 import type { SimulatedFiles } from "microsync/testing";
 import { layer } from "../../src/chain/layer.ts";
 import type { Files, OpenFile } from "../../src/journal/files.ts";
-import { openJournal } from "../../src/journal/journal.ts";
+import { openJournal } from "../../src/journal/open.ts";
 import { get, world } from "../chain/world.ts";
 
 /** What a chain makes of a disk that fails or is full. The same at every operation: power.chain.test.ts. */
@@ -45,6 +45,7 @@ function tripping(inner: SimulatedFiles, failing: { syncs: boolean; appends: str
     remove: (name) => inner.remove(name),
     syncFolder: () => inner.syncFolder(),
     claim: () => inner.claim(),
+    sha256: () => inner.sha256(),
   };
 }
 

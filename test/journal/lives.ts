@@ -5,7 +5,7 @@ import { layer } from "../../src/chain/layer.ts";
 import { NO_META } from "../../src/entry.ts";
 import type { Entry } from "../../src/entry.ts";
 import { SyncError } from "../../src/error.ts";
-import { openJournal } from "../../src/journal/journal.ts";
+import { openJournal } from "../../src/journal/open.ts";
 import { memory } from "../../src/stores/memory.ts";
 import { failed } from "../../src/store.ts";
 import type { Store, Supports, Write } from "../../src/store.ts";

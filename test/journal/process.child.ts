@@ -9,7 +9,7 @@ import { layer } from "../../src/chain/layer.ts";
 import { open } from "../../src/config/open.ts";
 import { SyncError } from "../../src/error.ts";
 import type { Files, OpenFile } from "../../src/journal/files.ts";
-import { openJournal } from "../../src/journal/journal.ts";
+import { openJournal } from "../../src/journal/open.ts";
 import { nodeFiles } from "../../src/journal/node-files.ts";
 import { sleep } from "../../src/runtime.ts";
 import { git } from "../../src/stores/git/index.ts";

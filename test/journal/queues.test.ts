@@ -26,7 +26,16 @@ function world() {
     seq++;
     const version = formatVersion(1.7e12 + (at ?? seq), 0, "0".repeat(16));
     const head = { key, state: "value", version, expires: null, meta: NO_META } as const;
-    const parts = { asOf: 0, knownAt: 0, entry: undefined, place: undefined, queuedAt: 0, flying: 0, void: false };
+    const parts = {
+      asOf: 0,
+      knownAt: 0,
+      entry: undefined,
+      body: undefined,
+      place: undefined,
+      queuedAt: 0,
+      flying: 0,
+      void: false,
+    };
     const rest = { valueBytes: 1, condition: undefined, sealed: false, older: undefined, waiters: undefined };
     return { seq, head, ...parts, ...rest, waits: ALL, first: SQL, kept: false };
   };

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { simulatedFiles } from "microsync/testing";
 import { layer } from "../../src/chain/layer.ts";
-import { openJournal } from "../../src/journal/journal.ts";
+import { openJournal } from "../../src/journal/open.ts";
 import { referenceState } from "../../src/testing/index.ts";
 import { get, world } from "../chain/world.ts";
 

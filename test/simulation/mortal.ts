@@ -116,6 +116,7 @@ export class Life {
       remove: (name) => this.async(() => inner.remove(name)),
       syncFolder: () => this.async(() => inner.syncFolder()),
       claim: () => this.async(() => inner.claim()),
+      sha256: () => inner.sha256(),
     };
   }
 }

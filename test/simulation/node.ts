@@ -7,7 +7,7 @@ import type { Head } from "../../src/entry.ts";
 import { SyncError } from "../../src/error.ts";
 import type { Files } from "../../src/journal/files.ts";
 import { inspectLog } from "../../src/journal/inspect.ts";
-import { openJournal } from "../../src/journal/journal.ts";
+import { openJournal } from "../../src/journal/open.ts";
 import type { Journal } from "../../src/journal/journal.ts";
 import type { Runtime } from "../../src/runtime.ts";
 import { sleep } from "../../src/runtime.ts";
@@ -360,6 +360,7 @@ function watched(files: SimulatedFiles, gone: () => void): Files {
     remove: (name) => tell(files.remove(name)),
     syncFolder: () => tell(files.syncFolder()),
     claim: () => tell(files.claim()),
+    sha256: () => files.sha256(),
   };
 
   function opened(file: Awaited<ReturnType<Files["open"]>>): typeof file {

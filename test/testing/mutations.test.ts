@@ -3,6 +3,7 @@ import { CHECKS, ReferenceStore, conformance, referenceState, simulatedRuntime }
 import type { TestContext } from "../../src/testing/index.ts";
 import { collectionMutants, conditionMutants } from "./mutants-deciding.ts";
 import { callMutants, listMutants, readMutants } from "./mutants-reading.ts";
+import { streamMutants } from "./mutants-streams.ts";
 import { watchMutants } from "./mutants-watching.ts";
 import { writeMutants } from "./mutants.ts";
 import type { Mutant } from "./mutants.ts";
@@ -17,6 +18,7 @@ const MUTANTS: readonly Mutant[] = [
   ...listMutants,
   ...callMutants,
   ...watchMutants,
+  ...streamMutants,
 ];
 
 let opened = 0;

@@ -1,4 +1,4 @@
-import { compareEntries, isDead } from "../../entry.ts";
+import { compareEntries, isDead, stubOf } from "../../entry.ts";
 import type { Entry, Head } from "../../entry.ts";
 import { STORED, TOO_OLD } from "../../store.ts";
 import type { Write, WriteResult } from "../../store.ts";
@@ -13,7 +13,8 @@ export interface Standing {
 
 /** Whether a write can only be decided, or answered, with the value that is there. */
 export function needsValue(write: Write, current: Head | undefined): boolean {
-  return current !== undefined && (write.if !== undefined || write.entry.version === current.version);
+  if (current === undefined) return false;
+  return write.if !== undefined || (write.body === undefined && write.entry.version === current.version);
 }
 
 /** What a write does to what stands there: the newest version wins, conditions come first. Pure. */
@@ -30,13 +31,17 @@ export function decide(write: Write, standing: Standing | undefined, watermark: 
 }
 
 /** Whether a write that {@link decide} lets through changes anything. */
-export function changes({ entry }: Write, standing: Standing | undefined): boolean {
+export function changes({ entry, body }: Write, standing: Standing | undefined): boolean {
   if (standing === undefined || standing.head.version !== entry.version) return true;
+  // A version has one value, and this one is too large to be compared.
+  if (body !== undefined || (standing.head.state === "value" && standing.value === undefined)) return false;
   const current = entryOf(standing);
   return current === undefined || compareEntries(entry, current) > 0;
 }
 
 function entryOf(standing: Standing | undefined): Entry | undefined {
   if (standing === undefined) return undefined;
-  return { ...standing.head, value: standing.value ?? null };
+  const { head, value } = standing;
+  if (head.state === "value" && value === undefined) return stubOf(head); // it is too large to be told
+  return { ...head, value: value ?? null };
 }

@@ -10,7 +10,7 @@ import { parseRecord, recordName } from "./record.ts";
 import { lowTag } from "./snapshot.ts";
 import type { View } from "./snapshot.ts";
 import { recordIdsAt } from "./side.ts";
-import { filesOf, groupsBySize, valueOf } from "./values.ts";
+import { filesOf, groupsBySize, pointerIn, valueOf } from "./values.ts";
 
 export interface Listing {
   readonly branch: Branch;
@@ -28,7 +28,7 @@ const VALUES_BYTES_MAX = 8 * 1024 * 1024;
 export async function* list(
   { branch, runtime, check, stop }: Listing,
   { prefix }: Range,
-  { detail = "keys", after, limit = Infinity }: ListOptions,
+  { detail = "keys", after, limit = Infinity, wholeBytesMax = Infinity }: ListOptions,
 ): AsyncIterable<Listed> {
   if (limit <= 0) return;
   const { view } = await stop(branch.view(runtime.now()));
@@ -58,7 +58,9 @@ export async function* list(
         check();
         const file = blob === null ? undefined : files?.get(blob);
         // A large value is in memory alone.
-        const value = file === undefined ? null : await stop(valueOf(naming, known, file));
+        const size = file === undefined ? 0 : (pointerIn(naming, known, file)?.size ?? file.length);
+        const isLarger = naming.large !== undefined && size > wholeBytesMax;
+        const value = file === undefined || isLarger ? null : await stop(valueOf(naming, known, file));
         yield { kind: "entry", key: head.key, tag, head, value };
         if (--left <= 0) return;
       }

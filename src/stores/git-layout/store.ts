@@ -1,5 +1,8 @@
+import { createHash } from "node:crypto";
+import { collected, wrongBytes } from "../../body.ts";
+import type { Body } from "../../body.ts";
 import { NO_META } from "../../entry.ts";
-import type { Entry } from "../../entry.ts";
+import type { Entry, Head } from "../../entry.ts";
 import { SyncError, asSyncError } from "../../error.ts";
 import type { Runtime } from "../../runtime.ts";
 import { STORED, checkCall, checkForget, checkRead, checkWrite, closedError, failed, refusal } from "../../store.ts";
@@ -37,6 +40,9 @@ import { NOTHING } from "./snapshot.ts";
 import type { Known, View } from "./snapshot.ts";
 import { valuesOf } from "./values.ts";
 import { watch } from "./watching.ts";
+
+/** What is held in memory of a stream where large files have no place of their own. */
+const GATHERED_BYTES_MAX = 16 * 1024 * 1024;
 
 /** A branch as a Store. */
 export interface BranchStoreSettings {
@@ -91,11 +97,15 @@ class BranchStore implements Store {
     });
   }
 
-  private async readSince(keys: readonly string[], since: number, options: CallOptions): Promise<Answer[]> {
+  private async readSince(keys: readonly string[], since: number, options: ReadOptions): Promise<Answer[]> {
     const { view, asOf } = await this.branch.view(since);
     const knowns = await this.branch.look(view, keys);
-    const entries = await valuesOf(this.branch.naming, knowns, options);
-    return entries.map((entry) => ({ entry, asOf, complete: true, stale: false, from: this.name }));
+    const { wholeBytesMax = this.supports.valueBytesMax } = options;
+    const held = await valuesOf(this.branch.naming, knowns, options, wholeBytesMax);
+    return held.map((each) => {
+      const about = { entry: each?.entry, asOf, complete: true, stale: false, from: this.name };
+      return each?.body === undefined ? about : { ...about, body: each.body };
+    });
   }
 
   async write(writes: readonly Write[], options: CallOptions = {}): Promise<WriteResult[]> {
@@ -188,20 +198,26 @@ class BranchStore implements Store {
       this.branch.naming,
       asked.flatMap((key) => knowns.get(key) ?? []),
       options,
+      this.supports.valueBytesMax,
     );
-    const valueOf = new Map(asked.map((key, i) => [key, values[i]?.value]));
+    const valueOf = new Map(asked.map((key, i) => [key, values[i]]));
     const standing = new Map<string, Standing | undefined>();
     for (const [key, { head }] of knowns) {
-      standing.set(key, head === undefined ? undefined : { head, value: valueOf.get(key) });
+      const held = valueOf.get(key);
+      const value = held?.body === undefined ? held?.entry.value : undefined; // too large to be compared or told
+      standing.set(key, head === undefined ? undefined : { head, value });
     }
     const now = this.runtime.now();
-    const changed = new Map<string, Entry>();
+    const changed = new Map<string, Write>();
     const results = writes.map((write) => {
       const { entry } = write;
       const result = decide(write, standing.get(entry.key), view.watermark, now);
       if (result === STORED && isChange(write, standing.get(entry.key))) {
-        standing.set(entry.key, { head: entry, value: entry.value });
-        changed.set(entry.key, entry);
+        standing.set(entry.key, {
+          head: headOfWrite(write),
+          value: write.body === undefined ? entry.value : undefined,
+        });
+        changed.set(entry.key, write);
       }
       return result;
     });
@@ -212,21 +228,46 @@ class BranchStore implements Store {
   }
 
   /** The files of entries; the large values among them are where those point to, before a commit says so. */
-  private async placed(entries: readonly Entry[], options: CallOptions): Promise<Content[]> {
+  private async placed(writes: readonly Write[], options: CallOptions): Promise<Content[]> {
     const { large } = this.branch.naming;
-    const above = large === undefined || this.isWithoutLarge ? Infinity : large.aboveBytes;
-    const contents = entries.map((entry) => contentOf(entry, above));
+    if (large === undefined || this.isWithoutLarge) return this.placedInGit(writes, options);
+    const above = large.aboveBytes;
+    const contents: Content[] = [];
+    for (const { entry, body } of writes) {
+      contents.push(contentOf({ entry, body: body && (await withSum(body, options)) }, above));
+    }
     const uploads = contents.flatMap(({ upload }) => upload ?? []);
     if (uploads.length === 0) return contents;
     try {
-      await large?.files.upload(uploads, options);
+      await large.files.upload(uploads, options);
       return contents;
     } catch (error) {
-      if (!(error instanceof SyncError) || error.code !== "UNSUPPORTED" || large?.orInGit !== true) throw error;
+      if (!(error instanceof SyncError) || error.code !== "UNSUPPORTED" || !large.orInGit) throw error;
       this.isWithoutLarge = true;
       this.report({ kind: "no-lfs", error });
-      return entries.map((entry) => contentOf(entry, Infinity));
+      return this.placedInGit(writes, options);
     }
+  }
+
+  /** Git takes a file whole, so that a stream is gathered first, if it is not too long for that. */
+  private async placedInGit(writes: readonly Write[], options: CallOptions): Promise<Content[]> {
+    const contents: Content[] = [];
+    for (const { entry, body } of writes) {
+      if (body !== undefined && body.size > GATHERED_BYTES_MAX) {
+        throw new SyncError("TOO_LARGE", `git without LFS takes a stream of ${GATHERED_BYTES_MAX} bytes at most`, {
+          store: this.name,
+          operation: "write",
+          key: entry.key,
+          cure: "name the LFS server by the option lfsUrl",
+        });
+      }
+      const value = body === undefined ? undefined : await collected(body, options);
+      if (value !== undefined && (body?.sha256 ?? pointerOf(value).oid) !== pointerOf(value).oid) {
+        throw wrongBytes({ store: this.name, key: entry.key });
+      }
+      contents.push(contentOf({ entry: value === undefined ? entry : { ...entry, state: "value", value } }, Infinity));
+    }
+    return contents;
   }
 
   async forget(items: readonly Forget[], options: CallOptions = {}): Promise<void> {
@@ -275,11 +316,10 @@ class BranchStore implements Store {
   async *list(range: Range, options: ListOptions = {}): AsyncIterable<Listed> {
     this.check("list", options);
     const stop = this.stopped(options);
-    yield* list(
-      { branch: this.branch, runtime: this.runtime, check: () => this.check("list", options), stop },
-      range,
-      options,
-    );
+    yield* list({ branch: this.branch, runtime: this.runtime, check: () => this.check("list", options), stop }, range, {
+      wholeBytesMax: this.supports.valueBytesMax,
+      ...options,
+    });
   }
 
   async *watch(range: Range, options: WatchOptions = {}): AsyncIterable<Change> {
@@ -350,6 +390,12 @@ function readonlyError(
   return new SyncError("READONLY", why.what, key === undefined ? where : { ...where, key });
 }
 
+/** A write on its way into a file. */
+interface Placing {
+  readonly entry: Entry;
+  readonly body?: Summed | undefined;
+}
+
 interface Content {
   readonly entry: Entry;
   readonly file: Uint8Array | undefined;
@@ -357,8 +403,15 @@ interface Content {
   readonly upload: Upload | undefined;
 }
 
+/** A body's head is a value's from here on. */
+function headOfWrite({ entry, body }: Write): Head {
+  const { key, state, version, expires, meta } = entry;
+  return { key, state: body === undefined ? state : "value", version, expires, meta };
+}
+
 /** What becomes the file of a value: the value, or a pointer to it when it has more than so many bytes. */
-function contentOf(entry: Entry, aboveBytes: number): Content {
+function contentOf({ entry, body }: Placing, aboveBytes: number): Content {
+  if (body !== undefined) return contentOfBody(entry, body);
   const { value } = entry;
   if (value === null) return { entry, file: undefined, storage: undefined, upload: undefined };
   if (value.length > aboveBytes) {
@@ -367,6 +420,25 @@ function contentOf(entry: Entry, aboveBytes: number): Content {
     return { entry, file: encodePointer(pointer), storage: "lfs", upload };
   }
   return { entry, file: value, storage: parsePointer(value) === undefined ? undefined : "plain", upload: undefined };
+}
+
+/** A pointer names the sum of what it points to, so that a body without one is read once more. */
+async function withSum(body: Body, options: CallOptions): Promise<Summed> {
+  const { sha256 } = body;
+  if (sha256 !== undefined) return { ...body, sha256 };
+  const hash = createHash("sha256");
+  for await (const piece of body.content(undefined, options)) hash.update(piece);
+  return { ...body, sha256: hash.digest("hex") };
+}
+
+interface Summed extends Body {
+  readonly sha256: string;
+}
+
+/** Whatever its size, since nobody has its bytes at hand. */
+function contentOfBody(entry: Entry, body: Summed): Content {
+  const pointer = { oid: body.sha256, size: body.size };
+  return { entry, file: encodePointer(pointer), storage: "lfs", upload: { ...pointer, content: () => body.content() } };
 }
 
 function changeOf(

@@ -1,8 +1,12 @@
+import { boundsOf, isPart } from "../../body.ts";
+import type { Body } from "../../body.ts";
 import type { Entry } from "../../entry.ts";
 import { SyncError } from "../../error.ts";
 import type { CallOptions } from "../../store.ts";
+import { oneChunk } from "../lfs/files.ts";
 import { parsePointer } from "../lfs/pointer.ts";
-import type { Naming } from "./names.ts";
+import type { Pointer } from "../lfs/pointer.ts";
+import type { LargeFiles, Naming } from "./names.ts";
 import type { Known } from "./snapshot.ts";
 
 /** The files of what is known, by their ids. All of them are in memory at once: see {@link groupsBySize}. */
@@ -24,15 +28,47 @@ export async function filesOf(
   });
 }
 
+/** The large file that a file points to; undefined where the file is the value itself. */
+export function pointerIn({ large }: Naming, { storage }: Known, file: Uint8Array): Pointer | undefined {
+  return large === undefined || storage === "plain" ? undefined : parsePointer(file);
+}
+
+/** A large file as it comes from where large files are. */
+function bodyOf(large: LargeFiles, pointer: Pointer): Body {
+  const { oid, size } = pointer;
+  return {
+    size,
+    sha256: oid,
+    content(range, options = {}) {
+      const { from, to } = boundsOf(range, size);
+      return isPart(range, size)
+        ? large.files.download(pointer, options, { from, to })
+        : large.files.download(pointer, options);
+    },
+  };
+}
+
+function bodyAtHand(value: Uint8Array): Body {
+  return {
+    size: value.length,
+    sha256: undefined,
+    content(range) {
+      const { from, to } = boundsOf(range, value.length);
+      return oneChunk(value.slice(from, to));
+    },
+  };
+}
+
 /** The value that a file stands for: itself, or the large file that it points to. */
 export async function valueOf(
   naming: Naming,
-  { head, storage }: Known,
+  known: Known,
   file: Uint8Array,
   options: CallOptions = {},
 ): Promise<Uint8Array> {
   const { large } = naming;
-  const pointer = large === undefined || storage === "plain" ? undefined : parsePointer(file);
+  const { head } = known;
+  const pointer = pointerIn(naming, known, file);
   if (pointer === undefined || large === undefined) return file;
   if (pointer.size > VALUE_BYTES_MAX) {
     throw new SyncError(
@@ -55,25 +91,44 @@ export async function valueOf(
   return value;
 }
 
-/** Entries of what is known, with their values. All of them are in memory at once. */
+/** An entry with its value, or a stub with the body that it stands for. */
+export interface Held {
+  readonly entry: Entry;
+  readonly body?: Body | undefined;
+}
+
+/** Entries of what is known, with their values, but for those of more bytes. All of them are in memory at once. */
 export async function valuesOf(
   naming: Naming,
   knowns: readonly Known[],
-  options: CallOptions = {},
-): Promise<(Entry | undefined)[]> {
+  options: CallOptions,
+  wholeBytesMax: number,
+): Promise<(Held | undefined)[]> {
   const files = await filesOf(naming, knowns);
-  const entries: (Entry | undefined)[] = knowns.map(() => undefined);
+  const held: (Held | undefined)[] = knowns.map(() => undefined);
   let next = 0;
   const worker = async () => {
     for (let i = next++; i < knowns.length; i = next++) {
       const known = knowns[i];
       if (known?.head === undefined) continue;
       const file = known.blob === null ? undefined : files.get(known.blob);
-      entries[i] = { ...known.head, value: file === undefined ? null : await valueOf(naming, known, file, options) };
+      const pointer = file === undefined ? undefined : pointerIn(naming, known, file);
+      if (pointer !== undefined && naming.large !== undefined && pointer.size > wholeBytesMax) {
+        const entry = { ...known.head, state: "stub", value: null } as const;
+        held[i] = { entry, body: bodyOf(naming.large, pointer) };
+        continue;
+      }
+      const value = file === undefined ? null : await valueOf(naming, known, file, options);
+      // A file of git itself comes whole, whatever is asked for; its reader gets it in the form that was asked for.
+      if (value !== null && naming.large !== undefined && value.length > wholeBytesMax) {
+        held[i] = { entry: { ...known.head, state: "stub", value: null }, body: bodyAtHand(value) };
+        continue;
+      }
+      held[i] = { entry: { ...known.head, value } };
     }
   };
   await Promise.all(Array.from({ length: Math.min(PARALLEL, knowns.length) }, worker));
-  return entries;
+  return held;
 }
 
 /** Large files that are fetched at a time. */

@@ -109,6 +109,7 @@ async function opened(url: GitUrl, options: GitOptions): Promise<Store> {
     const supports: Supports = {
       keyBytesMax: 512,
       valueBytesMax,
+      streamBytesMax: large === undefined ? 0 : Infinity,
       batchMax: BATCH_MAX,
       conditional: true,
       atomicBatch: true,

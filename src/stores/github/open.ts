@@ -73,6 +73,8 @@ export interface GithubOptions {
   readonly onAnswer?: ((date: number | undefined) => void) | undefined;
 }
 
+/** What GitHub takes for one large file with its cheapest plan. Source: docs.github.com, "About Git Large File Storage". */
+const LFS_BYTES_MAX = 2 * 1024 ** 3;
 const BATCH_MAX = 1_000;
 const BLOB_BYTES_MAX = 35 * 1024 * 1024;
 const MIB = 1024 * 1024;
@@ -163,6 +165,7 @@ async function opened(url: GithubUrl, options: GithubOptions): Promise<Store> {
     const supports: Supports = {
       keyBytesMax: 512,
       valueBytesMax: numbers.valueBytesMax,
+      streamBytesMax: large === undefined ? 0 : LFS_BYTES_MAX,
       batchMax: BATCH_MAX,
       conditional: true,
       atomicBatch: true,

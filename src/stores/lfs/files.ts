@@ -7,6 +7,12 @@ export interface Upload extends Pointer {
   content(): AsyncIterable<Uint8Array>;
 }
 
+/** From this byte up to but not including that one. What is wrong with a part shows only in its length. */
+export interface Part {
+  readonly from: number;
+  readonly to: number;
+}
+
 /** Where large values lie. Nothing here holds a whole value in memory. */
 export interface LfsFiles {
   /**
@@ -18,7 +24,7 @@ export interface LfsFiles {
    * The value, piece by piece. That it is the one is known at its end: it throws CORRUPT in place of ending when it
    * is not. @throws SyncError NOT_FOUND when it is not there.
    */
-  download(pointer: Pointer, options: CallOptions): AsyncIterable<Uint8Array>;
+  download(pointer: Pointer, options: CallOptions, part?: Part): AsyncIterable<Uint8Array>;
   close(): Promise<void>;
 }
 

@@ -15,6 +15,8 @@ export interface FolderSettings {
   readonly folder: string;
 }
 
+const PIECE_BYTES = 64 * 1024;
+
 /** Large files of a repository on this machine, as the client's own transfer for file URLs lays them out. */
 export function lfsFolder({ runtime, store, folder }: FolderSettings): LfsFiles {
   const pathOf = (oid: string) => join(folder, oid.slice(0, 2), oid.slice(2, 4), oid);
@@ -53,7 +55,7 @@ export function lfsFolder({ runtime, store, folder }: FolderSettings): LfsFiles 
         if (!(await has(object))) await put(object, check);
       }
     },
-    async *download(pointer, options) {
+    async *download(pointer, options, part) {
       if (!(await has(pointer))) {
         throw new SyncError("NOT_FOUND", `the large file ${pointer.oid} is not in the repository`, {
           store,
@@ -61,8 +63,11 @@ export function lfsFolder({ runtime, store, folder }: FolderSettings): LfsFiles 
           cure: "push it from a clone that has it, by git lfs push --all",
         });
       }
-      const pieces = createReadStream(pathOf(pointer.oid), { highWaterMark: 256 * 1024 });
-      for await (const piece of checked(pieces as AsyncIterable<Uint8Array>, pointer, store)) {
+      if (part !== undefined && part.to <= part.from) return;
+      const where = part === undefined ? {} : { start: part.from, end: part.to - 1 };
+      const pieces = createReadStream(pathOf(pointer.oid), { highWaterMark: PIECE_BYTES, ...where });
+      const bytes = pieces as AsyncIterable<Uint8Array>;
+      for await (const piece of part === undefined ? checked(bytes, pointer, store) : bytes) {
         checkCall(runtime, options, store, "read");
         yield piece;
       }

@@ -1,3 +1,4 @@
+import { cut } from "../../body.ts";
 import { SyncError } from "../../error.ts";
 import { randomBelow, sleep } from "../../runtime.ts";
 import type { Runtime } from "../../runtime.ts";
@@ -148,19 +149,24 @@ export function lfsServer(settings: LfsServerSettings): LfsFiles {
         await Promise.all(Array.from({ length: Math.min(PARALLEL, piece.length) }, worker));
       }
     },
-    async *download(pointer, options) {
-      const { body } = await trying(options, async () => {
+    async *download(pointer, options, part) {
+      if (part !== undefined && part.to <= part.from) return;
+      const { body, status } = await trying(options, async () => {
         const { found, ...at } = await batch("download", [pointer], options);
         const answered = found.find(({ oid }) => oid === pointer.oid);
         const action = answered?.actions?.download;
         if (answered === undefined || action === undefined) throw notThere(pointer, answered, store);
-        const request = { method: "GET", url: action.href, headers: headersFor(action, answered, at) } as const;
+        const headers = headersFor(action, answered, at);
+        if (part !== undefined) headers["range"] = `bytes=${part.from}-${part.to - 1}`;
+        const request = { method: "GET", url: action.href, headers } as const;
         const stream = await http.stream(request, options);
-        if (stream.status === 200) return stream;
+        if (stream.status === 200 || (part !== undefined && stream.status === 206)) return stream;
         for await (const piece of stream.body) if (piece.length > ANSWER_BYTES_MAX) break; // frees the connection
         throw refused(stream, store, "download");
       });
-      yield* checked(body, pointer, store);
+      if (part === undefined) yield* checked(body, pointer, store);
+      // A server may ignore the range.
+      else yield* status === 206 ? body : cut(body, part.from, part.to);
     },
     close: () => http.close(),
   };

@@ -49,12 +49,26 @@ function named<T>(store: string, read: () => T): T {
   }
 }
 
+/** Whether there are bytes apart for the entry, which is a stub then: of the write, and of the row that is held. */
+export interface Apart {
+  readonly isGiven: boolean;
+  readonly isHeld: (version: Version) => boolean;
+}
+
 /** What an unconditional write of this entry comes to while the store holds `row`, if nothing has to be stored. */
-export function settled(entry: Entry, row: Uint8Array, store: string): "renewed" | WriteResult | undefined {
+export function settled(
+  entry: Entry,
+  row: Uint8Array,
+  store: string,
+  apart: Apart,
+): "renewed" | WriteResult | undefined {
   if (isBelow(row, entry.version)) return undefined;
   const held = intactHead(entry.key, row, store);
   if (held === undefined || held.version < entry.version) return undefined;
   if (held.version > entry.version) return { status: "superseded", by: held.version };
+  // A version has one value: whether it is in one piece or apart is no difference.
+  if (held.state === "stub" && apart.isHeld(held.version)) return "renewed";
+  if (apart.isGiven) return held.state === "stub" ? undefined : "renewed";
   return compareEntries(entry, copyOf(entry.key, row, store).entry) > 0 ? undefined : "renewed";
 }
 
@@ -97,6 +111,8 @@ export function applyWrite(
   now: number,
   store: string,
   asOfHeld: (row: Uint8Array) => number,
+  apart: Apart,
+  body: Uint8Array | undefined,
 ): Applied {
   const row = entries.get(key);
   if (condition !== undefined) {
@@ -113,16 +129,16 @@ export function applyWrite(
   }
   if (row === undefined) {
     if (entry.version <= writer.state.watermark) return done(TOO_OLD);
-    writer.store(key, envelope, undefined);
+    writer.store(key, envelope, undefined, body);
     return done(STORED);
   }
-  const outcome = settled(entry, row, store);
+  const outcome = settled(entry, row, store, apart);
   if (outcome === "renewed") return { result: STORED, renewed: true };
   if (outcome !== undefined) return done(outcome);
   // Copies of one version share the latest asOf; of two versions each has its own.
   const isSame = !isBelow(row, entry.version) && intactHead(entry.key, row, store)?.version === entry.version;
   const later = isSame ? Math.max(asOf, asOfHeld(row)) : asOf;
-  writer.store(key, later === asOf ? envelope : encode(entry, later), row);
+  writer.store(key, later === asOf ? envelope : encode(entry, later), row, body);
   return done(STORED);
 }
 

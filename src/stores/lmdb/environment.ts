@@ -23,7 +23,7 @@ export interface Row {
   readonly value: Uint8Array;
 }
 
-export const TABLES = ["entries", "changes", "removals", "renewals", "epochs", "about"] as const;
+export const TABLES = ["entries", "changes", "removals", "renewals", "epochs", "about", "bodies"] as const;
 
 /** The tables of one folder. */
 export type Tables = Readonly<Record<(typeof TABLES)[number], Table>>;

@@ -1,6 +1,8 @@
 import type { Runtime } from "../../runtime.ts";
 import type { Row, Table, Tables } from "./environment.ts";
-import { changeOf, entryRow, integerFrom, integerKey } from "./rows.ts";
+import { envelopeState } from "../../envelope.ts";
+import { fileOf, sizeOf } from "./bodies.ts";
+import { changeOf, entryRow, envelopeOf, integerFrom, integerKey } from "./rows.ts";
 import type { State } from "./rows.ts";
 
 /*
@@ -22,10 +24,17 @@ export function bytesOnDisk(key: Uint8Array, row: Uint8Array): number {
   return (bytes < 2000 ? bytes : Math.ceil((row.length + 16) / 4096) * 4096) + 2 * key.length + 64;
 }
 
+function bodyBytes(row: Uint8Array): number {
+  return row.length + (sizeOf(row) ?? 0);
+}
+
 /** One write transaction's way to change entries; to be used inside `Environment.transaction` only. */
 export interface Writer {
   readonly state: State;
-  store(key: Uint8Array, envelope: Uint8Array, before: Uint8Array | undefined): void;
+  /** Files of bodies that no row names any more, once the transaction is on disk. */
+  readonly dropped: readonly string[];
+  /** @param body The row of the body that the envelope, a stub's, stands for. */
+  store(key: Uint8Array, envelope: Uint8Array, before: Uint8Array | undefined, body?: Uint8Array): void;
   remove(key: Uint8Array, before: Uint8Array): void;
   /** Removes the `count` entries that were written longest ago. */
   dropOldest(count: number): void;
@@ -37,7 +46,8 @@ export function writer(
   removalsMax: number,
   nameEpoch: () => Uint8Array | undefined,
 ): Writer {
-  const { entries, changes, removals, renewals, epochs } = tables;
+  const { entries, changes, removals, renewals, epochs, bodies } = tables;
+  const dropped: string[] = [];
 
   const nextChange = (): number => {
     const name = nameEpoch();
@@ -52,6 +62,16 @@ export function writer(
     state.bytes -= bytesOnDisk(key, before);
     changes.remove(integerKey(changeOf(before)));
     renewals.remove(key);
+    if (envelopeState(envelopeOf(before)) === "stub") forgetBody(key);
+  };
+
+  const forgetBody = (key: Uint8Array) => {
+    const row = bodies.get(key);
+    if (row === undefined) return;
+    const file = fileOf(row);
+    if (file !== undefined) dropped.push(file);
+    state.bytes -= bodyBytes(row);
+    bodies.remove(key);
   };
 
   const remove = (key: Uint8Array, before: Uint8Array) => {
@@ -67,13 +87,17 @@ export function writer(
 
   return {
     state,
-    store(key, envelope, before) {
+    dropped,
+    store(key, envelope, before, body) {
       if (before !== undefined) forgetRow(key, before);
       const change = nextChange();
       const row = entryRow(change, envelope);
       entries.put(key, row);
       changes.put(integerKey(change), key);
       state.bytes += bytesOnDisk(key, row);
+      if (body === undefined) return;
+      bodies.put(key, body);
+      state.bytes += bodyBytes(body);
     },
     remove,
     dropOldest(count) {

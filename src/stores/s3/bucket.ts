@@ -1,6 +1,6 @@
 import { SyncError } from "../../error.ts";
 import type { Call } from "./call.ts";
-import type { Client, Reply } from "./client.ts";
+import type { BodyStream, Client, Reply } from "./client.ts";
 import { strangeOf } from "./failures.ts";
 import { unquoted } from "./object.ts";
 import { parseXml, textOf } from "./xml.ts";
@@ -42,7 +42,9 @@ export const NOT_MET: readonly number[] = [404, 409, 412];
 export async function put(
   client: Client,
   call: Call,
-  object: { readonly name: string; readonly key?: string | undefined; readonly body: Uint8Array },
+  object: { readonly name: string; readonly key?: string | undefined } & (
+    { readonly body: Uint8Array } | { readonly stream: BodyStream }
+  ),
   headers: Readonly<Record<string, string>>,
   over: Over,
   conditions: Conditions,

@@ -21,12 +21,20 @@ export interface Ask {
   readonly query?: Readonly<Record<string, string>> | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
   readonly body?: Uint8Array | undefined;
+  /** A body that is read as it is sent, each time that it is sent. */
+  readonly stream?: BodyStream | undefined;
   /** For messages. */
   readonly key?: string | undefined;
   /** Statuses that are an answer; every other is thrown as an error. */
   readonly takes: readonly number[];
   /** How much of a body is taken; a longer one is refused. Default 16 MiB, what a list of 1,000 names may have. */
   readonly bytesMax?: number | undefined;
+}
+
+export interface BodyStream {
+  readonly bytes: number;
+  readonly sha256: string | undefined;
+  readonly open: () => AsyncIterable<Uint8Array>;
 }
 
 export interface Reply {
@@ -144,7 +152,7 @@ export class Client {
     const stop = (error: SyncError) => control.abort(error);
     const late = () => stop(new SyncError("UNAVAILABLE", `no answer from S3 in time`, { ...where, cure: "try again" }));
     const allow = (bytes: number) => runtime.timer(timeoutMs + bytes / BYTES_PER_MS_MIN, late);
-    let timer = allow(ask.body?.length ?? 0);
+    let timer = allow(ask.stream?.bytes ?? ask.body?.length ?? 0);
     const extend = (bytes: number) => {
       timer.cancel();
       timer = allow(bytes);
@@ -209,17 +217,21 @@ export class Client {
   }
 
   private async signed(ask: Ask, signal: AbortSignal): Promise<Sending> {
-    const { method, body } = ask;
+    const { method, stream } = ask;
     const url = this.urlOf(ask);
     const headers: Record<string, string> = { ...ask.headers };
-    headers[SUM] ??= body === undefined ? SUM_OF_NOTHING : sha256(body);
+    if (stream !== undefined) {
+      headers[SUM] = stream.sha256 ?? UNSIGNED;
+      headers["content-length"] = String(stream.bytes);
+    }
+    headers[SUM] ??= ask.body === undefined ? SUM_OF_NOTHING : sha256(ask.body);
     const signer = this.signer({ method, url, headers });
     headers["authorization"] = await signer.authHeader();
     for (const name of ["x-amz-date", "x-amz-security-token"]) {
       const value = signer.headers.get(name);
       if (value !== null) headers[name] = value;
     }
-    return { method, url, headers, body, signal };
+    return { method, url, headers, body: stream?.open() ?? ask.body, signal };
   }
 
   private signer(given: { method: string; url: string; headers?: Record<string, string>; signQuery?: boolean }) {
@@ -244,6 +256,8 @@ function dateOf(text: string | undefined): number | undefined {
   return Number.isNaN(ms) ? undefined : ms;
 }
 
+/** For a body of which nobody knows the sum before it was sent. */
+const UNSIGNED = "UNSIGNED-PAYLOAD";
 const SUM_OF_NOTHING = sha256(new Uint8Array(0));
 
 export function sha256(bytes: Uint8Array): string {

@@ -65,6 +65,14 @@ export function formFor(bytes: Uint8Array, past: readonly Past[]): Form {
   return past.some((item) => item.etag === etag) ? "gzip" : "plain";
 }
 
+/** Whether a body may be stored as it is. Its MD5 is asked for only where that decides. */
+export async function mayBePlain(past: readonly Past[], md5: () => Promise<string>): Promise<boolean> {
+  if (past.length === 0) return true;
+  if (past.length >= PAST_MAX) return false;
+  const etag = shortEtag(await md5());
+  return !past.some((item) => item.etag === etag);
+}
+
 function shortEtag(etag: string): string {
   return etag.replaceAll(/[.,\s]/g, "").slice(0, ETAG_DIGITS);
 }

@@ -58,6 +58,7 @@ export async function* list(
   during: <T>(work: Promise<T>) => Promise<T>,
 ): AsyncGenerator<Listed> {
   const { detail = "keys" } = options;
+  const headIn = (item: Item) => headOf(space, call, item);
   for await (const mine of items(space, call, range, options, during)) {
     for (const window of windowsOf(mine, detail === "values" ? WINDOW_BYTES : Infinity)) {
       call.check();
@@ -68,8 +69,9 @@ export async function* list(
         }
         continue;
       }
-      const ask = detail === "values" ? valueOf : headOf;
-      const told = await during(inParallel(window, WINDOW, (item) => space.slots.run(() => ask(space, call, item))));
+      const { wholeBytesMax } = options;
+      const ask = detail === "values" ? (of: Item) => valueOf(space, call, of, wholeBytesMax) : headIn;
+      const told = await during(inParallel(window, WINDOW, (item) => space.slots.run(() => ask(item))));
       for (const listed of told) {
         call.check();
         if (listed !== undefined) yield listed;
@@ -111,10 +113,11 @@ async function headOf(space: Space, call: Call, item: Item): Promise<Listed | un
   };
 }
 
-async function valueOf(space: Space, call: Call, item: Item): Promise<Listed | undefined> {
-  const got = await fetchEntry(space, call, item.key, item.name);
+async function valueOf(space: Space, call: Call, item: Item, wholeBytesMax?: number): Promise<Listed | undefined> {
+  const got = await fetchEntry(space, call, item.key, item.name, wholeBytesMax);
   if (got === undefined) return undefined;
   const { found, entry } = got;
-  const { value, ...head } = entry;
+  const { value } = entry;
+  const { head } = found;
   return { kind: "entry", key: item.key, tag: tagOf(found.etag, found.seconds ?? item.seconds), head, value };
 }

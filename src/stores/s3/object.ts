@@ -70,6 +70,14 @@ export function objectOf(entry: Entry, past: readonly Past[]): Made {
   return { body: gzipNaming(entry.value, entry.version), headers, form, sha256: sum };
 }
 
+/** The headers of an object whose body comes as a stream. */
+export function headersOfBody(entry: Entry, sum: string | undefined, past: readonly Past[]): Record<string, string> {
+  const headers = headersOf({ ...entry, state: "value" });
+  if (past.length > 0) headers[`${OWN}past`] = formatPast(past);
+  if (sum !== undefined) headers[`${OWN}sha256`] = sum;
+  return headers;
+}
+
 const encoder = new TextEncoder();
 
 /** The headers that say what the entry is, whatever its body. */

@@ -1,15 +1,10 @@
+import type { ByteRange } from "../../body.ts";
 import { SyncError } from "../../error.ts";
 import type { Call } from "./call.ts";
 import type { Client, Reply } from "./client.ts";
 import { placed, strangeOf } from "./failures.ts";
 import { unquoted } from "./object.ts";
 import { inParallel } from "./slots.ts";
-
-/** Which bytes of an object, the last one not included. */
-export interface ByteRange {
-  readonly start?: number | undefined;
-  readonly end?: number | undefined;
-}
 
 /** How much one request asks for. */
 export const RANGE_BYTES = 8 * 1024 * 1024;
@@ -33,11 +28,12 @@ export async function* getStream(
   call: Call,
   source: RangeSource,
   { start = 0, end = Infinity }: ByteRange = {},
+  bytesAtOnce = RANGE_BYTES,
 ): AsyncGenerator<Uint8Array> {
   let { etag } = source;
   let until = end;
   for (let at = start; at < until;) {
-    const reply = await range(client, call, { ...source, etag }, at, Math.min(until, at + RANGE_BYTES));
+    const reply = await range(client, call, { ...source, etag }, at, Math.min(until, at + bytesAtOnce));
     if (reply === undefined) return;
     etag = unquoted(reply.headers["etag"] ?? "");
     until = Math.min(until, totalOf(client, call, source, reply));
@@ -92,5 +88,11 @@ function totalOf(client: Client, call: Call, { key }: RangeSource, { headers }: 
 
 function changed(client: Client, call: Call, { key }: RangeSource): SyncError {
   const where = placed({ store: client.name, operation: call.operation, key });
-  return new SyncError("UNAVAILABLE", "the object was replaced while it was read", { ...where, cure: "read it again" });
+  return new SyncError("UNAVAILABLE", REPLACED, { ...where, cure: "read it again" });
+}
+
+const REPLACED = "the object was replaced while it was read";
+
+export function isReplaced({ what }: SyncError): boolean {
+  return what === REPLACED;
 }

@@ -1,7 +1,11 @@
+import { createHash } from "node:crypto";
+import { boundsOf, isPart, wrongBytes } from "../../body.ts";
+import type { Body } from "../../body.ts";
 import type { Entry } from "../../entry.ts";
 import { SyncError } from "../../error.ts";
 import type { Runtime } from "../../runtime.ts";
 import { head } from "./bucket.ts";
+import { callOf } from "./call.ts";
 import type { Call } from "./call.ts";
 import type { Client } from "./client.ts";
 import { placed } from "./failures.ts";
@@ -11,7 +15,8 @@ import { keyOf, nameOf } from "./names.ts";
 import { entryOf, foundOf } from "./object.ts";
 import type { Found } from "./object.ts";
 import type { Abilities } from "./probe.ts";
-import { getRanges } from "./ranges.ts";
+import { getRanges, getStream, isReplaced } from "./ranges.ts";
+import type { RangeSource } from "./ranges.ts";
 import type { Slots, Turns } from "./slots.ts";
 import type { Watermark } from "./watermark.ts";
 
@@ -63,13 +68,24 @@ export async function look(space: Space, call: Call, key: string, name: string):
   return found;
 }
 
-/** The entry of a key and what was found of it, by one GET, or several of a large value. Graves count as nothing. */
+/** What a key has: its entry, and the body in place of a value that is too large to be brought at once. */
+export interface Fetched {
+  readonly found: Found;
+  readonly entry: Entry;
+  readonly body?: Body | undefined;
+}
+
+/**
+ * The entry of a key and what was found of it, by one GET, or several of a large value. Graves count as nothing.
+ * @param wholeBytesMax A larger value is not brought.
+ */
 export async function fetchEntry(
   space: Space,
   call: Call,
   key: string,
   name: string,
-): Promise<{ readonly found: Found; readonly entry: Entry } | undefined> {
+  wholeBytesMax = space.limits.valueBytesMax,
+): Promise<Fetched | undefined> {
   const { client, facts, runtime, limits } = space;
   const where = whereOf(space, call, key);
   const at = runtime.monotonic();
@@ -80,8 +96,11 @@ export async function fetchEntry(
       return undefined;
     }
     const found = foundOf(key, answer.headers, where);
-    const bodyMax = found.form === "gzip" ? limits.valueBytesMax + GZIP_BYTES_MORE : limits.valueBytesMax;
-    if (found.head.state === "value" && found.bytes > bodyMax) {
+    if (found.head.state === "value" && found.form !== "gzip" && found.bytes > wholeBytesMax) {
+      answer.drop();
+      return { found, body: "apart" as const };
+    }
+    if (found.form === "gzip" && found.bytes > limits.valueBytesMax + GZIP_BYTES_MORE) {
       answer.drop();
       const what = `the value has ${found.bytes} bytes, the limit is ${limits.valueBytesMax}`;
       throw new SyncError("TOO_LARGE", what, { ...placed(where), cure: "raise valueBytesMax" });
@@ -104,9 +123,61 @@ export async function fetchEntry(
   facts.set(name, got?.found, at);
   if (got === undefined || got.found.grave) return undefined;
   const { found } = got;
+  if (got.body === "apart") {
+    const entry: Entry = { ...found.head, state: "stub", value: null };
+    return { found, entry, body: bodyOf(space, key, name, found) };
+  }
   const body = got.body ?? (await getRanges(client, call, { name, key, etag: found.etag }, found.bytes));
   return { found, entry: entryOf(found, body, limits.valueBytesMax, where) };
 }
+
+/** An object in pieces, as long as it is the one that was found. */
+function bodyOf({ client, runtime }: Space, key: string, name: string, { bytes, sha256, etag }: Found): Body {
+  return {
+    size: bytes,
+    sha256,
+    content(range, options) {
+      const { from, to } = boundsOf(range, bytes);
+      return piecesOf(client, callOf(runtime, client.name, "read", options), { name, key, etag }, from, to, {
+        bytes,
+        sha256: isPart(range, bytes) ? undefined : sha256,
+      });
+    },
+  };
+}
+
+async function* piecesOf(
+  client: Client,
+  call: Call,
+  source: RangeSource,
+  start: number,
+  end: number,
+  { bytes, sha256 }: { readonly bytes: number; readonly sha256: string | undefined },
+): AsyncIterable<Uint8Array> {
+  const hash = createHash("sha256");
+  let given = 0;
+  try {
+    for await (const piece of getStream(client, call, source, { start, end }, BODY_RANGE_BYTES)) {
+      given += piece.length;
+      if (sha256 !== undefined) hash.update(piece);
+      yield piece;
+    }
+  } catch (error) {
+    // What stands there now is another version.
+    if (!(error instanceof SyncError) || !isReplaced(error)) throw error;
+    throw new SyncError("NOT_FOUND", error.what, {
+      ...placed({ store: client.name, operation: "read", key: source.key }),
+    });
+  } finally {
+    call.end();
+  }
+  if (given !== Math.min(bytes, end) - start || (sha256 !== undefined && hash.digest("hex") !== sha256)) {
+    throw wrongBytes({ store: client.name, ...(source.key === undefined ? {} : { key: source.key }) });
+  }
+}
+
+/** How much of a body one request asks for: what a reader who is slow holds in memory. */
+const BODY_RANGE_BYTES = 2 * 1024 * 1024;
 
 /** gzip adds to bytes that it cannot compress. */
 const GZIP_BYTES_MORE = 64 * 1024;

@@ -1,3 +1,4 @@
+import { Readable } from "node:stream";
 import { Agent, request } from "undici";
 
 /** A request as it goes over the wire. */
@@ -5,7 +6,8 @@ export interface Sending {
   readonly method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
   readonly url: string;
   readonly headers: Record<string, string>;
-  readonly body?: Uint8Array | undefined;
+  /** A stream's length is in the headers. */
+  readonly body?: Uint8Array | AsyncIterable<Uint8Array> | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -34,6 +36,8 @@ export interface TransportOptions {
 
 /** A connection that was not used for so long is closed, in milliseconds: below what servers and balancers allow. */
 const IDLE_MS = 20_000;
+/** What is read ahead of a stream is counted in bytes, not in pieces. */
+const PIECES = { objectMode: false, highWaterMark: 64 * 1024 };
 const HEADER_BYTES_MAX = 64 * 1024;
 
 /** HTTP over connections that are kept. Its own time limits are off: the client's {@link Call} has them. */
@@ -58,7 +62,7 @@ export function transport({ connections, ca }: TransportOptions): Transport {
         dispatcher: agent,
         method,
         headers,
-        body: body ?? null,
+        body: body === undefined || body instanceof Uint8Array ? (body ?? null) : Readable.from(body, PIECES),
         signal,
         // Else undici closes the connection after every HEAD, for servers that send a body with one.
         reset: false,

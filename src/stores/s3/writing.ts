@@ -1,3 +1,6 @@
+import { createHash } from "node:crypto";
+import { wrongBytes } from "../../body.ts";
+import type { Body } from "../../body.ts";
 import { compareEntries } from "../../entry.ts";
 import type { Entry } from "../../entry.ts";
 import { SyncError, asSyncError } from "../../error.ts";
@@ -11,9 +14,10 @@ import type { Call } from "./call.ts";
 import { SUM, sha256 } from "./client.ts";
 import { decide, sameByHeaders } from "./decide.ts";
 import { placed } from "./failures.ts";
-import { pastAfter } from "./form.ts";
+import { mayBePlain, pastAfter } from "./form.ts";
+import type { Past } from "./form.ts";
 import { putStream } from "./multipart.ts";
-import { objectOf, unquoted } from "./object.ts";
+import { headersOfBody, objectOf, unquoted } from "./object.ts";
 import type { Found, Made } from "./object.ts";
 import { grouped } from "./slots.ts";
 import { fetchEntry, look, objectName, whereOf } from "./space.ts";
@@ -162,6 +166,11 @@ class Writing {
       }
       case "compare": {
         if (found === undefined) return undefined;
+        if (write.body !== undefined) {
+          if (found.head.state === "stub") return this.put(seen, false);
+          if (this.creating) this.created = found.etag;
+          return STORED; // a version has one value
+        }
         const sum = entry.value === null ? undefined : sha256(entry.value);
         const held = sameByHeaders(entry, found, sum) ? undefined : await this.held();
         if (held === "damaged" || (held !== undefined && compareEntries(entry, held) > 0)) return this.put(seen, false);
@@ -185,6 +194,7 @@ class Writing {
     const { entry } = this.write;
     const { client, runtime, limits, abilities } = space;
     const past = over === undefined ? [] : pastAfter(over.past, over.etag, over.form, runtime.now());
+    if (this.write.body !== undefined) return this.putBody(this.write.body, over, past, creates);
     const made = objectOf(entry, past);
     const condition: Over = over === undefined ? "nothing" : { etag: over.etag };
     const at = runtime.monotonic();
@@ -206,6 +216,52 @@ class Writing {
     const form = typeof stored === "object" && stored.parts > 1 ? "named" : made.form;
     const found = { head, etag, seconds: undefined, bytes: made.body.length, form, past, sha256: made.sha256 };
     space.facts.set(name, { ...found, grave: false }, at);
+    if (creates) this.created = etag;
+    return STORED;
+  }
+
+  /**
+   * One PUT, whose condition every endpoint decides that has any. In parts, whose ETag is new each time, where the bytes
+   * may have been the key's before (form.ts): then the object is looked at once more right before it appears.
+   */
+  private async putBody(
+    body: Body,
+    over: Found | undefined,
+    past: readonly Past[],
+    creates: boolean,
+  ): Promise<WriteResult | undefined> {
+    const { space, call, name } = this;
+    const { client, runtime, limits, abilities } = space;
+    const { key } = this.write.entry;
+    const { size, sha256: sum } = body;
+    const open = () => exactly(size, body.content(undefined, call.options));
+    const condition: Over = over === undefined ? "nothing" : { etag: over.etag };
+    const headers = headersOfBody(this.write.entry, sum, past);
+    const at = runtime.monotonic();
+    this.sent = true;
+    this.creating ||= creates;
+    let etag: string | undefined;
+    let form: Found["form"] = "plain";
+    if (abilities.put !== "none" && (await mayBePlain(past, () => md5Of(open())))) {
+      const object = { name, key, stream: { bytes: size, sha256: sum, open } };
+      etag = await put(client, call, object, headers, condition, abilities.put);
+    } else {
+      const stillMet = async () => {
+        const reply = await head(client, call, name, key);
+        return unquoted(reply?.headers["etag"] ?? "") === (over?.etag ?? "");
+      };
+      const target = { name, key, headers, over: condition, conditions: abilities.put, partBytes: limits.partBytes };
+      const stored = await putStream(client, call, { ...target, stillMet }, open());
+      etag = stored?.etag;
+      if (stored !== undefined && stored.parts > 1) form = "named";
+    }
+    if (etag === undefined) {
+      space.facts.drop(name);
+      return undefined;
+    }
+    const { value: _, ...rest } = this.write.entry;
+    const found = { head: { ...rest, state: "value" as const }, etag, seconds: undefined, bytes: size, form, past };
+    space.facts.set(name, { ...found, sha256: sum, grave: false }, at);
     if (creates) this.created = etag;
     return STORED;
   }
@@ -258,6 +314,29 @@ class Writing {
 /** A plain body has the value's sum: it need not be made twice. */
 function summed({ headers, form, sha256 }: Made): Readonly<Record<string, string>> {
   return form === "plain" && sha256 !== undefined ? { ...headers, [SUM]: sha256 } : headers;
+}
+
+/**
+ * The pieces, of which the last is held back until it is known to be the last: a server that has got as many bytes as it
+ * was told stores them, whatever else comes.
+ */
+async function* exactly(size: number, pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let held: Uint8Array | undefined;
+  let bytes = 0;
+  for await (const piece of pieces) {
+    bytes += piece.length;
+    if (bytes > size) break;
+    if (held !== undefined) yield held;
+    held = piece;
+  }
+  if (bytes !== size) throw wrongBytes();
+  if (held !== undefined) yield held;
+}
+
+async function md5Of(pieces: AsyncIterable<Uint8Array>): Promise<string> {
+  const hash = createHash("md5");
+  for await (const piece of pieces) hash.update(piece);
+  return hash.digest("hex");
 }
 
 async function* one(body: Uint8Array): AsyncGenerator<Uint8Array> {

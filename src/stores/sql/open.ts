@@ -106,6 +106,7 @@ export async function sql(url: string, options: SqlOptions): Promise<SqlStore> {
   const supports = {
     keyBytesMax: 512,
     valueBytesMax,
+    streamBytesMax: 0,
     batchMax: BATCH_MAX,
     conditional: !readonly,
     atomicBatch: true,
