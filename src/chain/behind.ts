@@ -24,7 +24,7 @@ import type { LaneShell, LaneStatus } from "./lane.ts";
 import type { ChainState } from "./state.ts";
 import { notRetryable, notYet, refusedMeanwhile, sayWhatIsLeft, stuckError, undelivered } from "./undelivered.ts";
 import { keepBodies, wholeIfSmall } from "./spool.ts";
-import { forLayer, plan } from "./write.ts";
+import { forLayer, refusalOf } from "./write.ts";
 
 export interface BehindOptions {
   readonly journal: Journal;
@@ -91,12 +91,16 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
   /** What this process knows from the moment that a write is acknowledged. */
   const learn = (items: readonly Item[]): void => {
     const now = runtime.now();
-    for (const { head } of items) {
-      state.floors.raise(head, now);
+    const newest: Item[] = [];
+    for (const item of items) {
+      const { head } = item;
+      // Memory is looked at without a look at floors: it gets nothing that is older than what is known.
+      const isNewest = state.floors.raise(head, now) || state.floors.version(head.key, now) === head.version;
+      if (isNewest) newest.push(item);
       state.flights.overtake(head.key);
       state.negatives.delete(head.key);
     }
-    for (const index of slots) giveMemory(state, index, items, now);
+    for (const index of slots) giveMemory(state, index, newest);
   };
 
   const landed = (items: readonly Item[]): void => {
@@ -276,8 +280,8 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     const [only] = writes;
     // The usual case, for what it saves.
     if (writes.length === 1 && only !== undefined && only.if === undefined) {
-      const { result } = plan(state, self, only);
-      return result === undefined ? writePlain(writes, ack, call) : Promise.resolve([result]);
+      const refused = refusalOf(state, self, only);
+      return refused === undefined ? writePlain(writes, ack, call) : Promise.resolve([refused]);
     }
     return writeEach(self, writes, ack, call);
   };
@@ -288,7 +292,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     ack: Ack,
     call: CallOptions | undefined,
   ): Promise<WriteResult[]> => {
-    const results = writes.map((write) => plan(state, self, write).result);
+    const results = writes.map((write) => refusalOf(state, self, write));
     // Writes of one call take effect in their order, the conditional ones among them.
     for (let at = 0; at < writes.length;) {
       const write = writes[at] as Write;
@@ -446,15 +450,13 @@ function withKeptBodies<T>(
   return work(writes);
 }
 
-function giveMemory(state: ChainState, index: number, items: readonly Item[], now: number): void {
+function giveMemory(state: ChainState, index: number, items: readonly Item[]): void {
   const calls = state.calls[index];
   if (calls === undefined) return;
   const { layer } = calls;
   const writes: Write[] = [];
   for (const { entry, asOf } of items) {
-    if (entry === undefined || !isFor(layer.prefixes, entry.key)) continue;
-    // Memory is looked at without a look at floors: it gets nothing that is older than what is known.
-    if ((state.floors.version(entry.key, now) ?? "") <= entry.version) writes.push(forLayer(layer, { entry, asOf }));
+    if (entry !== undefined && isFor(layer.prefixes, entry.key)) writes.push(forLayer(layer, { entry, asOf }));
   }
   if (writes.length === 0) return;
   calls.counts.writes += writes.length;

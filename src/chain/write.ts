@@ -51,25 +51,36 @@ export function copied(write: Write): Write {
   return value === null ? write : { ...write, entry: { ...write.entry, value: value.slice() } };
 }
 
-export function plan(state: ChainState, self: Store, write: Write): Passage {
+function plan(state: ChainState, self: Store, write: Write): Passage {
+  const { key } = write.entry;
+  const first = firstFor(state, key);
+  const others = routeOf(state, key).filter((index) => index !== first && state.layers[index]?.readonly === false);
+  return { write, first, others, result: refusalOf(state, self, write) };
+}
+
+/** The result of a write that the chain refuses before any layer is asked; undefined if it may be tried. */
+export function refusalOf(state: ChainState, self: Store, write: Write): WriteResult | undefined {
   const { key, version } = write.entry;
-  const writable = routeOf(state, key).filter((index) => state.layers[index]?.readonly === false);
-  const first = writable.includes(state.first)
-    ? state.first
-    : (writable.findLast((index) => state.layers[index]?.role === "store") ?? -1);
-  const others = writable.filter((index) => index !== first);
+  const refused = refusal(self, write);
+  if (refused !== undefined) return refused;
   const details = { store: state.name, operation: "write", key };
-  let result = refusal(self, write);
-  if (result === undefined && versionMs(version) > state.runtime.now() + state.skewMaxMs) {
+  if (versionMs(version) > state.runtime.now() + state.skewMaxMs) {
     const what = `version ${version} lies more than ${state.skewMaxMs} ms in the future`;
-    result = failed(
-      new SyncError("SKEW", what, { ...details, cure: "correct the clock of the machine that wrote it" }),
-    );
+    const cure = "correct the clock of the machine that wrote it";
+    return failed(new SyncError("SKEW", what, { ...details, cure }));
   }
-  if (result === undefined && first === -1) {
-    result = failed(new SyncError("READONLY", "no layer that keeps this key takes writes", details));
+  if (firstFor(state, key) === -1) {
+    return failed(new SyncError("READONLY", "no layer that keeps this key takes writes", details));
   }
-  return { write, first, others, result };
+  return undefined;
+}
+
+/** The layer that takes a key first: the first one of the chain, else the deepest store; -1 when none takes it. */
+function firstFor(state: ChainState, key: string): number {
+  const takes = (index: number) => state.layers[index]?.readonly === false;
+  const route = routeOf(state, key);
+  if (takes(state.first) && route.includes(state.first)) return state.first;
+  return route.findLast((index) => takes(index) && state.layers[index]?.role === "store") ?? -1;
 }
 
 async function pass(

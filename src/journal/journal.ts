@@ -221,11 +221,8 @@ export class Journal {
 
   /** The newest entry of a key that some layer lacks, or that one refused. */
   newest(key: string): Pending | undefined {
-    let newest: Pending | undefined = this.attached?.queues.newest(key);
-    for (const other of [this.box.newest(key), this.early.get(key), this.replay?.newest(key)]) {
-      if (other !== undefined && (newest === undefined || newest.head.version < other.head.version)) newest = other;
-    }
-    return newest;
+    const queued = newer(this.attached?.queues.newest(key), this.replay?.newest(key));
+    return newer(newer(queued, this.box.newest(key)), this.early.size === 0 ? undefined : this.early.get(key));
   }
 
   /** These are answered from now on, on disk or not; given back when the disk does not take them. */
@@ -433,7 +430,7 @@ export class Journal {
     this.room.freed();
     if (landed.length > 0) hooks.landed(landed);
     for (const item of landed) {
-      if (this.early.get(item.head.key) === item) this.early.delete(item.head.key);
+      if (this.early.size > 0 && this.early.get(item.head.key) === item) this.early.delete(item.head.key);
       if (!item.kept) item.entry = undefined;
     }
   }
@@ -485,4 +482,8 @@ export class Journal {
     const cursors = { lanes: Object.fromEntries(lanes), savedAt, suspectUntil: this.suspectUntil };
     await this.bodies.tidyAfter(() => saveCursors(this.files, cursors));
   }
+}
+
+function newer(a: Pending | undefined, b: Pending | undefined): Pending | undefined {
+  return a === undefined || (b !== undefined && a.head.version < b.head.version) ? b : a;
 }

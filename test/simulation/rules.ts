@@ -58,8 +58,8 @@ export const RULES: readonly Rule[] = [
     says: "a live stub never ends in a miss",
     edits: one(
       "chain/walk.ts",
-      "isLiveStub(seen.entry, now) && !isGhost(seen))) {",
-      "isLiveStub(seen.entry, now) && !isGhost(seen) && now < 0)) {",
+      "isLiveStub(seen, now) && !isGhost(seen))) {",
+      "isLiveStub(seen, now) && !isGhost(seen) && now < 0)) {",
     ),
     finds: ["false miss", ...BACK],
     seeds: 200,
