@@ -14,19 +14,19 @@ import { statements } from "./statements.ts";
 
 /**
  * How old a follower read is taken to be, in milliseconds: about 4.8 s by default, and more to spare for other settings and
- * for clocks that differ. Not run. Source: "Follower Reads", follower-reads, "follower_read_timestamp()".
+ * for clocks that differ. Not run. Source: "Follower Reads", https://www.cockroachlabs.com/docs/stable/follower-reads, "follower_read_timestamp()".
  */
 const FOLLOWER_AGE_MS = 15_000;
 
 export function cockroach(names: Names, settings: { timeoutMs: number; expiredKeepMs: number }): Dialect {
   const { entries, plain } = names;
-  // Not run. Source: "Functions and Operators", functions-and-operators, crdb_internal.cluster_id; "OID", oid.
+  // Not run. Source: "Functions and Operators", https://www.cockroachlabs.com/docs/stable/functions-and-operators, crdb_internal.cluster_id; "OID", https://www.cockroachlabs.com/docs/stable/oid.
   const place = `(SELECT concat_ws('/', crdb_internal.cluster_id()::STRING, '${entries}'::REGCLASS::OID::STRING))`;
   // Rows that the TTL job has not reached yet are still there for queries.
-  // Not run. Source: "Batch Delete Expired Data with Row-Level TTL", row-level-ttl, "Filter out expired rows".
+  // Not run. Source: "Batch Delete Expired Data with Row-Level TTL", https://www.cockroachlabs.com/docs/stable/row-level-ttl, "Filter out expired rows".
   const alive = `(expires IS NULL OR expires + ${settings.expiredKeepMs} > (extract(epoch FROM statement_timestamp()) * 1000)::INT8)`;
   const columns = "key, state, version, expires, meta, value";
-  // Not run. Source: "AS OF SYSTEM TIME", as-of-system-time; "Follower Reads", follower-reads.
+  // Not run. Source: "AS OF SYSTEM TIME", https://www.cockroachlabs.com/docs/stable/as-of-system-time; "Follower Reads", https://www.cockroachlabs.com/docs/stable/follower-reads.
   const followed = (condition: string) =>
     `SELECT ${columns} FROM ${entries} AS OF SYSTEM TIME follower_read_timestamp() WHERE ${condition} AND ${alive}`;
   return {
@@ -35,7 +35,7 @@ export function cockroach(names: Names, settings: { timeoutMs: number; expiredKe
     // Source: "BYTES", bytes: values below 1 MB are advised; "Production Checklist": a row far below 16 MiB.
     valueBytesMax: 1024 * 1024,
     valueBytesLimit: 16 * 1024 * 1024,
-    // Not run. Source: "SET (session variable)", set-vars: each of these. cluster_logical_timestamp needs SERIALIZABLE.
+    // Not run. Source: "SET (session variable)", https://www.cockroachlabs.com/docs/stable/set-vars: each of these. cluster_logical_timestamp needs SERIALIZABLE.
     session: [
       "SET bytea_output = 'hex'",
       `SET statement_timeout = ${settings.timeoutMs}`,
@@ -43,13 +43,13 @@ export function cockroach(names: Names, settings: { timeoutMs: number; expiredKe
       "SET default_transaction_isolation = 'serializable'",
     ].join("; "),
     migrations: migrations(names, settings.expiredKeepMs),
-    // Not run. Source: "GIN Indexes", inverted-indexes.
+    // Not run. Source: "GIN Indexes", https://www.cockroachlabs.com/docs/stable/inverted-indexes.
     metaIndex: [`CREATE INVERTED INDEX IF NOT EXISTS "${plain}_meta" ON ${entries} (meta)`],
     place,
     durable: undefined,
     statements: statements(names, {
       // The transaction's own commit timestamp, which the call fixes.
-      // Not run. Source: "Functions and Operators", functions-and-operators, cluster_logical_timestamp.
+      // Not run. Source: "Functions and Operators", https://www.cockroachlabs.com/docs/stable/functions-and-operators, cluster_logical_timestamp.
       commit: "cluster_logical_timestamp()",
       readCommitted: false, // a statement under SERIALIZABLE meets only what its snapshot sees
       alive,
@@ -71,8 +71,8 @@ export function cockroach(names: Names, settings: { timeoutMs: number; expiredKe
 function migrations({ entries, about, removals, plain }: Names, expiredKeepMs: number): string[][] {
   return [
     [
-      // Not run. Source: "Batch Delete Expired Data with Row-Level TTL", row-level-ttl: a row whose expression is NULL
-      // stays; the job runs by ttl_job_cron. "CREATE TABLE", create-table; "CHECK", check.
+      // Not run. Source: "Batch Delete Expired Data with Row-Level TTL", https://www.cockroachlabs.com/docs/stable/row-level-ttl: a row whose expression is NULL
+      // stays; the job runs by ttl_job_cron. "CREATE TABLE", https://www.cockroachlabs.com/docs/stable/create-table; "CHECK", check.
       `CREATE TABLE IF NOT EXISTS ${entries} (
          key BYTES PRIMARY KEY CHECK (octet_length(key) BETWEEN 1 AND 512),
          value BYTES,
@@ -84,13 +84,13 @@ function migrations({ entries, about, removals, plain }: Names, expiredKeepMs: n
          CHECK ((state = 'value') = (value IS NOT NULL)))
        WITH (ttl_expiration_expression = 'to_timestamp(((expires + ${expiredKeepMs}) / 1000)::FLOAT8)', ttl_job_cron = '@hourly')`,
       // A time that only rises would make the end of the index a hot spot.
-      // Not run. Source: "Hash-sharded Indexes", hash-sharded-indexes.
+      // Not run. Source: "Hash-sharded Indexes", https://www.cockroachlabs.com/docs/stable/hash-sharded-indexes.
       `CREATE INDEX IF NOT EXISTS "${plain}_tx" ON ${entries} (tx) USING HASH`,
       `CREATE TABLE IF NOT EXISTS ${removals} (key BYTES PRIMARY KEY, tx DECIMAL NOT NULL)`,
       `CREATE INDEX IF NOT EXISTS "${plain}_removals_tx" ON ${removals} (tx) USING HASH`,
       `CREATE TABLE IF NOT EXISTS ${about} (id INT8 PRIMARY KEY CHECK (id = 1), schema INT8 NOT NULL, watermark UUID NOT NULL,
          epoch STRING NOT NULL DEFAULT '', place STRING NOT NULL DEFAULT '', trimmed DECIMAL NOT NULL DEFAULT 0)`,
-      // Not run. Source: "INSERT", insert, "ON CONFLICT DO NOTHING".
+      // Not run. Source: "INSERT", https://www.cockroachlabs.com/docs/stable/insert, "ON CONFLICT DO NOTHING".
       `INSERT INTO ${about} (id, schema, watermark) VALUES (1, 1, '00000000-0000-0000-0000-000000000000')
        ON CONFLICT (id) DO NOTHING`,
     ],
@@ -103,7 +103,7 @@ const TIMESTAMP = /^\d{1,20}\.\d{10}$/;
 /**
  * The order of commits by polling. A position is a timestamp: a statement that reads at one sees everything committed at
  * or below it, and nothing can commit there any more.
- * Not run. Source: "Transaction Layer", architecture/transaction-layer, "Timestamp cache"; cluster_logical_timestamp.
+ * Not run. Source: "Transaction Layer", https://www.cockroachlabs.com/docs/stable/architecture/transaction-layer, "Timestamp cache"; cluster_logical_timestamp.
  */
 function feed(names: Names, place: string, ask: Ask, store: string): Feed {
   const { entries, about, removals, plain } = names;
@@ -135,8 +135,8 @@ function feed(names: Names, place: string, ask: Ask, store: string): Feed {
  * A sinkless changefeed on a connection of its own rings when something was committed; what, the look says. It begins
  * after the last resolved timestamp that an earlier one gave, so that a lost connection loses no ring either. Where it is
  * refused (kv.rangefeed.enabled, privileges) the looks go on at their interval.
- * Not run. Source: "Create and Configure Changefeeds", create-and-configure-changefeeds, "Create a sinkless changefeed";
- * "CREATE CHANGEFEED", create-changefeed, the options; results_buffer_size: "Changefeed Examples", "sinkless".
+ * Not run. Source: "Create and Configure Changefeeds", https://www.cockroachlabs.com/docs/stable/create-and-configure-changefeeds, "Create a sinkless changefeed";
+ * "CREATE CHANGEFEED", https://www.cockroachlabs.com/docs/stable/create-changefeed, the options; results_buffer_size: "Changefeed Examples", "sinkless".
  */
 function changefeed(entries: string): HintSource {
   let resolved: string | undefined;
