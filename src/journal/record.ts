@@ -212,8 +212,9 @@ class Block {
  * would be empty.
  */
 export class StoredRecord implements Indexed {
-  private readonly block: Block;
-  private readonly at: number;
+  // Only declared: to define fields that are assigned next takes as long as reading what is in them.
+  declare private readonly block: Block;
+  declare private readonly at: number;
 
   constructor(block: Block, at: number) {
     this.block = block;

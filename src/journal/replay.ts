@@ -50,7 +50,8 @@ const NOTHING: Meaning = { kind: "nothing" };
  */
 export class Replay {
   private readonly options: ReplayOptions;
-  private readonly decisions: ReadonlyMap<number, boolean>;
+  private readonly decisions = new Map<number, boolean>();
+  private readonly intents: Indexed[] = [];
   /** By the number of the lane: what it has. */
   private readonly seqs: readonly number[];
   private readonly passed: number;
@@ -69,23 +70,27 @@ export class Replay {
     const { recovered, queues, cursors } = options;
     this.options = options;
     this.now = options.runtime.monotonic();
-    this.decisions = decisionsOf(recovered);
     this.seqs = queues.lanes.map(({ name }) => cursors.lanes[name]?.seq ?? 0);
     this.passed = Math.min(...this.seqs);
     this.lastOf = new Int32Array(2 ** Math.ceil(Math.log2(recovered.length + 1)));
     this.beforeIt = new Int32Array(recovered.length);
     const bits = this.lastOf.length - 1;
-    for (const [i, { keyCrc }] of recovered.entries()) {
-      this.beforeIt[i] = this.lastOf[keyCrc & bits] ?? 0;
-      this.lastOf[keyCrc & bits] = i + 1;
+    for (let i = 0; i < recovered.length; i++) {
+      const record = recovered[i] as Indexed;
+      const slot = record.keyCrc & bits;
+      this.beforeIt[i] = this.lastOf[slot] ?? 0;
+      this.lastOf[slot] = i + 1;
+      const { kind } = record;
+      if (kind === "intent") this.intents.push(record);
+      if (kind !== "decision") continue;
+      const { intent, happened } = readDecision(record.note);
+      this.decisions.set(intent, happened);
     }
   }
 
   /** Whether any conditional write is undecided. */
   hasUndecided(): boolean {
-    return this.options.recovered.some(
-      (record) => record.kind === "intent" && this.meaning(record).kind === "undecided",
-    );
+    return this.intents.some((record) => this.meaning(record).kind === "undecided");
   }
 
   /** Takes up the first records now, and the others by and by. */
@@ -206,16 +211,6 @@ export class Replay {
 export function headOfRecord({ head, key }: Indexed): Head {
   if (head === null) throw new SyncError("INTERNAL", "a decision is no entry", { key });
   return head;
-}
-
-function decisionsOf(recovered: readonly Indexed[]): ReadonlyMap<number, boolean> {
-  const decisions = new Map<number, boolean>();
-  for (const record of recovered) {
-    if (record.kind !== "decision") continue;
-    const { intent, happened } = readDecision(record.note);
-    decisions.set(intent, happened);
-  }
-  return decisions;
 }
 
 /** The item of a record on disk. In one piece, since a start makes a hundred thousand of them. */

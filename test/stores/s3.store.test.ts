@@ -116,6 +116,16 @@ if ("missing" in ceph) {
       expect(error.message).toMatch(/1001 bytes, the limit is 1000/);
       await store.close();
     });
+
+    // Mutation: the limit is looked at when the object is there.
+    it("is refused as a write before anything is sent, and the message names the store", async () => {
+      const store = await s3({ ...options, valueBytesMax: 1000 });
+      const before = store.requests;
+      const result = await write(store, value("big", version(1), "x".repeat(1001)));
+      expect(result).toMatchObject({ status: "failed", error: { code: "TOO_LARGE", store: "s3", key: "big" } });
+      expect(store.requests).toBe(before);
+      await store.close();
+    });
   });
 
   describe("opening", () => {
