@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
@@ -25,6 +26,8 @@ export default defineConfig({
     globalSetup: ["scripts/assert-node.js"],
     testTimeout: 30_000,
     hookTimeout: 30_000,
+    // Most tests wait for servers, processes and disks; by its own choice vitest takes one worker on two cores.
+    maxWorkers: Math.max(3, availableParallelism()),
     reporters: report === undefined ? ["default"] : ["default", ["json", { outputFile: report }]],
   },
 });
