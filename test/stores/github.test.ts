@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { afterAll, describe, test } from "vitest";
 import { systemRuntime } from "../../src/system.ts";
 import { conformance } from "../../src/testing/index.ts";
+import { lfsServer } from "../servers/lfs.ts";
 import { githubWorld } from "./github/world.ts";
 import type { GithubWorld } from "./github/world.ts";
 
@@ -40,8 +41,13 @@ for (const { name, url, prepare } of WAYS) {
     open: async () => {
       const world = await githubWorld();
       prepare(world);
-      const open = () => world.open(url);
-      return { store: await open(), runtime: systemRuntime, reopen: open, close: () => world.close() };
+      const lfs = await lfsServer();
+      const open = () => world.open(url, { lfsUrl: lfs.url });
+      const close = async () => {
+        await world.close();
+        await lfs.close();
+      };
+      return { store: await open(), runtime: systemRuntime, reopen: open, close };
     },
   });
 }
