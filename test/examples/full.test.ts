@@ -105,7 +105,7 @@ describe.skipIf(why !== undefined)("npm run start:full", () => {
     child.kill("SIGTERM");
     expect(await ended).toMatchObject({ status: 143, stdout: "", stderr: "stopping the servers\ninterrupted\n" });
     expect([readdirSync(folder), running()]).toEqual([[], []]);
-  }, 60_000);
+  }, 300_000);
 });
 
 describe("npm run start:full, before it does anything", () => {
