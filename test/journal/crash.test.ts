@@ -55,7 +55,7 @@ async function live(place: string, kind: Kind, round: number, told: Told, when: 
 describe("a process that is killed", () => {
   it.concurrent.each(FOLDERS)(
     `loses nothing acknowledged in front of $kind, over $kills kills (seed ${SEED})`,
-    { timeout: 400_000 },
+    { timeout: 1_200_000 },
     async ({ kind, kills }) => {
       const place = mkdtempSync(join(folder, `${kind}-`));
       const chance = random(SEED);
