@@ -18,14 +18,21 @@ export class Company {
   private landedAt = 0;
   private waitedAlready = 0;
   private groups = 0;
+  private isPaused = false;
 
   /** The disk begins to write a group. @param now monotonic ms */
   begins(count: number, now: number): void {
     const added = count - this.waitedAlready;
-    if (this.enough === Infinity && added > 0 && this.groups > 0) {
+    if (this.enough === Infinity && added > 0 && this.groups > 0 && !this.isPaused) {
       this.recordMs = average(this.recordMs, (now - this.landedAt) / added);
     }
     this.begunAt = now;
+    this.isPaused = false;
+  }
+
+  /** Nobody wrote again right after an acknowledgement: the time until somebody does is not the processor's. */
+  pauses(): void {
+    this.isPaused = true;
   }
 
   /** The disk is done with a group, successfully or not, and so many records wait for it. @param now monotonic ms */

@@ -230,7 +230,7 @@ class SegmentedLog implements Log {
   }
 
   private async gather(): Promise<void> {
-    for (let turn = 0; turn < COMPANY_TURNS; turn++) await Promise.resolve();
+    await turns();
     this.gathering = undefined;
     if (this.writing === undefined) this.writeNext();
   }
@@ -256,6 +256,8 @@ class SegmentedLog implements Log {
     this.writing = undefined;
     this.stir(); // first, so that the disk works while those who wrote this group are told
     this.settle(group, failure);
+    await turns();
+    if (this.waiting.length === 0 && this.writing === undefined) this.company.pauses();
   }
 
   private settle(group: Group, failure: unknown): void {
@@ -314,4 +316,8 @@ class SegmentedLog implements Log {
     const cure = "open it again";
     return new SyncError("CLOSED", "the journal is closed", { store: this.files.name, operation, cure });
   }
+}
+
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < COMPANY_TURNS; turn++) await Promise.resolve();
 }

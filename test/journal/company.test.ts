@@ -45,6 +45,20 @@ describe("the company of a group", () => {
     expect(company.enough).toBe(64);
   });
 
+  // Mutation: a pause counts as the processor's time.
+  it("is everybody however long nobody wrote before", () => {
+    const { company } = played(128, 10, 0.01, 20);
+    let now = 1000;
+    for (let i = 0; i < 40; i++) {
+      company.pauses();
+      company.begins(1, (now += 60_000));
+      company.ends(1, 0, (now += 10));
+    }
+    company.begins(128, now);
+    company.ends(128, 0, now + 10);
+    expect(company.enough).toBe(Infinity);
+  });
+
   // Mutation: the time of the disk is measured once.
   it("goes back to everybody when the disk becomes slow", () => {
     const { company } = played(128, 0.5, 0.01, 20);
