@@ -250,6 +250,16 @@ export function verifiedParts(bytes: Uint8Array, view: DataView, from: number, t
   return partsOf(bytes, view, from, to, undefined);
 }
 
+/** Where the value of an uncompressed envelope in `bytes[from..to)` begins, by what its head says; at most `to`. */
+export function envelopeValueAt(bytes: Uint8Array, view: DataView, from: number, to: number): number {
+  const flags = bytes[from + FLAGS_AT] ?? 0;
+  let at = from + HEAD_BYTES;
+  if ((flags & HAS_EXPIRES) !== 0) at += 8;
+  if ((flags & HAS_AS_OF) !== 0) at += 8;
+  if ((flags & HAS_META) !== 0 && at + 2 <= to) at += 2 + view.getUint16(at);
+  return Math.min(at, to);
+}
+
 /**
  * The version in an envelope, read at its fixed place: for comparing, before a decode. The checksum is not verified.
  *

@@ -19,7 +19,7 @@ export interface JournalOptions {
   readonly waitMs?: number | undefined;
   /** How many bytes of bodies that wait are kept in memory; the others are read from disk again. Default 64 MiB. */
   readonly memoryBytesMax?: number | undefined;
-  /** How many records of an earlier process are taken up at once, before reads are answered again. Default 2,000. */
+  /** How many records of an earlier process are taken up at once, between the turns of others. Default 500. */
   readonly replayRecords?: number | undefined;
   /** How many bytes of segments that every layer has passed are kept for their versions. Default 64 MiB. */
   readonly keptBytesMax?: number | undefined;

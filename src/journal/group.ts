@@ -1,5 +1,5 @@
-import { crc32cOf } from "../checksum.ts";
-import { CHECKSUM_AT, LENGTH_AT, putRecord, recordRoom, sealRecord, unsealRecord } from "./record.ts";
+import type { Files } from "./files.ts";
+import { LENGTH_AT, putRecord, recordRoom, sealRecord, unsealRecord } from "./record.ts";
 import type { Draft, Place } from "./record.ts";
 import { MARK_BYTES, putMark } from "./segment.ts";
 
@@ -63,12 +63,13 @@ export class Group {
   }
 
   /** The group's bytes for this place: checksums and mark are of the segment, which is known only now. */
-  seal(segment: number, start: number, saltCrc: number): Uint8Array {
-    const { space, length, count, firstSeq } = this;
+  seal(segment: number, start: number, saltCrc: number, crc32: Files["crc32"]): Uint8Array {
+    const { space, count, firstSeq } = this;
     this.segment = segment;
     this.start = start;
-    sealGroup(space.view, length, { count, firstSeq, start }, saltCrc);
-    return space.bytes.subarray(0, this.bytesOnDisk);
+    const bytes = space.bytes.subarray(0, this.bytesOnDisk);
+    sealGroup(bytes, space.view, { count, firstSeq, start }, saltCrc, crc32);
+    return bytes;
   }
 
   /** Where `bytes[from..to)` of the group lie, once it is sealed. */
@@ -77,19 +78,17 @@ export class Group {
   }
 }
 
-/** Gives the records in `view[0..length)` the checksums of a segment, and puts the commit mark behind them. */
+/** Gives the records in `bytes` the checksums of a segment, and fills in the commit mark, which has its room behind them. */
 export function sealGroup(
+  bytes: Uint8Array,
   view: DataView,
-  length: number,
   mark: { readonly count: number; readonly firstSeq: number; readonly start: number },
   saltCrc: number,
+  crc32: Files["crc32"],
 ): void {
-  let records = 0;
-  for (let at = 0; at < length; at += view.getUint32(at + LENGTH_AT)) {
-    sealRecord(view, at, saltCrc);
-    records = crc32cOf(view, at + CHECKSUM_AT, at + CHECKSUM_AT + 4, records);
-  }
-  putMark(view, length, { ...mark, records }, saltCrc);
+  const length = bytes.length - MARK_BYTES;
+  for (let at = 0; at < length; at += view.getUint32(at + LENGTH_AT)) sealRecord(view, at, saltCrc);
+  putMark(view, length, { ...mark, crc: crc32(bytes.subarray(0, length)) }, saltCrc);
 }
 
 /** Makes the records of a sealed group ready for {@link sealGroup}. */

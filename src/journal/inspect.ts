@@ -2,7 +2,8 @@ import type { Files } from "./files.ts";
 import { MANIFEST, tryManifest } from "./manifest.ts";
 import type { Manifest } from "./manifest.ts";
 import { readDecision } from "./notes.ts";
-import { Malformed, RECORD_BYTES_MIN, Heads, LENGTH_AT, mayBeRecord, readRecord } from "./record.ts";
+import { Heads } from "./heads.ts";
+import { Malformed, RECORD_BYTES_MIN, LENGTH_AT, mayBeRecord, readRecord } from "./record.ts";
 import type { Indexed } from "./record.ts";
 import {
   HEADER_BYTES,
@@ -134,7 +135,8 @@ function* scan(
   saltCrc: number,
   isLast: boolean,
 ): Generator<Inspected> {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const heads = new Heads();
+  const view = heads.begin(bytes, number, 0);
   const found: ({ record: Indexed } | { at: number; length: number; reason: string })[] = [];
   let marked = HEADER_BYTES; // where the last commit mark ends
   let broken: { at: number; reason: string } | undefined;
@@ -143,7 +145,7 @@ function* scan(
     broken = undefined;
   };
   for (let at = HEADER_BYTES; at < bytes.length;) {
-    const record = recordAt(bytes, view, at, number, saltCrc);
+    const record = recordAt(bytes, view, at, saltCrc, heads);
     if (record !== undefined && !(record instanceof Malformed)) {
       mend(at);
       found.push({ record });
@@ -173,12 +175,13 @@ function recordAt(
   bytes: Uint8Array,
   view: DataView,
   at: number,
-  segment: number,
   saltCrc: number,
+  heads: Heads,
 ): Indexed | Malformed | undefined {
   const room = bytes.length - at;
   if (room < RECORD_BYTES_MIN || !mayBeRecord(view, at, room)) return undefined;
-  return readRecord(bytes, view, at, view.getUint32(at + LENGTH_AT), saltCrc, segment, at, new Heads());
+  const length = view.getUint32(at + LENGTH_AT);
+  return readRecord(bytes, view, at, length, saltCrc, heads) ?? heads.at(heads.length - 1);
 }
 
 function damage(file: string, at: number, length: number, reason: string): Inspected {

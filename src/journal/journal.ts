@@ -27,7 +27,7 @@ import type { SegmentKeeper } from "./keeper.ts";
 
 const MEMORY_BYTES_MAX = 64 * 2 ** 20;
 const KEPT_BYTES_MAX = 64 * 2 ** 20;
-const REPLAY_RECORDS = 2_000;
+const REPLAY_RECORDS = 500;
 /** Bits of a number that stay positive. */
 export const LANES_MAX = 30;
 
@@ -123,7 +123,9 @@ export class Journal {
    */
   attach(lanes: readonly LaneSpec[], hooks: JournalHooks): Queues {
     if (this.attached !== undefined) throw new SyncError("INVALID", `${this.name} belongs to another chain`);
-    checkLanes(this.name, lanes, this.loaded, this.log.recovered.at(-1)?.seq ?? 0);
+    const { recovered } = this.log;
+    const newest = recovered.length === 0 ? 0 : recovered.at(recovered.length - 1).seq;
+    checkLanes(this.name, lanes, this.loaded, newest);
     const queues = new Queues(
       lanes,
       () => this.runtime.monotonic(),
@@ -134,7 +136,7 @@ export class Journal {
     this.replay = new Replay({
       runtime: this.runtime,
       atOnce: this.replayRecords,
-      recovered: this.log.recovered,
+      recovered,
       cursors: this.loaded,
       queues,
       route: hooks.route,

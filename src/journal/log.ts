@@ -9,17 +9,20 @@ import type { Runtime } from "../runtime.ts";
 import { Company } from "./company.ts";
 import type { Claim, Files } from "./files.ts";
 import { Group, Space } from "./group.ts";
-import { Malformed, NOTE_BYTES_MAX, RECORD_BYTES_MAX, Heads, entryOf, readRecord, recordRoom } from "./record.ts";
-import type { Draft, Indexed, Place } from "./record.ts";
+import { Heads } from "./heads.ts";
+import type { Records } from "./heads.ts";
+import { Malformed, NOTE_BYTES_MAX, RECORD_BYTES_MAX, entryOf, readRecord, recordRoom } from "./record.ts";
+import type { Draft, Place } from "./record.ts";
 import { recover } from "./recover.ts";
 import { segmentFile } from "./segment.ts";
 import { Segments } from "./segments.ts";
 
+export type { Records } from "./heads.ts";
 export type { Draft, Indexed, LogRecord, Place, RecordKind } from "./record.ts";
 
 export interface Log {
   /** What the log held when it was opened, oldest first; heads only, bodies stay on disk. */
-  readonly recovered: readonly Indexed[];
+  readonly recovered: Records;
   /**
    * Numbers the drafts at once, in order, and resolves `durable` when they are on disk, all together. They are encoded
    * before it returns: the caller may change its bytes at once.
@@ -106,8 +109,7 @@ export async function openLog(options: LogOptions): Promise<Log> {
     const recovered = await recover(files);
     const segments = new Segments(files, options.runtime, options.segmentBytes ?? SEGMENT_BYTES, recovered);
     await segments.resume();
-    const { records, unsure, last } = recovered;
-    for (let i = records.length - (unsure?.count ?? 0); i < records.length; i++) segments.relocate(records[i]);
+    const { records, last } = recovered;
     return new SegmentedLog(options, claim, segments, records, last);
   } catch (error) {
     await claim.release();
@@ -117,7 +119,7 @@ export async function openLog(options: LogOptions): Promise<Log> {
 
 class SegmentedLog implements Log {
   onDurable: ((first: number, last: number) => void) | undefined;
-  readonly recovered: readonly Indexed[];
+  readonly recovered: Records;
   last: number;
   durable: number;
   private readonly files: Files;
@@ -134,7 +136,7 @@ class SegmentedLog implements Log {
   private gathering: Promise<void> | undefined;
   private closing: Promise<void> | undefined;
 
-  constructor(options: LogOptions, claim: Claim, store: Segments, recovered: readonly Indexed[], last: number) {
+  constructor(options: LogOptions, claim: Claim, store: Segments, recovered: Records, last: number) {
     this.files = options.files;
     this.runtime = options.runtime;
     this.claim = claim;
@@ -182,14 +184,16 @@ class SegmentedLog implements Log {
     if (segment === undefined) throw new SyncError("INTERNAL", `segment ${number} was removed`, details);
     const file = segmentFile(number);
     const bytes = await this.files.read(file, at, length);
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    const record =
+    const heads = new Heads();
+    const view = heads.begin(bytes, number, at);
+    const malformed =
       bytes.length === length
-        ? readRecord(bytes, view, 0, length, segment.saltCrc, number, at, new Heads())
+        ? readRecord(bytes, view, 0, length, segment.saltCrc, heads)
         : new Malformed("ends too early");
-    const entry = record instanceof Malformed || record.key !== key ? null : entryOf(bytes, record);
+    const record = malformed === undefined ? heads.at(0) : undefined;
+    const entry = record?.key === key ? entryOf(bytes, record) : null;
     if (entry !== null) return entry;
-    const reason = record instanceof Malformed ? record.reason : "is another one";
+    const reason = malformed?.reason ?? "is another one";
     throw new SyncError("CORRUPT", `the record in ${file} at offset ${at} ${reason}`, {
       ...details,
       cure: "a layer may have a good copy; take out what is whole with `microsync journal rescue`",
@@ -243,21 +247,23 @@ class SegmentedLog implements Log {
   /** Never rejects. Begins to write before it returns, unless a new segment is needed. */
   private async writeGroup(group: Group): Promise<void> {
     let failure: unknown;
-    this.company.begins(group.count, this.runtime.monotonic());
+    const { company, runtime } = this;
+    company.begins(runtime.monotonic());
     try {
       await this.store.write(group);
       this.durable = group.lastSeq;
     } catch (cause) {
       failure = this.refused(cause);
     }
-    this.company.ends(group.count, this.waiting[0]?.count ?? 0, this.runtime.monotonic());
+    const { last } = this;
+    company.ends(group.count, last - group.lastSeq, runtime.monotonic());
     this.waitingBytes -= group.length;
     this.giveBack(group.space);
     this.writing = undefined;
     this.stir(); // first, so that the disk works while those who wrote this group are told
     this.settle(group, failure);
     await turns();
-    if (this.waiting.length === 0 && this.writing === undefined) this.company.pauses();
+    company.joined(group.count, this.last - last, runtime.monotonic());
   }
 
   private settle(group: Group, failure: unknown): void {
@@ -273,7 +279,8 @@ class SegmentedLog implements Log {
   /** The group that is being filled, or a new one. */
   private groupFor(room: number): Group {
     const open = this.waiting.at(-1);
-    if (open !== undefined && open.length + room <= this.groupBytesMax) return open;
+    const fits = open !== undefined && open.length + room <= this.groupBytesMax && open.count < this.company.enough;
+    if (fits) return open;
     const group = new Group(this.last + 1, this.spaces.pop() ?? new Space());
     this.waiting.push(group);
     return group;

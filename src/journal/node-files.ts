@@ -16,6 +16,7 @@ import {
   write,
 } from "node:fs";
 import { join } from "node:path";
+import { crc32 } from "node:zlib";
 import { SyncError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import { systemRuntime } from "../system.ts";
@@ -90,6 +91,7 @@ export function nodeFiles(folder: string, options: { readonly runtime?: Runtime 
       const hash = createHash("sha256");
       return { update: (bytes) => void hash.update(bytes), digest: () => hash.digest("hex") };
     },
+    crc32,
     async claim(): Promise<Claim> {
       await attempt<unknown>("create", "", (done) => mkdir(folder, { recursive: true, mode: FOLDER_MODE }, done));
       const claim = await claimFolder(folder, runtime);
@@ -236,7 +238,8 @@ class Readers {
 }
 
 async function readFully(fd: number, from: number, length: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length);
+  // Not zeroed: this thread does not touch it before the one that reads has.
+  const bytes = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
   let done = 0;
   while (done < length) {
     const count = await call<number>((then) => read(fd, bytes, done, length - done, from + done, then));

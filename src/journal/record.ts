@@ -8,10 +8,9 @@
 import { crc32cOf } from "../checksum.ts";
 import { KEY_BYTES_MAX } from "../entry.ts";
 import type { Entry, Head } from "../entry.ts";
-import { ENVELOPE_BYTES_MIN, ENVELOPE_ROOM, encodeEnvelopeInto, envelopeParts, verifiedParts } from "../envelope.ts";
-import type { EnvelopeParts } from "../envelope.ts";
+import { ENVELOPE_BYTES_MIN, ENVELOPE_ROOM, encodeEnvelopeInto, envelopeParts } from "../envelope.ts";
 import { SyncError } from "../error.ts";
-import { versionFromBytes } from "../version.ts";
+import type { Heads } from "./heads.ts";
 
 /** "write": an entry to be flushed. "intent": a conditional write about to be tried. "decision": what became of one. */
 export type RecordKind = "write" | "intent" | "decision";
@@ -69,15 +68,16 @@ export const RECORD_BYTES_MAX = 2 ** 30;
 export const CHECKSUM_AT = 0;
 export const LENGTH_AT = 4;
 export const KIND_AT = 8;
-const NOTE_BYTES_AT = 10;
-const KEY_BYTES_AT = 12;
+export const NOTE_BYTES_AT = 10;
+export const KEY_BYTES_AT = 12;
 export const SEQ_AT = 16;
-const AS_OF_AT = 24;
+export const AS_OF_AT = 24;
 export const RECORD_HEAD_BYTES = 32;
 const ENVELOPE_CHECKSUM_BYTES = 8;
 export const RECORD_BYTES_MIN = RECORD_HEAD_BYTES + 1;
 
-const KINDS: readonly (RecordKind | undefined)[] = [undefined, "write", "intent", "decision"];
+/** By their number on disk. */
+export const KINDS: readonly (RecordKind | undefined)[] = [undefined, "write", "intent", "decision"];
 export const NO_NOTE = new Uint8Array(0);
 
 const encoder = new TextEncoder();
@@ -116,11 +116,9 @@ export function putRecord(draft: Draft, seq: number, bytes: Uint8Array, view: Da
   return end;
 }
 
-/** Puts the checksum where the key's was. @returns it. */
-export function sealRecord(view: DataView, at: number, saltCrc: number): number {
-  const crc = recordChecksum(view, at, view.getUint32(at + LENGTH_AT), saltCrc);
-  view.setInt32(at + CHECKSUM_AT, crc, true);
-  return crc;
+/** Puts the checksum where the key's was. */
+export function sealRecord(view: DataView, at: number, saltCrc: number): void {
+  view.setInt32(at + CHECKSUM_AT, recordChecksum(view, at, view.getUint32(at + LENGTH_AT), saltCrc), true);
 }
 
 /** Makes a sealed record one that can be sealed for another segment. */
@@ -171,126 +169,10 @@ export class Malformed {
   }
 }
 
-/** The beginnings of many records, up to where their values begin, one after the other. */
-export class Heads {
-  private block = new Block();
-  private used = 0;
-
-  /** Keeps `bytes[from..to)`. */
-  keep(bytes: Uint8Array, from: number, to: number, keyCrc: number, segment: number, fileAt: number): StoredRecord {
-    const length = to - from;
-    if (this.used + PLACE_BYTES + length > this.block.bytes.length) {
-      this.block = new Block();
-      this.used = 0;
-    }
-    const { block, used } = this;
-    const at = used + PLACE_BYTES;
-    const into = block.bytes;
-    for (let i = 0; i < length; i++) into[at + i] = bytes[from + i] ?? 0;
-    this.used = at + length;
-    const record = new StoredRecord(block, at);
-    block.view.setInt32(at - KEY_CRC_BYTES, keyCrc);
-    record.moveTo(segment, fileAt);
-    return record;
-  }
-}
-
-/** Before each head: the segment and the offset in it, and the key's checksum. */
-const PLACE_BYTES = 16;
-const KEY_CRC_BYTES = 4;
-/** Some hundred heads. One that is kept keeps its block. */
-const BLOCK_BYTES = 32 * 1024;
-
-class Block {
-  readonly bytes = new Uint8Array(BLOCK_BYTES);
-  readonly view = new DataView(this.bytes.buffer);
-}
-
 /**
- * A record as it was read. A log may hold very many and what they say is asked of once, so it stays as bytes until then:
- * a hundred thousand objects of ten fields each cost more than everything else in opening a log. A copy by `{...record}`
- * would be empty.
- */
-export class StoredRecord implements Indexed {
-  // Only declared: to define fields that are assigned next takes as long as reading what is in them.
-  declare private readonly block: Block;
-  declare private readonly at: number;
-
-  constructor(block: Block, at: number) {
-    this.block = block;
-    this.at = at;
-  }
-
-  get kind(): RecordKind {
-    return KINDS[this.block.bytes[this.at + KIND_AT] ?? 0] ?? "write";
-  }
-
-  get seq(): number {
-    return integerAt(this.block.view, this.at + SEQ_AT);
-  }
-
-  get key(): string {
-    const from = this.at + RECORD_HEAD_BYTES;
-    return decoder.decode(this.block.bytes.subarray(from, from + this.keyBytes));
-  }
-
-  get keyCrc(): number {
-    return this.block.view.getInt32(this.at - KEY_CRC_BYTES);
-  }
-
-  get asOf(): number {
-    return integerAt(this.block.view, this.at + AS_OF_AT);
-  }
-
-  get note(): Uint8Array {
-    const to = this.envelopeAt;
-    const from = this.at + RECORD_HEAD_BYTES + this.keyBytes;
-    return from === to ? NO_NOTE : this.block.bytes.slice(from, to);
-  }
-
-  get head(): Head | null {
-    const { block, key, envelope } = this;
-    if (envelope === null) return null;
-    const { state, versionAt, expires, meta } = envelope;
-    return { key, state, version: versionFromBytes(block.bytes, versionAt), expires, meta };
-  }
-
-  get valueBytes(): number {
-    return this.envelope?.valueBytes ?? 0;
-  }
-
-  get place(): Place {
-    const { view } = this.block;
-    const at = integerAt(view, this.at - PLACE_BYTES + 4);
-    return { segment: view.getUint32(this.at - PLACE_BYTES), at, length: view.getUint32(this.at + LENGTH_AT) };
-  }
-
-  /** Where it lies on disk. */
-  moveTo(segment: number, fileAt: number): void {
-    this.block.view.setUint32(this.at - PLACE_BYTES, segment);
-    putInteger(this.block.view, this.at - PLACE_BYTES + 4, fileAt);
-  }
-
-  private get keyBytes(): number {
-    return this.block.view.getUint16(this.at + KEY_BYTES_AT);
-  }
-
-  private get envelopeAt(): number {
-    return this.at + RECORD_HEAD_BYTES + this.keyBytes + this.block.view.getUint16(this.at + NOTE_BYTES_AT);
-  }
-
-  private get envelope(): EnvelopeParts | null {
-    const { bytes, view } = this.block;
-    const { envelopeAt } = this;
-    const end = this.at + view.getUint32(this.at + LENGTH_AT);
-    return envelopeAt === end ? null : verifiedParts(bytes, view, envelopeAt, end);
-  }
-}
-
-/**
- * The record in `bytes[at..at + length)`, verified; {@link Malformed} when it is not exactly what was written.
+ * Verifies the record in `bytes[at..at + length)` and puts it behind the others in `heads`, which were told of the bytes.
  *
- * @param segment and `fileAt` are where it lies on disk.
+ * @returns what is wrong with it, when it is not exactly what was written.
  */
 export function readRecord(
   bytes: Uint8Array,
@@ -298,10 +180,8 @@ export function readRecord(
   at: number,
   length: number,
   saltCrc: number,
-  segment: number,
-  fileAt: number,
   heads: Heads,
-): StoredRecord | Malformed {
+): Malformed | undefined {
   if (!mayBeRecord(view, at, length)) return new Malformed("is damaged");
   const keyAt = at + RECORD_HEAD_BYTES;
   const noteAt = keyAt + view.getUint16(at + KEY_BYTES_AT);
@@ -314,15 +194,32 @@ export function readRecord(
   const end = at + length;
   if ((kind === "decision") !== (envelopeAt === end)) return new Malformed("has an entry where none belongs, or none");
   if (!isText(bytes, keyAt, noteAt)) return new Malformed("has a key that is not UTF-8");
-  if (envelopeAt === end) return heads.keep(bytes, at, end, keyCrc, segment, fileAt);
-  try {
-    const parts = envelopeParts(bytes, view, envelopeAt, end, undefined, keyCrc);
-    if (parts.deflatedBytes !== null) return new Malformed("holds a compressed value, which no journal writes");
-    return heads.keep(bytes, at, parts.valueAt, keyCrc, segment, fileAt);
-  } catch (error) {
-    if (!(error instanceof SyncError)) throw error;
-    return new Malformed(`is damaged: ${error.what}`);
+  if (envelopeAt < end) {
+    try {
+      const parts = envelopeParts(bytes, view, envelopeAt, end, undefined, keyCrc);
+      if (parts.deflatedBytes !== null) return new Malformed("holds a compressed value, which no journal writes");
+    } catch (error) {
+      if (!(error instanceof SyncError)) throw error;
+      return new Malformed(`is damaged: ${error.what}`);
+    }
   }
+  heads.add(at, envelopeAt, keyCrc, kind);
+  return undefined;
+}
+
+/**
+ * The same of a record in a group whose bytes are known, or will be, to be those that were written: only what a later
+ * version may have written is looked for.
+ */
+export function skimRecord(view: DataView, at: number, length: number, heads: Heads): Malformed | undefined {
+  if (!mayBeRecord(view, at, length)) return new Malformed("is damaged");
+  const keyAt = at + RECORD_HEAD_BYTES;
+  const noteAt = keyAt + view.getUint16(at + KEY_BYTES_AT);
+  const kindNumber = view.getUint8(at + KIND_AT);
+  const kind = KINDS[kindNumber];
+  if (kind === undefined) return new Malformed(`is of kind ${kindNumber}, which this version does not know`, true);
+  heads.add(at, noteAt + view.getUint16(at + NOTE_BYTES_AT), crc32cOf(view, keyAt, noteAt), kind);
+  return undefined;
 }
 
 /** The checksum, computed with the key's in its place; the bytes are left as they were. */

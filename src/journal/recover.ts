@@ -1,8 +1,8 @@
 import { SyncError } from "../error.ts";
 import type { Files } from "./files.ts";
+import { Heads } from "./heads.ts";
 import { loadManifest } from "./manifest.ts";
 import type { ManifestLine } from "./manifest.ts";
-import type { StoredRecord } from "./record.ts";
 import { HEADER_BYTES, decodeHeader, saltChecksum, segmentFile, segmentNumber } from "./segment.ts";
 import type { SegmentHeader } from "./segment.ts";
 import { findLaterMark, walkGroups } from "./walk.ts";
@@ -23,7 +23,7 @@ export interface Segment {
 
 export interface Recovered {
   readonly segments: readonly Segment[];
-  readonly records: readonly StoredRecord[];
+  readonly records: Heads;
   /** The number of the next segment. */
   readonly next: number;
   /** The highest number that was given out, as far as the files say. */
@@ -50,7 +50,7 @@ export async function recover(files: Files): Promise<Recovered> {
   const next = manifest?.next ?? 1;
   const highest = await removeUnlisted(files, names, new Set(lines.map(({ number }) => number)), next);
   const segments: Segment[] = [];
-  const records: StoredRecord[] = [];
+  const records = new Heads();
   let last = 0;
   let unsure: GroupPlace | undefined;
   for (const [index, line] of lines.entries()) {
@@ -111,26 +111,14 @@ function contradicts(header: SegmentHeader, before: ManifestLine | undefined): b
 }
 
 /** All of it up to its durable end; what lies beyond was never acknowledged and does not exist. */
-async function readClosed(
-  files: Files,
-  segment: Segment,
-  end: number,
-  last: number,
-  out: StoredRecord[],
-): Promise<Walk> {
+async function readClosed(files: Files, segment: Segment, end: number, last: number, out: Heads): Promise<Walk> {
   const walk = await walkGroups(files, segment, HEADER_BYTES, end, last, out);
   if (walk.failure !== undefined) throw damaged(files, segment, walk.failure);
   return walk;
 }
 
 /** Up to the last whole group; the torn tail behind it is cut. */
-async function readLast(
-  files: Files,
-  segment: Segment,
-  durable: number,
-  last: number,
-  out: StoredRecord[],
-): Promise<Walk> {
+async function readLast(files: Files, segment: Segment, durable: number, last: number, out: Heads): Promise<Walk> {
   const name = segmentFile(segment.number);
   const size = await files.size(name);
   const walk = await walkGroups(files, segment, HEADER_BYTES, size, last, out);

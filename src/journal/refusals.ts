@@ -1,4 +1,4 @@
-import type { Indexed, SegmentInfo } from "./log.ts";
+import type { Records, SegmentInfo } from "./log.ts";
 import { readDecision } from "./notes.ts";
 
 /**
@@ -14,8 +14,9 @@ export class Refusals {
   }
 
   /** Takes in those of a log. */
-  learn(records: readonly Indexed[]): void {
-    for (const record of records) {
+  learn(records: Records): void {
+    for (const index of records.conditional) {
+      const record = records.at(index);
       if (record.kind !== "decision") continue;
       const { intent, happened } = readDecision(record.note);
       if (!happened) this.add(record.seq, intent);

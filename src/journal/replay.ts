@@ -7,7 +7,7 @@ import { readBodyNote } from "./bodies.ts";
 import type { Bodies } from "./bodies.ts";
 import type { Cursors } from "./cursors.ts";
 import type { Route } from "./contract.ts";
-import type { Indexed } from "./log.ts";
+import type { Indexed, Records } from "./log.ts";
 import { readCondition, readDecision } from "./notes.ts";
 import type { Item, Queues } from "./queues.ts";
 
@@ -15,7 +15,7 @@ export interface ReplayOptions {
   readonly runtime: Runtime;
   /** How many records are taken up before others get a turn. */
   readonly atOnce: number;
-  readonly recovered: readonly Indexed[];
+  readonly recovered: Records;
   readonly cursors: Cursors;
   readonly queues: Queues;
   readonly route: (key: string) => Route;
@@ -76,13 +76,14 @@ export class Replay {
     this.beforeIt = new Int32Array(recovered.length);
     const bits = this.lastOf.length - 1;
     for (let i = 0; i < recovered.length; i++) {
-      const record = recovered[i] as Indexed;
-      const slot = record.keyCrc & bits;
+      const slot = recovered.keyCrc(i) & bits;
       this.beforeIt[i] = this.lastOf[slot] ?? 0;
       this.lastOf[slot] = i + 1;
-      const { kind } = record;
-      if (kind === "intent") this.intents.push(record);
-      if (kind !== "decision") continue;
+    }
+    for (const index of recovered.conditional) {
+      const record = recovered.at(index);
+      if (record.kind === "intent") this.intents.push(record);
+      if (record.kind !== "decision") continue;
       const { intent, happened } = readDecision(record.note);
       this.decisions.set(intent, happened);
     }
@@ -93,12 +94,16 @@ export class Replay {
     return this.intents.some((record) => this.meaning(record).kind === "undecided");
   }
 
-  /** Takes up the first records now, and the others by and by. */
+  /** Takes up the records: a few now, many by and by, and none of those before somebody had a turn. */
   begin(): void {
-    const { runtime, atOnce, recovered, done } = this.options;
-    this.step(atOnce);
-    if (this.at === recovered.length) done();
-    else this.timer = runtime.timer(0, () => this.begin());
+    const { runtime, atOnce, recovered } = this.options;
+    if (recovered.length - this.at <= atOnce) this.finish();
+    else this.timer = runtime.timer(0, () => this.next());
+  }
+
+  private next(): void {
+    this.step(this.options.atOnce);
+    this.begin();
   }
 
   /** Takes up all that are left now. */
@@ -114,7 +119,7 @@ export class Replay {
     const end = Math.min(this.at + count, recovered.length);
     this.isStepping = true;
     while (this.at < end) {
-      const record = recovered[this.at] as Indexed;
+      const record = recovered.at(this.at);
       const meaning = this.meaning(record);
       this.at++;
       if ("item" in meaning && meaning.item.body !== undefined) bodies.hold(meaning.item.body);
@@ -168,8 +173,9 @@ export class Replay {
       i >= this.at;
       i = (this.beforeIt[i] ?? 0) - 1
     ) {
-      const record = recovered[i] as Indexed;
-      if (record.keyCrc === crc && record.key === key) yield record;
+      if (recovered.keyCrc(i) !== crc) continue;
+      const record = recovered.at(i);
+      if (record.key === key) yield record;
     }
   }
 

@@ -86,15 +86,15 @@ export interface CommitMark {
   readonly firstSeq: number;
   /** Where in the file the group begins. */
   readonly start: number;
-  /** CRC-32C of the checksums of the group's records, one after the other. */
-  readonly records: number;
+  /** CRC-32 of the group's bytes. */
+  readonly crc: number;
 }
 
 /** In the place of a record's kind. */
 export const MARK_KIND = 0xff;
 const COUNT_AT = 12;
 const START_AT = 24;
-const RECORDS_AT = 32;
+const CRC_AT = 32;
 export const MARK_BYTES = 36;
 
 export function putMark(view: DataView, at: number, mark: CommitMark, saltCrc: number): void {
@@ -103,7 +103,7 @@ export function putMark(view: DataView, at: number, mark: CommitMark, saltCrc: n
   view.setUint32(at + COUNT_AT, mark.count);
   putInteger(view, at + SEQ_AT, mark.firstSeq);
   putInteger(view, at + START_AT, mark.start);
-  view.setInt32(at + RECORDS_AT, mark.records, true);
+  view.setUint32(at + CRC_AT, mark.crc, true);
   view.setInt32(at + CHECKSUM_AT, markChecksum(view, at, saltCrc), true);
 }
 
@@ -126,7 +126,7 @@ export function readMark(bytes: Uint8Array, view: DataView, at: number, saltCrc:
     count: view.getUint32(at + COUNT_AT),
     firstSeq: integerAt(view, at + SEQ_AT),
     start: integerAt(view, at + START_AT),
-    records: view.getInt32(at + RECORDS_AT, true),
+    crc: view.getUint32(at + CRC_AT, true),
   };
 }
 

@@ -4,7 +4,7 @@ import type { Files, OpenFile } from "./files.ts";
 import { sealGroup, unsealGroup } from "./group.ts";
 import type { Group } from "./group.ts";
 import { storeManifest } from "./manifest.ts";
-import type { Place, StoredRecord } from "./record.ts";
+import type { Place } from "./record.ts";
 import type { Recovered, Segment } from "./recover.ts";
 import { HEADER_BYTES, MARK_BYTES, SALT_BYTES, encodeHeader, saltChecksum, segmentFile } from "./segment.ts";
 import type { GroupPlace } from "./walk.ts";
@@ -67,13 +67,6 @@ export class Segments {
     return { segment: moved.to, at: place.at - moved.start + HEADER_BYTES, length: place.length };
   }
 
-  /** Tells a record of the group that was written anew where it lies now. */
-  relocate(record: StoredRecord | undefined): void {
-    if (record === undefined) return;
-    const { segment, at } = this.locate(record.place);
-    record.moveTo(segment, at);
-  }
-
   /**
    * Goes on writing where an earlier process ended. A last group that is not surely on disk is written anew, into a new
    * segment; where that cannot be done now, the next append does it first.
@@ -93,7 +86,7 @@ export class Segments {
   async write(group: Group): Promise<void> {
     const { segment, file } = this.roomFor(group) ?? (await this.inTurn(() => this.begin(group.firstSeq)));
     try {
-      await file.appendSynced(group.seal(segment.number, segment.end, segment.saltCrc));
+      await file.appendSynced(group.seal(segment.number, segment.end, segment.saltCrc, this.files.crc32));
     } catch (error) {
       // Not trusted again whatever this comes to: it only keeps the failed group from coming back after a crash.
       await file.truncate(segment.end).catch(ignore);
@@ -206,7 +199,7 @@ export class Segments {
     const bytes = await this.files.read(segmentFile(from.number), start, end - start);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     unsealGroup(view, bytes.length - MARK_BYTES);
-    sealGroup(view, bytes.length - MARK_BYTES, { firstSeq, count, start: to.end }, to.saltCrc);
+    sealGroup(bytes, view, { firstSeq, count, start: to.end }, to.saltCrc, this.files.crc32);
     await file.append(bytes);
     to.end += bytes.length;
     to.last = firstSeq + count - 1;

@@ -1,5 +1,6 @@
 import { SyncError } from "../error.ts";
 import type { Claim, Files, OpenFile, Sha256 } from "../journal/files.ts";
+import { crc32 } from "./crc32.ts";
 import { sha256 } from "./sha256.ts";
 import type { Runtime } from "../runtime.ts";
 import { sleep } from "../runtime.ts";
@@ -110,6 +111,8 @@ class View implements SimulatedFiles {
     for (const [operation, error] of this.failures) next.failAt(operation, error);
     return next;
   }
+
+  readonly crc32 = crc32;
 
   sha256(): Sha256 {
     return sha256();

@@ -56,7 +56,7 @@ async function sample(end: "closed" | "killed"): Promise<Sample> {
   if (end === "closed") await log.close();
   const contents = await take(files);
   const again = await openLog({ files: await put(contents), runtime });
-  const { recovered } = again;
+  const recovered = [...again.recovered];
   await again.close();
   return { contents, records: recovered, withoutLast };
 }
@@ -146,7 +146,7 @@ describe("a damaged log", () => {
           }
           cut++;
           expect(file).toBe(last);
-          expect(log.recovered.map(bare)).toEqual(killed.records.slice(0, killed.withoutLast).map(bare));
+          expect([...log.recovered].map(bare)).toEqual(killed.records.slice(0, killed.withoutLast).map(bare));
         }
       }
       expect(cut).toBeGreaterThan(50);
@@ -159,7 +159,7 @@ describe("a damaged log", () => {
     let lengths = 0;
     for (let end = HEADER_BYTES; end < length; end++) {
       const log = await open(changed(killed.contents, last, (bytes) => bytes.slice(0, end)));
-      expect(log.recovered.map(bare)).toEqual(killed.records.slice(0, log.recovered.length).map(bare));
+      expect([...log.recovered].map(bare)).toEqual(killed.records.slice(0, log.recovered.length).map(bare));
       expect(log.recovered.length % 2).toBe(0);
       lengths += log.recovered.length;
       const { first, durable } = log.append([draftOf(random(1), 99, 60)]);
@@ -253,7 +253,7 @@ function resealed(contents: Bytes, file: string, change: (view: DataView) => voi
 }
 
 function firstWithEntry(log: Log): Indexed {
-  const found = log.recovered.find(({ head }) => head !== null);
+  const found = [...log.recovered].find(({ head }) => head !== null);
   if (found === undefined) throw new Error("no record has an entry");
   return found;
 }

@@ -46,6 +46,7 @@ function tripping(inner: SimulatedFiles, failing: { syncs: boolean; appends: str
     syncFolder: () => inner.syncFolder(),
     claim: () => inner.claim(),
     sha256: () => inner.sha256(),
+    crc32: inner.crc32,
   };
 }
 

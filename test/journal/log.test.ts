@@ -32,7 +32,7 @@ function thrown(work: () => unknown): SyncError {
   throw new Error("nothing was thrown");
 }
 
-const keys = (log: Log) => log.recovered.map(({ seq, key }) => `${seq} ${key}`);
+const keys = (log: Log) => [...log.recovered].map(({ seq, key }) => `${seq} ${key}`);
 
 describe("append", () => {
   it("numbers at once and in order, tells the owner, then those who wait, and gives back what was written", async () => {
@@ -53,7 +53,7 @@ describe("append", () => {
     await log.close();
     const again = await open(files);
     expect(keys(again)).toEqual(["1 a", "2 b", "3 c"]);
-    const { kind, asOf, note, head, valueBytes } = again.recovered[2] ?? {};
+    const { kind, asOf, note, head, valueBytes } = again.recovered.at(2);
     expect({ kind, asOf, note, head, valueBytes }).toEqual({
       kind: "decision",
       asOf: -5,
@@ -175,7 +175,7 @@ describe("segments", () => {
     expect((await files.list()).filter((name) => name.endsWith(".log")).length).toBe(4);
     await log.close();
     const again = await open(files, { segmentBytes: 500 });
-    expect(again.recovered.map(({ seq }) => seq)).toEqual([1, 2, 5, 6, 9, 10, 11, 12]);
+    expect([...again.recovered].map(({ seq }) => seq)).toEqual([1, 2, 5, 6, 9, 10, 11, 12]);
     expect(again.segments().map(({ first, last }) => [first, last])).toEqual([1, 5, 9, 11].map((n) => [n, n + 1]));
     expect(again.append([write("next", 1)]).first).toBe(13);
   });

@@ -100,7 +100,7 @@ describe("node files", () => {
     await log.close();
     const again = await openLog({ files: nodeFiles(place), runtime });
     await Promise.all(
-      again.recovered.flatMap(({ place, key, head }) => (head === null ? [] : [again.read(place, key)])),
+      [...again.recovered].flatMap(({ place, key, head }) => (head === null ? [] : [again.read(place, key)])),
     );
     expect(again.segments().length).toBeGreaterThan(5);
     await again.close();
@@ -230,10 +230,10 @@ describe("the log on disk", () => {
       });
       for (const [seq, key] of acked(lines)) all.set(seq, key);
       const log = await openLog({ files: nodeFiles(place), runtime });
-      const there = new Map(log.recovered.map((record) => [record.seq, record]));
+      const there = new Map([...log.recovered].map((record) => [record.seq, record]));
       const lost = [...all].filter(([seq, key]) => there.get(seq)?.key !== key);
       expect(lost, `seed ${SEED}, round ${round}`).toEqual([]);
-      for (const { seq, key, place, valueBytes } of log.recovered.slice(-50)) {
+      for (const { seq, key, place, valueBytes } of [...log.recovered].slice(-50)) {
         const { value } = await log.read(place, key);
         expect([seq, value?.length]).toEqual([seq, valueBytes]);
         all.set(seq, key); // what was told once stays
@@ -294,7 +294,7 @@ describe("the log on disk", () => {
       expect(lines.at(-1)).toBe("end");
       const log = await openLog({ files: nodeFiles(join(folder, "unsynced")), runtime });
       const sure = acked(lines);
-      expect(log.recovered.map(({ seq, key }) => [seq, key])).toEqual([...sure].sort(([a], [b]) => a - b));
+      expect([...log.recovered].map(({ seq, key }) => [seq, key])).toEqual([...sure].sort(([a], [b]) => a - b));
       expect(log.segments().length).toBeGreaterThan(3);
       await log.close();
     },
@@ -335,7 +335,7 @@ describe("the log on disk", () => {
       expect(await append(2000)).toBeUndefined();
       await log.close();
       const again = await openLog({ files, runtime });
-      expect(again.recovered.map(({ seq, key }) => [seq, key])).toEqual(sure);
+      expect([...again.recovered].map(({ seq, key }) => [seq, key])).toEqual(sure);
       for (const { place, key, head } of again.recovered) if (head !== null) await again.read(place, key);
       await again.close();
     } finally {

@@ -117,6 +117,7 @@ export class Life {
       syncFolder: () => this.async(() => inner.syncFolder()),
       claim: () => this.async(() => inner.claim()),
       sha256: () => inner.sha256(),
+      crc32: inner.crc32,
     };
   }
 }

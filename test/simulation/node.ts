@@ -361,6 +361,7 @@ function watched(files: SimulatedFiles, gone: () => void): Files {
     syncFolder: () => tell(files.syncFolder()),
     claim: () => tell(files.claim()),
     sha256: () => files.sha256(),
+    crc32: files.crc32,
   };
 
   function opened(file: Awaited<ReturnType<Files["open"]>>): typeof file {

@@ -26,23 +26,15 @@ const WAYS: readonly Way[] = [
     },
   },
   {
-    name: "git under a prefix of a branch that others use too",
-    mirror: false,
+    name: "git over a file URL, under a prefix of a branch that others use too",
+    mirror: true,
     url: (place) => {
       bare(place, "truth.git");
       place.run("", ["clone", "--quiet", "truth.git", "work"]);
       place.run("work", ["checkout", "--quiet", "-b", "data"]);
       place.run("work", ["commit", "--quiet", "--allow-empty", "-m", "first"]);
       place.run("work", ["push", "--quiet", "origin", "data"]);
-      return Promise.resolve({ url: "git:./truth.git#data:some/where" });
-    },
-  },
-  {
-    name: "git over a file URL",
-    mirror: true,
-    url: (place) => {
-      bare(place, "truth.git");
-      return Promise.resolve({ url: `git:file://${place.path("truth.git")}#main` });
+      return Promise.resolve({ url: `git:file://${place.path("truth.git")}#data:some/where` });
     },
   },
   {

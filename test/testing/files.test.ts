@@ -1,3 +1,5 @@
+import { createHash } from "node:crypto";
+import { crc32 } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { ioError, simulatedFiles, simulatedRuntime } from "microsync/testing";
 import type { SimulatedFiles } from "microsync/testing";
@@ -152,5 +154,20 @@ describe("simulated files", () => {
     await clock.run();
     await work;
     expect(clock.now()).toBeGreaterThan(started);
+  });
+});
+
+describe("the checksums of the simulated disk", () => {
+  // Mutations: another polynomial; what stands before is left out.
+  it("are those of the platform", () => {
+    const files = simulatedFiles({ seed: 1, runtime: simulatedRuntime({ seed: 1 }) });
+    for (const length of [0, 1, 63, 64, 1000]) {
+      const bytes = pattern(length);
+      expect(files.crc32(bytes)).toBe(crc32(bytes));
+      expect(files.crc32(bytes.subarray(length >> 1), files.crc32(bytes.subarray(0, length >> 1)))).toBe(crc32(bytes));
+      const sum = files.sha256();
+      sum.update(bytes);
+      expect(sum.digest()).toBe(createHash("sha256").update(bytes).digest("hex"));
+    }
   });
 });

@@ -234,7 +234,7 @@ class Writing {
     const { client, runtime, limits, abilities } = space;
     const { key } = this.write.entry;
     const { size, sha256: sum } = body;
-    const open = () => exactly(size, body.content(undefined, call.options));
+    const open = (checked?: string) => exactly(size, checked, body.content(undefined, call.options));
     const condition: Over = over === undefined ? "nothing" : { etag: over.etag };
     const headers = headersOfBody(this.write.entry, sum, past);
     const at = runtime.monotonic();
@@ -243,7 +243,7 @@ class Writing {
     let etag: string | undefined;
     let form: Found["form"] = "plain";
     if (abilities.put !== "none" && (await mayBePlain(past, () => md5Of(open())))) {
-      const object = { name, key, stream: { bytes: size, sha256: sum, open } };
+      const object = { name, key, stream: { bytes: size, sha256: sum, open: () => open() } };
       etag = await put(client, call, object, headers, condition, abilities.put);
     } else {
       const stillMet = async () => {
@@ -251,7 +251,7 @@ class Writing {
         return unquoted(reply?.headers["etag"] ?? "") === (over?.etag ?? "");
       };
       const target = { name, key, headers, over: condition, conditions: abilities.put, partBytes: limits.partBytes };
-      const stored = await putStream(client, call, { ...target, stillMet }, open());
+      const stored = await putStream(client, call, { ...target, stillMet }, open(sum));
       etag = stored?.etag;
       if (stored !== undefined && stored.parts > 1) form = "named";
     }
@@ -319,17 +319,25 @@ function summed({ headers, form, sha256 }: Made): Readonly<Record<string, string
 /**
  * The pieces, of which the last is held back until it is known to be the last: a server that has got as many bytes as it
  * was told stores them, whatever else comes.
+ *
+ * @param sum SHA-256 that they must have, where the server is not told it: it knows that of a whole object only.
  */
-async function* exactly(size: number, pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+async function* exactly(
+  size: number,
+  sum: string | undefined,
+  pieces: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  const hash = sum === undefined ? undefined : createHash("sha256");
   let held: Uint8Array | undefined;
   let bytes = 0;
   for await (const piece of pieces) {
     bytes += piece.length;
     if (bytes > size) break;
+    hash?.update(piece);
     if (held !== undefined) yield held;
     held = piece;
   }
-  if (bytes !== size) throw wrongBytes();
+  if (bytes !== size || (hash !== undefined && hash.digest("hex") !== sum)) throw wrongBytes();
   if (held !== undefined) yield held;
 }
 
