@@ -32,10 +32,10 @@ export interface Files {
   /** A new checksum. Here because the platform that has files has a fast one. */
   sha256(): Sha256;
   /**
-   * CRC-32 as gzip has it (RFC 1952, section 8), from 0 to 2^32 - 1; here for the same reason. It needs no `this`.
+   * CRC-32 as gzip has it (RFC 1952, section 8), from 0 to 2^32 - 1; here for the same reason.
    * @param before that of the bytes that stand before these. Default: none do.
    */
-  crc32(bytes: Uint8Array, before?: number): number;
+  readonly crc32: (bytes: Uint8Array, before?: number) => number;
 }
 
 /** SHA-256 of bytes that come piece by piece. */

@@ -43,9 +43,8 @@ describe("the heads of records", () => {
     const large = [write("a", 20_000), write("b/c", 30_000, 99), decision, write("é", 0)];
     const [kept, copied] = [readFrom(small), readFrom(large)];
     const before = [all(kept.heads), all(copied.heads)];
-    expect(before[1]?.map(({ place: _, valueBytes, ...rest }) => rest)).toEqual(
-      before[0]?.map(({ place: _, valueBytes, ...rest }) => rest),
-    );
+    const bare = before.map((records) => records.map((record) => ({ ...record, place: 0, valueBytes: 0 })));
+    expect(bare[1]).toEqual(bare[0]);
     expect(before[1]?.map(({ valueBytes }) => valueBytes)).toEqual([20_000, 30_000, 0, 0]);
     for (const records of before) {
       let at = FILE_AT;
