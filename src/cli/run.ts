@@ -54,7 +54,7 @@ function programFor(io: Io, version: string, said: Said[], act: Act): Program {
     .option("--chain <urls>", "the layers, nearest first (else MICROSYNC_CHAIN, microsync.config.*, the default)")
     .option("--config <file>", "a configuration file other than the folder's microsync.config.{ts,js,json}")
     .option("--journal <folder>", "where writes are durable at once and sent from (else MICROSYNC_JOURNAL, the file's)")
-    .option("--timeout <time>", "how long each call of the chain may take, such as 5s")
+    .option("--timeout <time>", "how long opening the chain, and each call of it, may take, such as 5s")
     .option("--json", "print JSON, one object a line")
     .addHelpText(
       "after",

@@ -1,4 +1,5 @@
 import { readDuration } from "../config/values.ts";
+import { forCaller } from "../chain/caller.ts";
 import type { Chain } from "../chain/chain.ts";
 import type { CommonOptions, Sync } from "../sync.ts";
 import type { Io } from "./io.ts";
@@ -21,7 +22,7 @@ export interface Session {
   readonly global: GlobalOptions;
   /** The caller's signal, and the time that `--timeout` gives each call. */
   readonly call: CommonOptions;
-  /** Opens the chain; closed again when the command ends, however it ends. */
+  /** Opens the chain, within the time of a call; closed again when the command ends, however it ends. */
   readonly open: () => Promise<OpenSession>;
 }
 
@@ -41,8 +42,9 @@ export async function withSession<T>(
     signal: io.signal,
     timeoutMs: timeout === undefined ? undefined : readDuration("--timeout", timeout),
   };
-  let opened: Promise<OpenSession> | undefined;
-  const open = async (): Promise<OpenSession> => {
+  let opening: Promise<OpenSession> | undefined;
+  let opened: OpenSession | undefined;
+  const begin = async (): Promise<OpenSession> => {
     // Imported here, so that help and a misspelt option answer at once.
     const { chooseChain, openChain, rawCodec, syncOver } = await import("./opening.ts");
     const chosen = await chooseChain({
@@ -64,11 +66,17 @@ export async function withSession<T>(
     });
     return { chain, db: syncOver(chain, { codec: rawCodec }) as Sync<Raw> };
   };
+  const open = async (): Promise<OpenSession> => {
+    const { signal, timeoutMs } = call;
+    const deadline = timeoutMs === undefined ? undefined : io.runtime.monotonic() + timeoutMs;
+    opening ??= begin();
+    opened = await forCaller(opening, { signal, deadline }, io.runtime, "the chain", "open");
+    return opened;
+  };
   try {
-    return await work({ io, json, global, call, open: () => (opened ??= open()) });
+    return await work({ io, json, global, call, open });
   } finally {
-    // When opening failed, that error is on its way to the caller and nothing is left to close.
-    const session = await opened?.catch(() => undefined);
-    await session?.db.close();
+    // What could not be opened in time is not waited for: the process ends.
+    await opened?.db.close();
   }
 }

@@ -1,5 +1,7 @@
 import { once } from "node:events";
 import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -47,6 +49,33 @@ describe("the command as a process", () => {
     await writeFile(join(cwd, "microsync.config.js"), 'export default { chain: "memory: lmdb:./own" };');
     await start([built.main, "set", "k", "v"], { cwd, env: { MICROSYNC_CHAIN: "" } }).finished;
     expect((await readdir(cwd)).sort()).toEqual([".sync", "microsync.config.js", "own"]);
+  });
+
+  // Mutations: opening is not bounded; what is still being opened is waited for.
+  it("ends when a system that takes connections says nothing, after the time given or at a signal", async () => {
+    const { cwd } = await place();
+    const sockets: Socket[] = [];
+    const silent = createServer((socket) => sockets.push(socket));
+    silent.listen(0, "127.0.0.1");
+    await once(silent, "listening");
+    const { port } = silent.address() as AddressInfo;
+    const env = { MICROSYNC_CHAIN: `memory: postgres://ada@127.0.0.1:${port}/db?timeout=1h` };
+    try {
+      const timed = await start([built.main, "get", "k", "--timeout", "200ms"], { cwd, env }).finished;
+      expect(timed).toMatchObject({
+        status: 10,
+        out: "",
+        err: expect.stringContaining("the deadline passed") as string,
+      });
+      const connected = once(silent, "connection");
+      const { child, finished } = start([built.main, "get", "k"], { cwd, env });
+      await connected;
+      child.kill("SIGINT");
+      expect(await finished).toMatchObject({ status: 130, out: "" });
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      silent.close();
+    }
   });
 
   it("ends with 130 at SIGINT and 143 at SIGTERM, with nothing on standard error", async () => {
