@@ -65,7 +65,9 @@ export function floors(lifeMs: number, entriesMax: number): Floors {
       return found === undefined || found.since + lifeMs <= now ? undefined : found.version;
     },
     raise({ key, version, state, expires }, now) {
-      const found = find(key);
+      all.source?.(key);
+      const kept = young.entries.get(key);
+      const found = kept ?? old.entries.get(key);
       const isLive = found !== undefined && found.since + lifeMs > now;
       if (isLive && found.version > version) return false;
       // Who knows of a version only by its stub, or by a refusal, does not know that it is a tombstone or expires.
@@ -73,9 +75,9 @@ export function floors(lifeMs: number, entriesMax: number): Floors {
       const isHigher = !isLive || found.version < version;
       const deleted = state === "deleted" || same?.deleted === true;
       const end = expires ?? same?.expires ?? null;
-      if (young.entries.size >= entriesMax / 2 || now - young.begunAt >= lifeMs) turn(now);
-      const kept = young.entries.get(key);
-      if (kept === undefined) young.entries.set(key, { version, deleted, expires: end, since: now });
+      const isOver = young.entries.size >= entriesMax / 2 || now - young.begunAt >= lifeMs;
+      if (isOver) turn(now);
+      if (kept === undefined || isOver) young.entries.set(key, { version, deleted, expires: end, since: now });
       else {
         kept.version = version;
         kept.deleted = deleted;

@@ -63,14 +63,14 @@ export function refusalOf(state: ChainState, self: Store, write: Write): WriteRe
   const { key, version } = write.entry;
   const refused = refusal(self, write);
   if (refused !== undefined) return refused;
-  const details = { store: state.name, operation: "write", key };
+  const details = () => ({ store: state.name, operation: "write", key });
   if (versionMs(version) > state.runtime.now() + state.skewMaxMs) {
     const what = `version ${version} lies more than ${state.skewMaxMs} ms in the future`;
     const cure = "correct the clock of the machine that wrote it";
-    return failed(new SyncError("SKEW", what, { ...details, cure }));
+    return failed(new SyncError("SKEW", what, { ...details(), cure }));
   }
   if (firstFor(state, key) === -1) {
-    return failed(new SyncError("READONLY", "no layer that keeps this key takes writes", details));
+    return failed(new SyncError("READONLY", "no layer that keeps this key takes writes", details()));
   }
   return undefined;
 }
