@@ -10,6 +10,8 @@ export interface Runtime {
   coarseNow(): number;
   /** Milliseconds since an arbitrary point. It never steps back; deadlines are points on it. */
   monotonic(): number;
+  /** For how many milliseconds this thread has had nothing to do, since an arbitrary point; NaN where nobody can tell. */
+  idle(): number;
   /**
    * Calls `fn` once after `delayMs`. `background` timers do not keep a process alive.
    * A timer that fired or was cancelled is ignored by `cancel`.

@@ -12,11 +12,17 @@ function timer(delayMs: number, fn: () => void, background = false) {
   return { cancel: () => clearTimeout(handle as ReturnType<typeof setTimeout>) };
 }
 
+interface NodePerformance {
+  eventLoopUtilization(): { readonly idle: number };
+}
+
 /** The platform's clock, timers and random source. The only file that may touch them. */
 export const systemRuntime: Runtime = {
   now,
   coarseNow: coarseClock(now, timer),
   monotonic: () => performance.now(),
+  // Node's own, and absent elsewhere.
+  idle: () => (performance as Partial<NodePerformance>).eventLoopUtilization?.().idle ?? Number.NaN,
   timer,
   random: (bytes) => globalThis.crypto.getRandomValues(bytes as Uint8Array<ArrayBuffer>),
 };

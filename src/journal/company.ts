@@ -1,10 +1,7 @@
 /** After so many groups it is judged whether another division of the writers is better. */
-const GROUPS = 8;
-/** After so many judgements all begins anew, since a division that is too fine is not found out from the inside. */
-const JUDGEMENTS = 64;
-/** The processor was busy for so large a part of the time that the disk seemed to take: it is what takes the time. */
-const BUSY = 0.95;
-const IDLE = 0.6;
+const GROUPS = 16;
+/** A processor that had nothing to do for a smaller part of the time is what takes the time. */
+const IDLE_LEAST = 0.03;
 const PARTS_MAX = 64;
 
 /**
@@ -15,48 +12,47 @@ const PARTS_MAX = 64;
  * longer for all of them than the disk does, they are divided into so many groups that both work all the time: while
  * the disk has one of them, the processor has another.
  *
- * How long the disk takes cannot be told: a busy processor hears of its end only when it is done itself. But from that
- * follows what is to be done. A processor that was busy nearly until it heard of the end may have let the disk wait, so
- * the groups are made smaller; one that had nothing to do for long could have had more in a group.
+ * How long the disk takes cannot be told: a busy processor hears of its end only when it is done itself. But how long
+ * the processor had nothing to do can. Let it need `x` times as long for all writers as the disk does for a group. One
+ * group at a time leaves it idle for 1 / (1 + x) of the time; `p` groups in turn for 1 - x / p, or not at all.
  */
 export class Company {
-  /** A group of so many records waits no longer, and takes no more. */
-  enough = Infinity;
+  /** About how many records a group is to have. */
+  size = Infinity;
   private parts = 1;
-  private begunAt = 0;
-  private landedAt = 0;
   private groups = 0;
-  private judgements = 0;
-  /** Since the last judgement: what the disk seemed to take, and the processor for those that it woke. */
-  private diskMs = 0;
-  private workMs = 0;
+  private begunAt = 0;
+  private idleBefore = 0;
 
-  /** The disk begins to write a group. @param now monotonic ms */
-  begins(now: number): void {
-    this.begunAt = now;
+  /**
+   * The disk is done with a group, successfully or not, and so many records wait for it.
+   * @param now monotonic ms
+   * @param idleMs for how long the processor had nothing to do up to now; NaN where nobody can tell
+   */
+  ends(count: number, waiting: number, now: number, idleMs: number): void {
+    if (++this.groups >= GROUPS) {
+      this.judge((idleMs - this.idleBefore) / (now - this.begunAt));
+      this.groups = 0;
+      this.begunAt = now;
+      this.idleBefore = idleMs;
+    }
+    this.size = this.parts > 1 ? Math.ceil((count + waiting) / this.parts) : Infinity;
   }
 
-  /** The disk is done with a group, successfully or not, and so many records wait for it. @param now monotonic ms */
-  ends(count: number, waiting: number, now: number): void {
-    this.diskMs += now - this.begunAt;
-    this.landedAt = now;
-    if (++this.groups === GROUPS) this.judge();
-    this.enough = this.parts > 1 ? Math.ceil((count + waiting) / this.parts) : Infinity;
+  /** Whether a group of so many waits no longer, and whoever is woken next is in another. */
+  isEnough(count: number): boolean {
+    return 4 * count >= 3 * this.size;
   }
 
-  /** Whoever was to write again right after that has: so many of the group's. @param now monotonic ms */
-  joined(count: number, joined: number, now: number): void {
-    // Where few did, most of the time was somebody else's.
-    if (2 * joined >= count) this.workMs += now - this.landedAt;
+  /** Whether one of so many takes no more. */
+  isFull(count: number): boolean {
+    return 2 * count >= 3 * this.size;
   }
 
-  private judge(): void {
-    const { workMs, diskMs, parts } = this;
-    if (++this.judgements % JUDGEMENTS === 0) this.parts = 1;
-    else if (workMs > BUSY * diskMs) this.parts = Math.min(PARTS_MAX, Math.ceil(1.25 * parts));
-    else if (workMs < IDLE * diskMs) this.parts = Math.max(1, Math.floor(0.8 * parts));
-    this.groups = 0;
-    this.workMs = 0;
-    this.diskMs = 0;
+  /** @param idle the part of the time for which the processor had nothing to do. */
+  private judge(idle: number): void {
+    const { parts } = this;
+    if (parts === 1 ? idle < 1 / 2 : idle < IDLE_LEAST) this.parts = Math.min(PARTS_MAX, Math.ceil(1.25 * parts));
+    else if (parts > 1 && idle > 1 / parts) this.parts = Math.floor(0.8 * parts);
   }
 }

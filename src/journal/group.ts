@@ -29,6 +29,8 @@ export class Group {
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
   count = 0;
+  /** Takes no more. */
+  isClosed = false;
   /** Of the records; the mark comes behind them. */
   length = 0;
   private segment = 0;

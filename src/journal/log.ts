@@ -229,7 +229,7 @@ class SegmentedLog implements Log {
   private stir(): void {
     const group = this.waiting[0];
     if (group === undefined || this.writing !== undefined) return;
-    if (group.count >= this.company.enough || this.waiting.length > 1) this.writeNext();
+    if (this.waiting.length > 1 || this.company.isEnough(group.count)) this.writeNext();
     else this.gathering ??= this.gather();
   }
 
@@ -247,23 +247,22 @@ class SegmentedLog implements Log {
   /** Never rejects. Begins to write before it returns, unless a new segment is needed. */
   private async writeGroup(group: Group): Promise<void> {
     let failure: unknown;
-    const { company, runtime } = this;
-    company.begins(runtime.monotonic());
     try {
       await this.store.write(group);
       this.durable = group.lastSeq;
     } catch (cause) {
       failure = this.refused(cause);
     }
-    const { last } = this;
-    company.ends(group.count, last - group.lastSeq, runtime.monotonic());
+    const { company, runtime } = this;
+    company.ends(group.count, this.last - group.lastSeq, runtime.monotonic(), runtime.idle());
+    const youngest = this.waiting.at(-1);
+    // Whoever this group wakes are another one: joining they would wait for the disk together, and it for them.
+    if (youngest !== undefined && company.isEnough(youngest.count)) youngest.isClosed = true;
     this.waitingBytes -= group.length;
     this.giveBack(group.space);
     this.writing = undefined;
     this.stir(); // first, so that the disk works while those who wrote this group are told
     this.settle(group, failure);
-    await turns();
-    company.joined(group.count, this.last - last, runtime.monotonic());
   }
 
   private settle(group: Group, failure: unknown): void {
@@ -279,8 +278,8 @@ class SegmentedLog implements Log {
   /** The group that is being filled, or a new one. */
   private groupFor(room: number): Group {
     const open = this.waiting.at(-1);
-    const fits = open !== undefined && open.length + room <= this.groupBytesMax && open.count < this.company.enough;
-    if (fits) return open;
+    const fits = open?.isClosed === false && open.length + room <= this.groupBytesMax;
+    if (fits && !this.company.isFull(open.count)) return open;
     const group = new Group(this.last + 1, this.spaces.pop() ?? new Space());
     this.waiting.push(group);
     return group;

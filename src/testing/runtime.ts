@@ -103,6 +103,7 @@ export function simulatedRuntime(options: SimulationOptions): SimulatedRuntime {
     now,
     coarseNow: now,
     monotonic: () => elapsedMs,
+    idle: () => elapsedMs, // what is computed takes no time
     timer,
     random(bytes) {
       bytes.set(chance.bytes(bytes.length));

@@ -58,6 +58,7 @@ export class Life {
       now,
       coarseNow: now,
       monotonic: () => base.monotonic(),
+      idle: () => base.idle(),
       timer: (delayMs, fn, background) =>
         base.timer(
           delayMs,
