@@ -13,6 +13,7 @@ export default defineConfig({
     alias: [
       { find: /^microsync$/, replacement: source("index.ts") },
       { find: /^microsync\/lmdb$/, replacement: source("stores/lmdb.ts") },
+      { find: /^microsync\/file$/, replacement: source("stores/file.ts") },
       { find: /^microsync\/git$/, replacement: source("stores/git/index.ts") },
       { find: /^microsync\/sql$/, replacement: source("stores/sql.ts") },
       { find: /^microsync\/s3$/, replacement: source("stores/s3.ts") },

@@ -31,6 +31,7 @@ const OF_PG = [
 const DOORS = {
   ".": { packages: [], without: HEAVY },
   "./lmdb": { packages: ["lmdb", ...OF_LMDB], without: HEAVY },
+  "./file": { packages: [], without: HEAVY },
   "./git": { packages: [], without: ["node:http", "node:https"] },
   "./sql": {
     packages: ["pg", ...OF_PG],
