@@ -3,6 +3,8 @@
  * written at once and says what was acknowledged.
  */
 import { writeSync } from "node:fs";
+import calls from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
 import { file } from "../../src/stores/file.ts";
 import { systemRuntime } from "../../src/system.ts";
 import { KEYS, entryAt, versionAt } from "./file/crash.ts";
@@ -13,9 +15,28 @@ const say = (line: string): void => {
   writeSync(1, `${line}\n`);
 };
 
+/** The process is killed before the file system is called for the so many-th time to change something. */
+function dieAt(count: number): void {
+  let left = count;
+  const dying = <A extends unknown[], R>(call: (...args: A) => R) => {
+    return (...args: A): R => {
+      if (--left === 0) process.kill(process.pid, "SIGKILL");
+      return call(...args);
+    };
+  };
+  calls.rename = dying(calls.rename);
+  calls.link = dying(calls.link);
+  calls.unlink = dying(calls.unlink);
+  calls.mkdir = dying(calls.mkdir) as typeof calls.mkdir;
+  calls.rmdir = dying(calls.rmdir);
+  syncBuiltinESMExports();
+}
+
 /** Writes all keys, each time with the next number, until it is killed. */
 async function acks(): Promise<void> {
-  for (let i = Number(argument); ; i++) {
+  const [begin = 0, calls = 0] = argument.split(",").map(Number);
+  dieAt(calls);
+  for (let i = begin; ; i++) {
     const writes = KEYS.map((key) => ({ entry: entryAt(key, i), asOf: 0 }));
     const half = i % 2 === 0 ? writes : writes.slice(0, 2);
     const results = await store.write(half);

@@ -14,31 +14,28 @@ beforeAll(() => {
 });
 afterAll(() => place.remove());
 
-/** Runs a child and gives its lines; it is killed as soon as it has said so many. */
-function child(args: readonly string[], killAfter = Infinity): Promise<string[]> {
+/** Runs a child and gives its lines. */
+function child(args: readonly string[], end: "SIGKILL" | "well"): Promise<string[]> {
   return new Promise((resolve, reject) => {
     const running = spawn(process.execPath, [program, ...args], { stdio: ["ignore", "pipe", "inherit"] });
     const lines: string[] = [];
-    createInterface({ input: running.stdout }).on("line", (line) => {
-      lines.push(line);
-      if (lines.length === killAfter) running.kill("SIGKILL");
-    });
+    createInterface({ input: running.stdout }).on("line", (line) => lines.push(line));
     running.on("error", reject);
     running.on("close", (code, signal) => {
-      if (killAfter === Infinity ? code === 0 : signal === "SIGKILL") resolve(lines);
+      if (end === "well" ? code === 0 : signal === end) resolve(lines);
       else reject(new Error(`the child ended with ${code} ${signal}`));
     });
   });
 }
 
-describe("killed in the middle of writes, 20 times", () => {
+describe("killed in the middle of writes, 30 times", () => {
   // Mutations: no `staged` in the record; the file put into its place before the record; no lock taken over.
   it("has every acknowledged entry, each whole, under the version it was written with", { timeout: 120_000 }, async () => {
     const chance = random(7);
     const acknowledged = new Map<string, number>();
     let next = 1;
-    for (let round = 0; round < 20; round++) {
-      for (const line of await child(["acks", place.folder, String(next)], 1 + chance.below(30))) {
+    for (let round = 0; round < 30; round++) {
+      for (const line of await child(["acks", place.folder, `${next},${1 + chance.below(100)}`], "SIGKILL")) {
         const [, at = "", key = ""] = /^(\d+) (.*)$/s.exec(line) ?? [];
         acknowledged.set(key, Number(at));
       }
@@ -70,7 +67,7 @@ describe("several processes on one folder", () => {
   // Mutation: FolderLock.hold takes no lock.
   it("lose no step of a counter, and keep the newest of what they offer", { timeout: 120_000 }, async () => {
     const folder = place.path("race");
-    const all = await Promise.all([1, 2, 3].map((id) => child(["race", folder, `${id},15`])));
+    const all = await Promise.all([1, 2, 3].map((id) => child(["race", folder, `${id},15`], "well")));
     const { file } = await import("../../src/stores/file.ts");
     const store = await file(folder, {});
     expect(await textOf(store, "counter")).toBe("45");
