@@ -7,7 +7,7 @@ import calls from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
 import { file } from "../../src/stores/file.ts";
 import { systemRuntime } from "../../src/system.ts";
-import { KEYS, entryAt, versionAt } from "./file/crash.ts";
+import { entryAt, keysOf, versionAt } from "./file/crash.ts";
 
 const [, , work = "", folder = "", argument = ""] = process.argv;
 const store = await file(folder, { runtime: systemRuntime });
@@ -34,10 +34,10 @@ function dieAt(count: number): void {
 
 /** Writes all keys, each time with the next number, until it is killed. */
 async function acks(): Promise<void> {
-  const [begin = 0, calls = 0] = argument.split(",").map(Number);
+  const [begin = 0, calls = 0, round = 0] = argument.split(",").map(Number);
   dieAt(calls);
   for (let i = begin; ; i++) {
-    const writes = KEYS.map((key) => ({ entry: entryAt(key, i), asOf: 0 }));
+    const writes = keysOf(round).map((key) => ({ entry: entryAt(key, i), asOf: 0 }));
     const half = i % 2 === 0 ? writes : writes.slice(0, 2);
     const results = await store.write(half);
     if (results.some(({ status }) => status !== "stored")) throw new Error(JSON.stringify(results));

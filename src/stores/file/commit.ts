@@ -202,10 +202,16 @@ export class Commits {
   private async place({ key, staged }: SideRecord, touched: Set<string>): Promise<void> {
     if (staged === undefined) return;
     const from = this.side.stagedPath(staged);
-    if ((await factsOf(from)) === undefined) return;
+    const waiting = await factsOf(from);
+    if (waiting === undefined) return;
     const path = pathOfKey(key);
     await this.makeFolders(path, touched);
-    let target = (await this.looks.fileOf(key))?.path;
+    const there = await this.looks.fileOf(key);
+    if (there?.mark === waiting.mark) {
+      await removeFile(from); // two names of one file, since it was about to move: a rename would leave both
+      return;
+    }
+    let target = there?.path;
     if (target === undefined) {
       const isFolder = (await kindOf(join(this.looks.root, path))) === "folder";
       target = join(this.looks.root, isFolder ? insidePath(path) : path);

@@ -3,8 +3,10 @@ import { metaOfKey } from "../../../src/stores/git-layout/kind.ts";
 import { formatVersion } from "../../../src/version.ts";
 import type { Version } from "../../../src/version.ts";
 
-/** Among them a key that is also a folder of keys, which moves. */
-export const KEYS = ["d", "a.txt", "d/e", "d/e/f", "x%y"] as const;
+/** Every second round has keys of its own. Among them is a key that is also a folder of keys, which moves. */
+export function keysOf(round: number): string[] {
+  return ["d", "a.txt", "d/e", "d/e/f", "x%y"].map((key) => `${round >> 1}/${key}`);
+}
 
 export function versionAt(at: number, node = 0): Version {
   return formatVersion(1.7e12 + at, 0, String(node).padStart(16, "0"));
