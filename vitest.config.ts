@@ -19,6 +19,7 @@ export default defineConfig({
       { find: /^microsync\/s3$/, replacement: source("stores/s3.ts") },
       { find: /^microsync\/github$/, replacement: source("stores/github/index.ts") },
       { find: /^microsync\/etcd$/, replacement: source("stores/etcd.ts") },
+      { find: /^microsync\/session$/, replacement: source("session/index.ts") },
       { find: /^microsync\/testing$/, replacement: source("testing/index.ts") },
     ],
   },

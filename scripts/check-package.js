@@ -40,6 +40,7 @@ const DOORS = {
   "./s3": { packages: ["aws4fetch", "undici"], without: ["node:child_process"] },
   "./github": { packages: [], without: ["node:http", "node:https", "node:child_process"] },
   "./etcd": { packages: ["@grpc/grpc-js"], without: HEAVY },
+  "./session": { packages: [], without: HEAVY },
   "./testing": { packages: [], without: HEAVY },
 };
 
