@@ -9,6 +9,8 @@ import type { MirrorOptions, SessionResult } from "./types.ts";
 import { live, verdictOf } from "./verdict.ts";
 
 const MAX_DELETE = "50%";
+/** How many keys are looked at between two tellings that somebody looks. */
+const TELL_KEYS = 10_000;
 
 /**
  * Makes the target's values those of the source: newer ones there are replaced, and what the source has not is deleted.
@@ -63,12 +65,15 @@ interface Planned {
 async function plan(session: Session): Promise<Planned> {
   const planned: Planned = { sources: 0, targets: 0, deletes: 0 };
   const { prefix, signal } = session.options;
+  let keys = 0;
   for await (const pair of session.pairs({ prefix, after: undefined, until: undefined })) {
     if (signal?.aborted === true) throw new SyncError("ABORTED", "interrupted");
+    if (++keys % TELL_KEYS === 0) session.tell("planning");
     if (live(pair.from, session.now) !== undefined) planned.sources++;
     if (live(pair.to, session.now) !== undefined) planned.targets++;
     if (verdictOf(pair, session.now) === "only-to") planned.deletes++;
   }
+  session.total = keys;
   session.tell("planning");
   return planned;
 }

@@ -57,6 +57,8 @@ export class Session {
   readonly now: number;
   readonly stats = { keys: 0, same: 0, copied: 0, deleted: 0, kept: 0, failed: 0, bytes: 0 };
   readonly failures: SessionFailure[] = [];
+  /** How many keys there are, once they were counted. */
+  total: number | undefined = undefined;
   private readonly sieve: Sieve;
   private readonly pace: Pace;
   private readonly stamping: Stamping | undefined;
@@ -173,7 +175,7 @@ export class Session {
   }
 
   tell(phase: Phase): void {
-    this.options.onEvent?.({ kind: "progress", phase, stats: { ...this.stats } });
+    this.options.onEvent?.({ kind: "progress", phase, stats: { ...this.stats }, total: this.total });
   }
 
   /** False when some key failed. @throws SyncError when the stores are away. */

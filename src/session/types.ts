@@ -87,7 +87,13 @@ export type SessionEvent =
       readonly error: SyncError | undefined;
     }
   /** Now and then, at most after each batch. */
-  | { readonly kind: "progress"; readonly phase: Phase; readonly stats: SessionStats };
+  | {
+      readonly kind: "progress";
+      readonly phase: Phase;
+      readonly stats: SessionStats;
+      /** How many keys there are, where a mirror has counted them. */
+      readonly total: number | undefined;
+    };
 
 /** "planning": a mirror looks what there is to do. "deleting": after everything else, if nothing failed. */
 export type Phase = "planning" | "copying" | "deleting";
