@@ -111,6 +111,26 @@ describe("copy", () => {
     expect(Object.keys(await textsOf(inner))).toHaveLength(38);
   });
 
+  it("does not take for the newest what the source does not know to be it", async () => {
+    const [inner, to] = [store(), store()];
+    await put(inner, entry("stale", 1), entry("incomplete", 1), entry("known", 1));
+    const from = faulty(inner, {
+      read: async (keys, options) => {
+        const answers = await inner.read(keys, options);
+        return answers.map((answer) => {
+          const key = answer.entry?.key;
+          return { ...answer, stale: key === "stale", complete: key !== "incomplete" };
+        });
+      },
+    });
+    const error = await failure(copy(from, to));
+    expect(error.failures.map((each) => [each.key, each.error.code])).toEqual([
+      ["incomplete", "UNAVAILABLE"],
+      ["stale", "UNAVAILABLE"],
+    ]);
+    expect(Object.keys(await textsOf(to))).toEqual(["known"]);
+  });
+
   it("ends when the target is away, instead of trying every key", async () => {
     const from = store();
     await put(from, ...Array.from({ length: 5000 }, (_, i) => entry(`k${i}`, 1)));
