@@ -49,7 +49,10 @@ export async function run(
     for (const store of stores.toReversed()) await store.close();
   }
   const { "=": same, "+": added, "-": missing, "*": different, "!": failed } = counts;
-  if (json) await io.stdout.write(jsonLine({ verb: "diff", equal: status === EXIT_OK, same, added, missing, different, failed }));
+  if (json)
+    await io.stdout.write(
+      jsonLine({ verb: "diff", equal: status === EXIT_OK, same, added, missing, different, failed }),
+    );
   else {
     const not = failed === 0 ? "" : `, ${failed} could not be compared`;
     const sum = `${same} the same, ${added} only in the source, ${missing} only in the target, ${different} different${not}`;

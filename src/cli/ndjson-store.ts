@@ -9,7 +9,18 @@ import { compareEntries, compareKeys, isDead } from "../entry.ts";
 import type { Entry, Head } from "../entry.ts";
 import { SyncError } from "../error.ts";
 import { STORED, checkCall, checkForget, checkRead, checkWrite, closedError, refusal } from "../store.ts";
-import type { Answer, CallOptions, Forget, ListOptions, Listed, Range, Store, Supports, Write, WriteResult } from "../store.ts";
+import type {
+  Answer,
+  CallOptions,
+  Forget,
+  ListOptions,
+  Listed,
+  Range,
+  Store,
+  Supports,
+  Write,
+  WriteResult,
+} from "../store.ts";
 import { formatVersion, isLow, isVersion } from "../version.ts";
 import type { Version } from "../version.ts";
 import type { Io } from "./io.ts";
@@ -124,7 +135,10 @@ class NdjsonStore implements Store {
     } catch (cause) {
       if (!(cause instanceof SyncError) || cause.code !== "INVALID") throw cause;
       const { what, cure } = cause;
-      throw new SyncError("INVALID", `${this.name}: line ${number}: ${what}`, { cause, ...(cure === undefined ? {} : { cure }) });
+      throw new SyncError("INVALID", `${this.name}: line ${number}: ${what}`, {
+        cause,
+        ...(cure === undefined ? {} : { cure }),
+      });
     }
   }
 
@@ -169,7 +183,8 @@ class NdjsonStore implements Store {
     const held = await this.entry(entry.key);
     if (condition !== undefined && held?.version !== entry.version) {
       const isFree = held === undefined || isDead(held, this.options.io.runtime.now());
-      if (!(condition === "absent" ? isFree : held?.version === condition)) return { status: "conflict", current: held };
+      if (!(condition === "absent" ? isFree : held?.version === condition))
+        return { status: "conflict", current: held };
     }
     if (held !== undefined && held.version > entry.version) return { status: "superseded", by: held.version };
     if (held !== undefined && compareEntries(entry, held) <= 0) return STORED;

@@ -31,7 +31,8 @@ export async function openSide(io: Io, spec: string, use: Use, clock: VersionClo
   const urls = words(spec);
   const [url = ""] = urls;
   if (urls.length === 1) return openOne(io, url, use, clock);
-  const onReport = ({ layer, message }: { readonly layer: string; readonly message: string }) => warn(io, layer, message);
+  const onReport = ({ layer, message }: { readonly layer: string; readonly message: string }) =>
+    warn(io, layer, message);
   return openChain(urls, { base: io.folder, runtime: io.runtime, onReport });
 }
 
@@ -62,7 +63,10 @@ export function clockOf(io: Io): Promise<VersionClock> {
 
 /** The position of an interrupted session, in a file of the working folder's `.sync`, by what is done between what. */
 export function positionFile(io: Io, verb: string, from: string, to: string): PositionKeeper {
-  const name = createHash("sha256").update(JSON.stringify([verb, from, to])).digest("hex").slice(0, 24);
+  const name = createHash("sha256")
+    .update(JSON.stringify([verb, from, to]))
+    .digest("hex")
+    .slice(0, 24);
   const path = join(io.folder, ".sync", "sessions", `${name}.json`);
   const refused = (cause: unknown) =>
     new SyncError("UNAVAILABLE", `${path} cannot be written`, {

@@ -33,13 +33,19 @@ export async function mirrorWith(
   try {
     const planned = await plan(session);
     const allowed = limit(planned.targets);
-    if (planned.sources === 0 && planned.deletes > 0) throw refusal(session, "the source has no values", planned.deletes);
+    if (planned.sources === 0 && planned.deletes > 0)
+      throw refusal(session, "the source has no values", planned.deletes);
     if (planned.deletes > allowed) {
       const what = `${planned.deletes} of the target's ${planned.targets} keys would be deleted, above the limit of ${allowed}`;
       throw refusal(session, what, planned.deletes);
     }
     const spans = await session.spans();
-    await session.pass(spans, "copying", (pair) => toWrite(session, pair, options.compare), (after) => session.save(after));
+    await session.pass(
+      spans,
+      "copying",
+      (pair) => toWrite(session, pair, options.compare),
+      (after) => session.save(after),
+    );
     if (planned.deletes > 0 && session.stats.failed === 0) {
       const { keys } = session.stats;
       let deletes = 0;

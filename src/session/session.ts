@@ -26,7 +26,11 @@ export interface Task {
 
 /** What a task comes to: a write, with what it is told as; or nothing to do, or a failure. */
 type Step =
-  | { readonly write: Write; readonly action: "copied" | "deleted"; readonly restamp: (() => Promise<Write>) | undefined }
+  | {
+      readonly write: Write;
+      readonly action: "copied" | "deleted";
+      readonly restamp: (() => Promise<Write>) | undefined;
+    }
   | { readonly action: Action; readonly error?: SyncError };
 
 export interface Stamping {
@@ -68,7 +72,12 @@ export class Session {
 
   /** @param stamping What is stamped anew goes over newer values: of a mirror only. */
   constructor(verb: string, from: Store, to: Store, options: CopyOptions & { runtime: Runtime }, stamping?: Stamping) {
-    const { parallel = PARALLEL, batchBytesMax = BATCH_BYTES_MAX, batchKeysMax = BATCH_KEYS_MAX, prefix = "" } = options;
+    const {
+      parallel = PARALLEL,
+      batchBytesMax = BATCH_BYTES_MAX,
+      batchKeysMax = BATCH_KEYS_MAX,
+      prefix = "",
+    } = options;
     for (const [name, value] of Object.entries({ parallel, batchBytesMax, batchKeysMax })) {
       if (Number.isSafeInteger(value) && value >= 1) continue;
       throw new SyncError("INVALID", `option ${name} is a whole number of 1 or more`, { operation: verb });
@@ -181,7 +190,8 @@ export class Session {
   /** False when some key failed. @throws SyncError when the stores are away. */
   private async work(tasks: readonly Task[]): Promise<boolean> {
     const before = this.stats.failed;
-    const pairsOf = (...kinds: readonly Task["kind"][]) => tasks.filter(({ kind }) => kinds.includes(kind)).map(({ pair }) => pair);
+    const pairsOf = (...kinds: readonly Task["kind"][]) =>
+      tasks.filter(({ kind }) => kinds.includes(kind)).map(({ pair }) => pair);
     const [source, target] = await Promise.all([
       this.read(this.from, pairsOf("copy", "equal", "delete")),
       this.read(this.to, pairsOf("equal")),
@@ -278,7 +288,10 @@ export class Session {
     if (result?.status === "superseded" && this.stamping === undefined) return ["kept"];
     if (result?.status === "too-old") {
       const cure = "mirror writes it anew; or set the key again if it should exist";
-      return ["failed", new SyncError("TOO_OLD", "the target may have collected a later deletion", { ...details, cure })];
+      return [
+        "failed",
+        new SyncError("TOO_OLD", "the target may have collected a later deletion", { ...details, cure }),
+      ];
     }
     const cure = "run it again";
     return ["failed", new SyncError("CONFLICT", "the target's value changed meanwhile", { ...details, cure })];

@@ -3,7 +3,17 @@ import { compareEntries, compareKeys, isDead } from "../entry.ts";
 import type { Entry, Head } from "../entry.ts";
 import { SyncError, asSyncError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
-import { STORED, TOO_OLD, checkCall, checkForget, checkRead, checkWrite, closedError, failed, refusal } from "../store.ts";
+import {
+  STORED,
+  TOO_OLD,
+  checkCall,
+  checkForget,
+  checkRead,
+  checkWrite,
+  closedError,
+  failed,
+  refusal,
+} from "../store.ts";
 import type {
   Answer,
   CallOptions,

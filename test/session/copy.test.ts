@@ -173,9 +173,12 @@ describe("copy", () => {
     expect((await failure(copy(from, store()))).code).toBe("INTERNAL");
   });
 
-  it.each([{ parallel: 0 }, { batchBytesMax: 0.5 }, { batchKeysMax: -1 }, { minBytes: -1 }])("refuses %j", async (options) => {
-    await expect(copy(store(), store(), options)).rejects.toMatchObject({ code: "INVALID" });
-  });
+  it.each([{ parallel: 0 }, { batchBytesMax: 0.5 }, { batchKeysMax: -1 }, { minBytes: -1 }])(
+    "refuses %j",
+    async (options) => {
+      await expect(copy(store(), store(), options)).rejects.toMatchObject({ code: "INVALID" });
+    },
+  );
 });
 
 describe("an interrupted copy", () => {

@@ -53,7 +53,7 @@ describe(`a mirror that is killed ${KILLS} times at random moments`, () => {
       await put(before, ...others);
       await before.close();
 
-      for (let ended = false; !ended; ) {
+      for (let ended = false; !ended;) {
         const dieAt = kills < KILLS ? 1 + chance.below(12) : 0;
         ended = await child(source, target, position, String(dieAt));
         if (!ended) kills++;

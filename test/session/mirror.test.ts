@@ -13,7 +13,14 @@ const refused = async (work: Promise<unknown>): Promise<SessionError> => {
 
 async function sides(): Promise<{ from: Store; to: Store }> {
   const [from, to] = [store("from"), store("to")];
-  await put(from, entry("a", 1, "a"), entry("b", 1, "b"), entry("c", 1, "c"), tombstone("gone", 9), entry("x", 1, "", { expires: 1 }));
+  await put(
+    from,
+    entry("a", 1, "a"),
+    entry("b", 1, "b"),
+    entry("c", 1, "c"),
+    tombstone("gone", 9),
+    entry("x", 1, "", { expires: 1 }),
+  );
   await put(to, entry("b", 9, "newer"), entry("c", 9, "c"), entry("gone", 2), entry("only", 1), tombstone("a", 9));
   return { from, to };
 }
@@ -54,20 +61,23 @@ describe("mirror", () => {
     ["40%", false],
     ["100%", true],
     [0, false],
-  ] as const)("of ten keys deletes five with maxDelete %s: %s; or writes nothing at all", async (maxDelete, allowed) => {
-    const [from, to] = [store(), store()];
-    await put(from, ...[0, 1, 2, 3, 4, 5].map((i) => entry(`k${i}`, 2, "new")));
-    await put(to, ...Array.from({ length: 10 }, (_, i) => entry(`k${i + 1}`, 1, "old")));
-    const before = await textsOf(to);
-    const run = mirror(from, to, { maxDelete });
-    if (allowed) {
-      expect(await run).toMatchObject({ deleted: 5, copied: 6 });
-      expect(Object.keys(await textsOf(to))).toEqual(["k0", "k1", "k2", "k3", "k4", "k5"]);
-    } else {
-      expect((await refused(run)).code).toBe("CONFLICT");
-      expect(await textsOf(to)).toEqual(before);
-    }
-  });
+  ] as const)(
+    "of ten keys deletes five with maxDelete %s: %s; or writes nothing at all",
+    async (maxDelete, allowed) => {
+      const [from, to] = [store(), store()];
+      await put(from, ...[0, 1, 2, 3, 4, 5].map((i) => entry(`k${i}`, 2, "new")));
+      await put(to, ...Array.from({ length: 10 }, (_, i) => entry(`k${i + 1}`, 1, "old")));
+      const before = await textsOf(to);
+      const run = mirror(from, to, { maxDelete });
+      if (allowed) {
+        expect(await run).toMatchObject({ deleted: 5, copied: 6 });
+        expect(Object.keys(await textsOf(to))).toEqual(["k0", "k1", "k2", "k3", "k4", "k5"]);
+      } else {
+        expect((await refused(run)).code).toBe("CONFLICT");
+        expect(await textsOf(to)).toEqual(before);
+      }
+    },
+  );
 
   it.each(["51", "101%", -1, 1.5, "x%"])("refuses maxDelete %s", async (maxDelete) => {
     const run = mirror(store(), store(), { maxDelete: maxDelete as NonNullable<MirrorOptions["maxDelete"]> });
@@ -172,7 +182,12 @@ describe("diff", () => {
 
   it("compares by version alone, or by content alone, where it is told to", async () => {
     const [from, to] = [store(), store()];
-    await put(from, entry("same version", 1, "a"), entry("same content", 1, "c"), entry("meta", 1, "m", { meta: { a: "1" } }));
+    await put(
+      from,
+      entry("same version", 1, "a"),
+      entry("same content", 1, "c"),
+      entry("meta", 1, "m", { meta: { a: "1" } }),
+    );
     await put(to, entry("same version", 1, "a"), entry("same content", 2, "c"), entry("meta", 2, "m"));
     expect(await diffOf(from, to)).toBe("*meta =same content =same version");
     expect(await diffOf(from, to, { compare: "version" })).toBe("*meta *same content =same version");

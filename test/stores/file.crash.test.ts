@@ -30,38 +30,47 @@ function child(args: readonly string[], end: "SIGKILL" | "well"): Promise<string
 
 describe("killed in the middle of writes, 30 times", () => {
   // Mutations: no `staged` in the record; the file put into its place before the record; no lock taken over.
-  it("has every acknowledged entry, each whole, under the version it was written with", { timeout: 120_000 }, async () => {
-    const chance = random(7);
-    const acknowledged = new Map<string, number>();
-    let next = 1;
-    for (let round = 0; round < 30; round++) {
-      for (const line of await child(["acks", place.folder, `${next},${1 + chance.below(round % 2 === 0 ? 50 : 100)},${round}`], "SIGKILL")) {
-        const [, at = "", key = ""] = /^(\d+) (.*)$/s.exec(line) ?? [];
-        acknowledged.set(key, Number(at));
+  it(
+    "has every acknowledged entry, each whole, under the version it was written with",
+    { timeout: 120_000 },
+    async () => {
+      const chance = random(7);
+      const acknowledged = new Map<string, number>();
+      let next = 1;
+      for (let round = 0; round < 30; round++) {
+        for (const line of await child(
+          ["acks", place.folder, `${next},${1 + chance.below(round % 2 === 0 ? 50 : 100)},${round}`],
+          "SIGKILL",
+        )) {
+          const [, at = "", key = ""] = /^(\d+) (.*)$/s.exec(line) ?? [];
+          acknowledged.set(key, Number(at));
+        }
+        const store = await place.open();
+        for (const key of keysOf(round)) {
+          const found = await get(store, key);
+          const at = found === undefined ? 0 : numberOf(found.version);
+          expect(at).toBeGreaterThanOrEqual(acknowledged.get(key) ?? 0);
+          if (found !== undefined) expect(found).toEqual(entryAt(key, at));
+          next = Math.max(next, at + 1);
+        }
+        await store.close();
       }
+      // Whoever writes next puts everything into its place, and nothing is left of the dead.
       const store = await place.open();
-      for (const key of keysOf(round)) {
-        const found = await get(store, key);
-        const at = found === undefined ? 0 : numberOf(found.version);
-        expect(at).toBeGreaterThanOrEqual(acknowledged.get(key) ?? 0);
-        if (found !== undefined) expect(found).toEqual(entryAt(key, at));
-        next = Math.max(next, at + 1);
-      }
+      await put(store, entryAt("last", 5));
+      const keys = Array.from({ length: 15 }, (_, i) => keysOf(2 * i)).flat();
+      for (const key of keys) await textOf(store, key);
       await store.close();
-    }
-    // Whoever writes next puts everything into its place, and nothing is left of the dead.
-    const store = await place.open();
-    await put(store, entryAt("last", 5));
-    const keys = Array.from({ length: 15 }, (_, i) => keysOf(2 * i)).flat();
-    for (const key of keys) await textOf(store, key);
-    await store.close();
-    const texts = Object.values(filesOf(place.folder)).sort();
-    const again = await place.open({ readonly: true });
-    const held = await Promise.all([...keys, "last"].map((key) => get(again, key)));
-    expect(texts).toEqual(held.flatMap((found) => (found?.value ? [new TextDecoder().decode(found.value)] : [])).sort());
-    expect(readdirSync(place.path(".microsync/file/staged"))).toEqual([]);
-    expect(readdirSync(place.path(".microsync/file/locks"))).toEqual([]);
-  });
+      const texts = Object.values(filesOf(place.folder)).sort();
+      const again = await place.open({ readonly: true });
+      const held = await Promise.all([...keys, "last"].map((key) => get(again, key)));
+      expect(texts).toEqual(
+        held.flatMap((found) => (found?.value ? [new TextDecoder().decode(found.value)] : [])).sort(),
+      );
+      expect(readdirSync(place.path(".microsync/file/staged"))).toEqual([]);
+      expect(readdirSync(place.path(".microsync/file/locks"))).toEqual([]);
+    },
+  );
 });
 
 describe("several processes on one folder", () => {

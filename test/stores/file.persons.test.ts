@@ -38,7 +38,12 @@ async function agree(...stores: readonly Store[]): Promise<void> {
 describe("what Sync writes", () => {
   it("are plain files that hold the value and nothing else", async () => {
     const store = await place.open();
-    await put(store, entry("users/ada.json", 1, '{"name":"Ada"}'), entry("a b.txt", 2, "hello"), entry("a/../b", 3, "x"));
+    await put(
+      store,
+      entry("users/ada.json", 1, '{"name":"Ada"}'),
+      entry("a b.txt", 2, "hello"),
+      entry("a/../b", 3, "x"),
+    );
     expect(filesOf(place.folder)).toEqual({
       "users/ada.json": '{"name":"Ada"}',
       "a b.txt": "hello",
@@ -51,7 +56,13 @@ describe("what Sync writes", () => {
 
   it("has a key that is also a folder inside the folder, in whatever order they come", async () => {
     const store = await place.open();
-    await put(store, entry("a", 1, "file"), entry("a/b", 2, "inside"), entry("c/d", 3, "inside"), entry("c", 4, "file"));
+    await put(
+      store,
+      entry("a", 1, "file"),
+      entry("a/b", 2, "inside"),
+      entry("c/d", 3, "inside"),
+      entry("c", 4, "file"),
+    );
     expect(filesOf(place.folder)).toEqual({ "a/%value": "file", "a/b": "inside", "c/%value": "file", "c/d": "inside" });
     expect((await get(store, "a"))?.version).toBe(entry("a", 1, "").version);
   });

@@ -103,12 +103,16 @@ export class Commits {
   }
 
   private inTheWay(key: string, path: string): SyncError {
-    return new SyncError("UNSUPPORTED", `${JSON.stringify(path)} is a link or a device, and nothing is written through it`, {
-      store: this.side.store,
-      operation: "write",
-      key,
-      cure: "remove it, or write to another folder",
-    });
+    return new SyncError(
+      "UNSUPPORTED",
+      `${JSON.stringify(path)} is a link or a device, and nothing is written through it`,
+      {
+        store: this.side.store,
+        operation: "write",
+        key,
+        cure: "remove it, or write to another folder",
+      },
+    );
   }
 
   /** Stores what records say. When it returns all of it is on disk, and the files are in their places. */
@@ -116,7 +120,10 @@ export class Commits {
     if (records.length === 0) return;
     if (this.side.durable) await syncFolder(this.side.path("staged"));
     await inParallel(records, AT_ONCE, (record) => this.side.writeRecord(record));
-    await this.sync(records.map(({ key }) => this.side.recordFolder(key)), this.side.path("entries"));
+    await this.sync(
+      records.map(({ key }) => this.side.recordFolder(key)),
+      this.side.path("entries"),
+    );
     const touched = new Set<string>();
     for (const record of records) {
       if (record.state === "value") await this.place(record, touched);
@@ -147,7 +154,8 @@ export class Commits {
       if (leftover !== undefined && record !== undefined) {
         await this.apply([record]);
         if (record.state === "none") await this.side.removeRecord(key);
-      } else if (head?.state === "deleted") await this.apply([{ ...GONE, key, state: "deleted", version: head.version }]);
+      } else if (head?.state === "deleted")
+        await this.apply([{ ...GONE, key, state: "deleted", version: head.version }]);
       else if (head !== undefined && source !== undefined) {
         const isStaged = record?.staged !== undefined && source.file.path === this.side.stagedPath(record.staged);
         if (isStaged) await this.placeNow(record);

@@ -15,7 +15,8 @@ export function fileFailure(error: unknown, details: ErrorDetails): SyncError {
   const name = codeOf(error);
   const [, code, what, cure] = KNOWN.find(([codes]) => codes.includes(name)) ?? [];
   const text = error instanceof Error ? error.message : String(error);
-  if (code === undefined) return new SyncError("UNAVAILABLE", text, { ...details, cure: "see the cause", cause: error });
+  if (code === undefined)
+    return new SyncError("UNAVAILABLE", text, { ...details, cure: "see the cause", cause: error });
   return new SyncError(code, `${what}: ${name}`, { ...details, cure, cause: error });
 }
 
