@@ -5,7 +5,7 @@ import type { FileHandle } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { hasCode } from "../config/folders.ts";
-import { compareEntries, compareKeys, isDead } from "../entry.ts";
+import { compareEntries, compareKeys, headOf, isDead } from "../entry.ts";
 import type { Entry, Head } from "../entry.ts";
 import { SyncError } from "../error.ts";
 import { STORED, checkCall, checkForget, checkRead, checkWrite, closedError, refusal } from "../store.ts";
@@ -142,7 +142,8 @@ class NdjsonStore implements Store {
     }
   }
 
-  private async keep({ value: _, ...head }: Entry, line: Uint8Array): Promise<void> {
+  private async keep(entry: Entry, line: Uint8Array): Promise<void> {
+    const head = headOf(entry);
     await this.spool.write(line, 0, line.length, this.end);
     this.spots.set(head.key, { head, at: this.end, length: line.length });
     this.end += line.length;
@@ -189,7 +190,7 @@ class NdjsonStore implements Store {
     if (held !== undefined && held.version > entry.version) return { status: "superseded", by: held.version };
     if (held !== undefined && compareEntries(entry, held) <= 0) return STORED;
     this.isChanged = true;
-    if (entry.value === null) this.spots.set(entry.key, { head: { ...entry }, at: 0, length: 0 });
+    if (entry.value === null) this.spots.set(entry.key, { head: headOf(entry), at: 0, length: 0 });
     else {
       const { key, version, expires, meta, value } = entry;
       const line = lineOf({ key, value: { bytes: value, type: meta["content-type"] }, version, expires, meta });

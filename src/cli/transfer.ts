@@ -5,6 +5,7 @@ import type { CopyOptions, MirrorOptions, SessionEvent, SessionOptions, SessionR
 import type { Store } from "../store.ts";
 import type { VersionClock } from "../version.ts";
 import { EXIT, EXIT_OK } from "./exit.ts";
+import { OutputClosed } from "./io.ts";
 import { jsonLine } from "./lines.ts";
 import { bytesText, countText, progress } from "./progress.ts";
 import type { Session } from "./session.ts";
@@ -61,7 +62,7 @@ export async function transfer(
   flags: TransferFlags,
   work: Work,
 ): Promise<number> {
-  const { io, json } = session;
+  const { io } = session;
   const options = optionsOf(session, flags);
   const { dryRun = false } = flags;
   const clock = await clockOf(io);
@@ -75,7 +76,13 @@ export async function transfer(
     const [source, target] = stores as [Store, Store];
     // Lines come into being as a whole, at the end: there is nothing to go on with.
     const position = target.name === to ? undefined : keeper;
-    const result = await work(source, target, { ...options, dryRun, position, clock, onEvent: teller.event });
+    const result = await work(source, target, {
+      ...options,
+      dryRun,
+      position,
+      clock,
+      onEvent: (event) => teller.event(event),
+    });
     await teller.end(result, undefined);
     return EXIT_OK;
   } catch (error) {
@@ -95,11 +102,18 @@ const TOLD_MAX = 20;
 function tellerOf({ io, json }: Session, verb: "copy" | "mirror", isOutputTaken: boolean) {
   const shown = progress(io);
   const out = isOutputTaken ? io.stderr : io.stdout;
-  const saying: Promise<void>[] = [];
-  const say = (output: typeof out, text: string) => void saying.push(output.write(text));
+  let isClosed = false;
+  // Whoever read our output has had enough: the work goes on without it.
+  const say = async (output: typeof out, text: string) => {
+    if (isClosed) return;
+    await output.write(text).catch((error: unknown) => {
+      if (!(error instanceof OutputClosed)) throw error;
+      isClosed = true;
+    });
+  };
   let told = 0;
   return {
-    event(event: SessionEvent): void {
+    async event(event: SessionEvent): Promise<void> {
       if (event.kind === "progress") {
         shown.tell(() => bar(verb, event));
         return;
@@ -107,19 +121,19 @@ function tellerOf({ io, json }: Session, verb: "copy" | "mirror", isOutputTaken:
       const { key, action, bytes, dryRun, error } = event;
       if (json) {
         const failure = error === undefined ? {} : { code: error.code, message: error.message };
-        say(out, jsonLine({ key, action, ...(action === "copied" ? { bytes } : {}), dryRun, ...failure }));
+        await say(out, jsonLine({ key, action, ...(action === "copied" ? { bytes } : {}), dryRun, ...failure }));
       } else if (error !== undefined) {
-        if (++told <= TOLD_MAX) say(io.stderr, `microsync: ${JSON.stringify(key)} failed: ${oneLine(error.message)}\n`);
+        if (++told <= TOLD_MAX)
+          await say(io.stderr, `microsync: ${JSON.stringify(key)} failed: ${oneLine(error.message)}\n`);
       } else if (dryRun && action !== "kept") {
-        say(out, `would be ${action}: ${key}\n`);
+        await say(out, `would be ${action}: ${key}\n`);
       }
     },
     async end(result: SessionResult, error: SessionError | undefined): Promise<void> {
       await shown.clear();
-      await Promise.all(saying);
       const { dryRun, resumedAfter = null, ...stats } = result;
       const ended = error === undefined ? {} : { error: { code: error.code, message: error.message } };
-      if (json) return out.write(jsonLine({ verb, dryRun, resumedAfter, ...stats, ...ended }));
+      if (json) return say(out, jsonLine({ verb, dryRun, resumedAfter, ...stats, ...ended }));
       if (told > TOLD_MAX) await io.stderr.write(`microsync: and ${told - TOLD_MAX} more failed (--json tells all)\n`);
       await io.stderr.write(`${summary(verb, result)}\n`);
       if (error !== undefined && error.failures[0]?.error !== error.cause) {

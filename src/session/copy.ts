@@ -32,8 +32,7 @@ export async function copyWith(
           case "unsure":
             return "equal";
           case "to-newer":
-            session.keep(pair.key);
-            return undefined;
+            return session.keep(pair.key);
           case "same":
             session.countSame();
             return undefined;

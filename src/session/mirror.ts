@@ -74,13 +74,13 @@ async function plan(session: Session): Promise<Planned> {
   let keys = 0;
   for await (const pair of session.pairs({ prefix, after: undefined, until: undefined })) {
     if (signal?.aborted === true) throw new SyncError("ABORTED", "interrupted");
-    if (++keys % TELL_KEYS === 0) session.tell("planning");
+    if (++keys % TELL_KEYS === 0) await session.tell("planning");
     if (live(pair.from, session.now) !== undefined) planned.sources++;
     if (live(pair.to, session.now) !== undefined) planned.targets++;
     if (verdictOf(pair, session.now) === "only-to") planned.deletes++;
   }
   session.total = keys;
-  session.tell("planning");
+  await session.tell("planning");
   return planned;
 }
 

@@ -148,7 +148,7 @@ export class Session {
   async pass(
     spans: readonly Span[],
     phase: Phase,
-    taskOf: (pair: Pair) => Task["kind"] | undefined,
+    taskOf: (pair: Pair) => Task["kind"] | undefined | Promise<undefined>,
     onPosition?: (after: string | undefined) => Promise<void>,
   ): Promise<void> {
     for (const span of spans) {
@@ -157,7 +157,7 @@ export class Session {
         batchKeys: () => this.pace.keys(),
         work: (tasks) => this.work(tasks),
         onBatch: async () => {
-          this.tell(phase);
+          await this.tell(phase);
           const isDue = this.runtime.monotonic() - this.savedAt >= SAVE_INTERVAL_MS;
           if (isDue && flow.position !== undefined) await save();
         },
@@ -170,7 +170,8 @@ export class Session {
         for await (const pair of this.pairs(span)) {
           if (this.options.signal?.aborted === true) throw new SyncError("ABORTED", "interrupted");
           this.stats.keys++;
-          const kind = taskOf(pair);
+          const told = taskOf(pair);
+          const kind = told instanceof Promise ? await told : told;
           await flow.add(pair.key, kind === undefined ? undefined : { pair, kind });
         }
         await flow.end();
@@ -179,12 +180,12 @@ export class Session {
         await save();
         throw error;
       }
-      this.tell(phase);
+      await this.tell(phase);
     }
   }
 
-  tell(phase: Phase): void {
-    this.options.onEvent?.({ kind: "progress", phase, stats: { ...this.stats }, total: this.total });
+  async tell(phase: Phase): Promise<void> {
+    await this.options.onEvent?.({ kind: "progress", phase, stats: { ...this.stats }, total: this.total });
   }
 
   /** False when some key failed. @throws SyncError when the stores are away. */
@@ -259,7 +260,7 @@ export class Session {
     const sending: { readonly key: string; readonly step: Extract<Step, { write: Write }> }[] = [];
     for (const [{ pair }, step] of steps) {
       if ("write" in step) sending.push({ key: pair.key, step });
-      else this.count(pair.key, step.action, 0, step.error);
+      else await this.count(pair.key, step.action, 0, step.error);
     }
     const writes = sending.map(({ step }) => step.write);
     const { dryRun = false, batchBytesMax } = this.options;
@@ -268,12 +269,19 @@ export class Session {
       : await sendAll(this.to, writes, () => this.call(), batchBytesMax);
     for (const [i, { key, step }] of sending.entries()) {
       let result = results[i];
-      if (result?.status === "too-old" && step.restamp !== undefined) {
-        [result] = await sendAll(this.to, [await step.restamp()], () => this.call(), batchBytesMax);
-      }
+      if (result?.status === "too-old" && step.restamp !== undefined) result = await this.sendAnew(key, step.restamp);
       const bytes = step.action === "copied" ? (step.write.body?.size ?? step.write.entry.value?.length ?? 0) : 0;
       const [action, error] = this.outcome(key, step.action, result);
-      this.count(key, action, bytes, error);
+      await this.count(key, action, bytes, error);
+    }
+  }
+
+  private async sendAnew(key: string, restamp: () => Promise<Write>): Promise<WriteResult | undefined> {
+    try {
+      const [result] = await sendAll(this.to, [await restamp()], () => this.call(), this.options.batchBytesMax);
+      return result;
+    } catch (error) {
+      return { status: "failed", error: asSyncError(error, { key }) };
     }
   }
 
@@ -297,12 +305,12 @@ export class Session {
     return ["failed", new SyncError("CONFLICT", "the target's value changed meanwhile", { ...details, cure })];
   }
 
-  private count(key: string, action: Action, bytes: number, error: SyncError | undefined): void {
+  private async count(key: string, action: Action, bytes: number, error: SyncError | undefined): Promise<void> {
     this.stats[action]++;
     if (action === "copied") this.stats.bytes += bytes;
     if (error !== undefined && this.failures.length < FAILURES_KEPT_MAX) this.failures.push({ key, error });
     const { dryRun = false, onEvent } = this.options;
-    if (action !== "same") onEvent?.({ kind: "entry", key, action, bytes, dryRun, error });
+    if (action !== "same") await onEvent?.({ kind: "entry", key, action, bytes, dryRun, error });
   }
 
   /** For keys that need no looking into. */
@@ -310,8 +318,9 @@ export class Session {
     this.stats.same++;
   }
 
-  keep(key: string): void {
-    this.count(key, "kept", 0, undefined);
+  async keep(key: string): Promise<undefined> {
+    await this.count(key, "kept", 0, undefined);
+    return undefined;
   }
 
   // ---- Beginning and ending. ----

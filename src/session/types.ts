@@ -34,7 +34,8 @@ export interface SessionOptions extends Filter {
   readonly timeoutMs?: number | undefined;
   /** No batch is begun after it; those under way come to their end. The session then ends with ABORTED. */
   readonly signal?: AbortSignal | undefined;
-  readonly onEvent?: ((event: SessionEvent) => void) | undefined;
+  /** A promise that it returns is waited for. */
+  readonly onEvent?: ((event: SessionEvent) => unknown) | undefined;
   /** Default: the platform's. */
   readonly runtime?: Runtime | undefined;
 }
@@ -138,10 +139,12 @@ export class SessionError extends SyncError {
   readonly failures: readonly SessionFailure[];
 
   constructor(cause: SyncError, result: SessionResult, failures: readonly SessionFailure[], operation: string) {
-    const rest = result.failed > 1 ? `, and ${result.failed - 1} other keys failed` : "";
+    const others = result.failed - 1;
+    const rest = others > 0 ? `, and ${others} other ${others === 1 ? "key" : "keys"} failed` : "";
     const isKey = failures[0]?.error === cause;
-    super(cause.code, `${isKey ? cause.message + rest : cause.what}`, {
+    super(cause.code, isKey ? cause.message + rest : cause.what, {
       operation,
+      ...(isKey || cause.store === undefined ? {} : { store: cause.store }),
       ...(isKey || cause.cure === undefined ? {} : { cure: cause.cure }),
       retryable: cause.retryable,
       cause,

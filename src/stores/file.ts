@@ -59,9 +59,12 @@ export interface FileOptions {
   readonly durable?: boolean | undefined;
   /** The largest value taken and given whole, in bytes. Default 64 MiB; larger ones come and go as streams. */
   readonly valueBytesMax?: number | undefined;
+  /** How many calls may be under way before more writes are refused with OVERLOADED. Default 10,000. */
+  readonly waitingMax?: number | undefined;
 }
 
 const BATCH_MAX = 1000;
+const WAITING_MAX = 10_000;
 const VALUE_BYTES_MAX = 64 * 1024 * 1024;
 const AT_ONCE = 16;
 const WINDOW_KEYS = 64;
@@ -78,16 +81,17 @@ const UNSETTLED_MAX = 10_000;
  * of a later format. Nothing is written then; opening writes nothing but the folder itself.
  */
 export async function file(folder: string, options: FileOptions = {}): Promise<Store> {
-  const { name = "file", runtime = systemRuntime, create = true, valueBytesMax = VALUE_BYTES_MAX } = options;
-  const isSize = Number.isSafeInteger(valueBytesMax) && valueBytesMax > 0;
-  if (!isSize) {
+  const { name = "file", runtime = systemRuntime, create = true } = options;
+  const { valueBytesMax = VALUE_BYTES_MAX, waitingMax = WAITING_MAX } = options;
+  for (const [option, value] of Object.entries({ valueBytesMax, waitingMax })) {
+    if (Number.isSafeInteger(value) && value > 0) continue;
     const cure = "give a whole number above 0";
-    throw new SyncError("INVALID", `option valueBytesMax is ${String(valueBytesMax)}`, { store: name, cure });
+    throw new SyncError("INVALID", `option ${option} is ${String(value)}`, { store: name, cure });
   }
   const root = await openRoot(folder, create && options.readonly !== true, name);
   const side = new Side(root, name, options.durable ?? true);
   await side.created();
-  return new FileStore(root, side, runtime, valueBytesMax, options.readonly ?? false);
+  return new FileStore(root, side, runtime, { valueBytesMax, waitingMax, readonly: options.readonly ?? false });
 }
 
 async function openRoot(folder: string, create: boolean, store: string): Promise<string> {
@@ -104,6 +108,12 @@ async function openRoot(folder: string, create: boolean, store: string): Promise
   throw new SyncError("INVALID", `${folder} is a file`, { store, operation: "open", cure });
 }
 
+interface Limits {
+  readonly valueBytesMax: number;
+  readonly waitingMax: number;
+  readonly readonly: boolean;
+}
+
 /** A write that may change something, and the number of its result. */
 interface Pending {
   readonly write: Write;
@@ -113,6 +123,7 @@ interface Pending {
 class FileStore implements Store {
   readonly name: string;
   readonly supports: Supports;
+  private readonly waitingMax: number;
   private readonly root: string;
   private readonly runtime: Runtime;
   private readonly side: Side;
@@ -125,7 +136,8 @@ class FileStore implements Store {
   private readonly running = new Set<Promise<unknown>>();
   private closing: Promise<void> | undefined = undefined;
 
-  constructor(root: string, side: Side, runtime: Runtime, valueBytesMax: number, readonly: boolean) {
+  constructor(root: string, side: Side, runtime: Runtime, { valueBytesMax, waitingMax, readonly }: Limits) {
+    this.waitingMax = waitingMax;
     this.root = root;
     this.side = side;
     this.name = side.store;
@@ -168,7 +180,7 @@ class FileStore implements Store {
   }
 
   async write(writes: readonly Write[], options: CallOptions = {}): Promise<WriteResult[]> {
-    this.enter("write", options);
+    this.enterWriting("write", options);
     checkWrite(this, writes);
     const results = writes.map((write) => refusal(this, write));
     const work = async () => {
@@ -180,7 +192,7 @@ class FileStore implements Store {
   }
 
   async forget(items: readonly Forget[], options: CallOptions = {}): Promise<void> {
-    this.enter("forget", options);
+    this.enterWriting("forget", options);
     checkForget(this, items);
     if (items.length === 0) return;
     const work = async () => {
@@ -436,6 +448,14 @@ class FileStore implements Store {
   private enter(operation: string, options: CallOptions): void {
     if (this.closing !== undefined) throw closedError(this.name, operation);
     checkCall(this.runtime, options, this.name, operation);
+  }
+
+  /** Every call that writes has files open and waits for the lock. */
+  private enterWriting(operation: string, options: CallOptions): void {
+    this.enter(operation, options);
+    if (this.running.size < this.waitingMax) return;
+    const cure = "wait for calls to end, or send larger batches";
+    throw new SyncError("OVERLOADED", `${this.running.size} calls wait`, { store: this.name, operation, cure });
   }
 
   /** The work of a call: closing waits for it, its caller does not longer than it wants to. */

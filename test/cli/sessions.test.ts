@@ -62,6 +62,12 @@ describe("copy, mirror and diff on the command line", () => {
     ]);
   });
 
+  it("go on when nobody reads what they say any more", async () => {
+    const ran = await run(["copy", "--json", "file:./data", "lmdb:./db"], { writesMax: 1 });
+    expect(ran.status).toBe(0);
+    expect((await run(["diff", "file:./data", "lmdb:./db"])).status).toBe(0);
+  });
+
   it("draw a bar on a terminal, and nowhere else", async () => {
     const terminal = await run(["mirror", "file:./data", "lmdb:./db"], { isTTY: true });
     expect(terminal.err).toMatch(/\r.*mirror: /);

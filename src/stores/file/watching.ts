@@ -58,12 +58,14 @@ class Tracker {
       this.looking = looking;
       return looking;
     }
-    const next = () => {
-      this.waiting = undefined;
-      return this.update();
-    };
-    this.waiting ??= this.looking.then(next, next);
+    this.waiting ??= this.afterThis(this.looking);
     return this.waiting;
+  }
+
+  private async afterThis(looking: Promise<void>): Promise<void> {
+    await looking.catch(() => undefined); // who asked for that one is told
+    this.waiting = undefined;
+    return this.update();
   }
 
   private async once(): Promise<void> {
