@@ -1,19 +1,9 @@
 import { mkdir, realpath, stat } from "node:fs/promises";
-import { compareEntries, compareKeys, isDead } from "../entry.ts";
-import type { Entry, Head } from "../entry.ts";
-import { SyncError, asSyncError } from "../error.ts";
+import { compareKeys } from "../entry.ts";
+import type { Head } from "../entry.ts";
+import { SyncError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
-import {
-  STORED,
-  TOO_OLD,
-  checkCall,
-  checkForget,
-  checkRead,
-  checkWrite,
-  closedError,
-  failed,
-  refusal,
-} from "../store.ts";
+import { checkCall, checkForget, checkRead, checkWrite, closedError, refusal } from "../store.ts";
 import type {
   Answer,
   CallOptions,
@@ -30,21 +20,18 @@ import type {
   WriteResult,
 } from "../store.ts";
 import { systemRuntime } from "../system.ts";
-import type { Version } from "../version.ts";
 import { Commits } from "./file/commit.ts";
-import type { Staged } from "./file/commit.ts";
-import { bodyOf } from "./file/content.ts";
 import { inParallel } from "./file/disk.ts";
 import { fileFailure, isMissing } from "./file/failures.ts";
 import { FolderLock } from "./file/lock.ts";
-import { Looks } from "./file/look.ts";
+import { Looks, givenBy } from "./file/look.ts";
 import type { Found } from "./file/look.ts";
-import type { SideRecord } from "./file/record.ts";
 import { Side } from "./file/side.ts";
 import { unlessGivenUp } from "./file/wait.ts";
 import { keysUnder } from "./file/walk.ts";
 import { Watches } from "./file/watching.ts";
 import type { Seen } from "./file/watching.ts";
+import { Writing } from "./file/writing.ts";
 
 export interface FileOptions {
   /** Default: the platform's. */
@@ -114,12 +101,6 @@ interface Limits {
   readonly readonly: boolean;
 }
 
-/** A write that may change something, and the number of its result. */
-interface Pending {
-  readonly write: Write;
-  readonly at: number;
-}
-
 class FileStore implements Store {
   readonly name: string;
   readonly supports: Supports;
@@ -130,6 +111,7 @@ class FileStore implements Store {
   private readonly lock: FolderLock;
   private readonly looks: Looks;
   private readonly commits: Commits;
+  private readonly writing: Writing;
   private readonly watches: Watches;
   private readonly unsettled = new Set<string>();
   private settling: Promise<void> | undefined = undefined;
@@ -162,6 +144,9 @@ class FileStore implements Store {
       asOf: "known",
       readonly,
     };
+    const { looks, commits, lock } = this;
+    const onChange = () => this.watches.wake();
+    this.writing = new Writing({ side, looks, commits, lock, runtime, valueBytesMax, onChange });
   }
 
   async read(keys: readonly string[], options: ReadOptions = {}): Promise<Answer[]> {
@@ -172,7 +157,7 @@ class FileStore implements Store {
     const answer = async (key: string): Promise<Answer> => {
       this.enter("read", options);
       const found = await this.look(key, Math.min(wholeBytesMax, this.supports.valueBytesMax));
-      const { entry, body } = this.given(found);
+      const { entry, body } = givenBy(found, this.runtime, this.name);
       const known = { asOf, complete: true, stale: false, from: this.name };
       return body === undefined ? { entry, ...known } : { entry, body, ...known };
     };
@@ -183,38 +168,14 @@ class FileStore implements Store {
     this.enterWriting("write", options);
     checkWrite(this, writes);
     const results = writes.map((write) => refusal(this, write));
-    const work = async () => {
-      const pending = await this.pending(writes, results);
-      if (pending.length > 0) await this.store(pending, results, options);
-      return results as WriteResult[];
-    };
-    return this.run("write", options, work());
+    return this.run("write", options, this.writing.write(writes, results, options));
   }
 
   async forget(items: readonly Forget[], options: CallOptions = {}): Promise<void> {
     this.enterWriting("forget", options);
     checkForget(this, items);
     if (items.length === 0) return;
-    const work = async () => {
-      await this.side.create(this.runtime.now());
-      await this.lock.hold(options, "forget", async () => {
-        await this.commits.sweep();
-        const collected = items.filter(({ reason }) => reason === "collected").map(({ version }) => version);
-        const highest = collected.reduce<Version | undefined>((a, b) => (a === undefined || b > a ? b : a), undefined);
-        if (highest !== undefined) await this.side.raiseWatermark(highest);
-        const last = new Map(items.map((item) => [item.key, item.version]));
-        const looked = await inParallel([...last.keys()], AT_ONCE, (key) => this.looks.look(key));
-        const going = looked.filter(({ head }) =>
-          items.some(({ key, version }) => head !== undefined && key === head.key && version === head.version),
-        );
-        await this.commits.forget(
-          going,
-          going.map(({ head }) => head?.key ?? ""),
-        );
-      });
-      this.watches.wake();
-    };
-    await this.run("forget", options, work());
+    await this.run("forget", options, this.writing.forget(items, options));
   }
 
   async *list(range: Range, options: ListOptions = {}): AsyncIterable<Listed> {
@@ -253,15 +214,6 @@ class FileStore implements Store {
     return found;
   }
 
-  /** The bytes of a value, or what stands for them. */
-  private given({ head, source, bytes }: Found): Pick<Answer, "entry" | "body"> {
-    if (head === undefined) return { entry: undefined };
-    if (head.state === "deleted" || source === undefined) return { entry: { ...head, value: null } };
-    if (bytes !== undefined) return { entry: { ...head, value: bytes.value } };
-    const entry: Entry = { ...head, state: "stub", value: null };
-    return { entry, body: bodyOf(source, head.key, this.runtime, this.name) };
-  }
-
   private async *found(
     range: Range,
     after: string | undefined,
@@ -288,147 +240,11 @@ class FileStore implements Store {
     for await (const { head, tag } of this.found(range, undefined, -1, "watch", {})) yield { key: head.key, tag, head };
   }
 
-  // ---- Writing. ----
-
-  /** Fills in the results of writes that change nothing, and gives back the others. */
-  private async pending(writes: readonly Write[], results: (WriteResult | undefined)[]): Promise<Pending[]> {
-    const touched = new Set<string>();
-    const pending: Pending[] = [];
-    const looked = await inParallel([...writes.entries()], AT_ONCE, async ([at, write]) => {
-      return results[at] === undefined && write.if === undefined ? this.lookFor(write) : undefined;
-    });
-    for (const [at, write] of writes.entries()) {
-      if (results[at] !== undefined) continue;
-      const { key } = write.entry;
-      const found = looked[at];
-      const outcome = found === undefined || touched.has(key) ? undefined : this.settled(write, found);
-      if (outcome !== undefined) results[at] = outcome;
-      else {
-        touched.add(key);
-        pending.push({ write, at });
-      }
-    }
-    return pending;
-  }
-
-  /** What is held of a write's key; its bytes only where they decide. A damaged record is replaced by any plain write. */
-  private async lookFor({ entry, if: condition }: Write): Promise<Found | undefined> {
-    const head = await this.looks.look(entry.key).catch((error: unknown) => {
-      if (condition === undefined && error instanceof SyncError && error.code === "CORRUPT") return undefined;
-      throw error;
-    });
-    const isNeeded = head?.head?.version === entry.version || condition !== undefined;
-    return isNeeded ? this.looks.look(entry.key, this.supports.valueBytesMax) : head;
-  }
-
-  /** What an unconditional write comes to if nothing has to be stored. */
-  private settled({ entry, body }: Write, found: Found): WriteResult | undefined {
-    const { head } = found;
-    if (head === undefined || head.version < entry.version) return undefined;
-    if (head.version > entry.version) return { status: "superseded", by: head.version };
-    const held = this.given(found);
-    // A version has one value: whether it is in one piece or in many is no difference.
-    if (held.body !== undefined || body !== undefined) return head.state === "value" ? STORED : undefined;
-    return held.entry !== undefined && compareEntries(entry, held.entry) > 0 ? undefined : STORED;
-  }
-
-  private async store(pending: readonly Pending[], results: (WriteResult | undefined)[], options: CallOptions) {
-    await this.side.create(this.runtime.now());
-    await this.lock.show();
-    const staged = new Map<Write, Staged>();
-    try {
-      await inParallel(pending, AT_ONCE, async ({ write, at }) => {
-        if (write.entry.state !== "value" && write.body === undefined) return;
-        try {
-          staged.set(write, await this.commits.stage(write, options));
-        } catch (thrown) {
-          const error = asSyncError(thrown);
-          const { code } = error;
-          if (write.body === undefined || code === "ABORTED" || code === "TIMEOUT") throw error;
-          results[at] = failed(error);
-        }
-      });
-      await this.lock.hold(options, "write", () => this.commit(pending, results, staged));
-    } catch (error) {
-      throw fileFailure(error, { store: this.name, operation: "write" });
-    } finally {
-      await this.commits.drop(staged.values());
-      this.watches.wake();
-    }
-  }
-
-  private async commit(
-    pending: readonly Pending[],
-    results: (WriteResult | undefined)[],
-    staged: Map<Write, Staged>,
-  ): Promise<void> {
-    await this.commits.sweep();
-    const held = await this.held(pending);
-    const watermark = await this.side.watermark();
-    const records = new Map<string, { readonly record: SideRecord; readonly write: Write }>();
-    for (const { write, at } of pending) {
-      if (results[at] !== undefined) continue;
-      const { key } = write.entry;
-      const before = records.get(key);
-      const found = held.get(key);
-      const current = before === undefined ? found && this.given(found) : heldBy(before.write);
-      const result = await this.decide(write, current, watermark);
-      results[at] = result ?? STORED;
-      if (result !== undefined) continue;
-      const over = before?.record.over ?? found?.source?.file.mark;
-      records.set(key, { record: recordOf(write, staged.get(write), over), write });
-    }
-    for (const { write } of records.values()) staged.delete(write); // the records' from here on
-    await this.commits.apply([...records.values()].map(({ record }) => record));
-  }
-
-  /** What there is of the keys to be written, once all that somebody did to them is recorded. */
-  private async held(pending: readonly Pending[]): Promise<Map<string, Found | undefined>> {
-    const all = await inParallel(pending, AT_ONCE, ({ write }) => this.lookFor(write));
-    const held = new Map<string, Found | undefined>();
-    for (const [i, { write }] of pending.entries()) {
-      const { key } = write.entry;
-      if (held.get(key)?.bytes === undefined) held.set(key, all[i]); // of two writes one may need the bytes
-    }
-    for (const { write } of pending) {
-      const { key } = write.entry;
-      if (held.get(key)?.unsettled !== true) continue;
-      await this.commits.settle([key]);
-      held.set(key, await this.lookFor(write));
-    }
-    return held;
-  }
-
-  /** The result of a write that stores nothing; undefined when it is to be stored. */
-  private async decide(
-    { entry, body, if: condition }: Write,
-    held: Pick<Answer, "entry" | "body"> | undefined,
-    watermark: Version,
-  ): Promise<WriteResult | undefined> {
-    const current = held?.entry;
-    const isMine = current?.version === entry.version;
-    if (condition !== undefined && !isMine) {
-      const isFree = current === undefined || isDead(current, this.runtime.now());
-      const isMet = condition === "absent" ? isFree : current?.version === condition;
-      if (!isMet) return { status: "conflict", current };
-    }
-    if (current === undefined) {
-      if (entry.version <= watermark) return TOO_OLD;
-    } else if (current.version > entry.version) return { status: "superseded", by: current.version };
-    else if (isMine) {
-      const isApart = body !== undefined || held?.body !== undefined;
-      if (isApart ? current.state !== "deleted" : compareEntries(entry, current) <= 0) return STORED;
-    }
-    if (entry.state === "deleted") return undefined;
-    const refused = await this.commits.refusalOf(entry.key);
-    return refused === undefined ? undefined : failed(refused);
-  }
-
   /** Records what somebody did to files, behind the readers who saw it. What fails is found again by the next of them. */
   private async settle(): Promise<void> {
     try {
       if ((await this.side.created()) === undefined) return;
-      while (this.unsettled.size > 0 && this.closing === undefined) {
+      while (this.unsettled.size > 0) {
         const keys = [...this.unsettled].slice(0, WINDOW_KEYS);
         for (const key of keys) this.unsettled.delete(key);
         await this.lock.hold({}, "read", async () => {
@@ -475,17 +291,4 @@ class FileStore implements Store {
     await this.settling;
     await this.lock.close();
   }
-}
-
-/** What a write of this call that is about to be stored will have made of its key. */
-function heldBy({ entry, body }: Write): Pick<Answer, "entry" | "body"> {
-  return body === undefined ? { entry } : { entry, body };
-}
-
-function recordOf({ entry }: Write, staged: Staged | undefined, over: string | undefined): SideRecord {
-  const { key, version, expires, meta } = entry;
-  const about = { key, version, expires, meta } as const;
-  if (staged === undefined) return { ...about, state: "deleted", sha256: "", mark: "", staged: undefined, over };
-  const { sha256, mark, name } = staged;
-  return { ...about, state: "value", sha256, mark, staged: name, over: undefined };
 }

@@ -5,9 +5,10 @@ import type { Head } from "../../entry.ts";
 import { SyncError } from "../../error.ts";
 import { sleep } from "../../runtime.ts";
 import type { Runtime } from "../../runtime.ts";
+import type { Answer } from "../../store.ts";
 import { metaOfKey } from "../git-layout/kind.ts";
 import { placesOfKey } from "../git-layout/path.ts";
-import { bytesOf, hashOf } from "./content.ts";
+import { bodyOf, bytesOf, hashOf } from "./content.ts";
 import type { Bytes, Source } from "./content.ts";
 import { changeVersion, judge, oldFileVersion } from "./derive.ts";
 import type { Judged } from "./derive.ts";
@@ -188,6 +189,18 @@ async function isWithin(path: string): Promise<boolean> {
     if (isMissing(error)) return false;
     throw error;
   }
+}
+
+/** The bytes of a value, or what stands for them. */
+export function givenBy(
+  { head, source, bytes }: Found,
+  runtime: Runtime,
+  store: string,
+): Pick<Answer, "entry" | "body"> {
+  if (head === undefined) return { entry: undefined };
+  if (head.state === "deleted" || source === undefined) return { entry: { ...head, value: null } };
+  if (bytes !== undefined) return { entry: { ...head, value: bytes.value } };
+  return { entry: { ...head, state: "stub", value: null }, body: bodyOf(source, head.key, runtime, store) };
 }
 
 function headOf({ key, state, version, expires, meta }: SideRecord): Head {
