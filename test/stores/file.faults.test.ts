@@ -97,3 +97,25 @@ describe("a disk that takes no more, at any call", () => {
     },
   );
 });
+
+describe("a lock that cannot be removed when it is let go", () => {
+  // Mutations: FolderLock.take does not know its own; a closed store of a living process counts as open.
+  it("is its holder's to take again, and after that is closed anybody's", async () => {
+    const store = await place.open({ durable: false });
+    await put(store, entry("k", 1, "x"));
+    restore = await watchCalls((call) => {
+      if (call === "unlink locks/lock") throw Object.assign(new Error("not permitted"), { code: "EPERM" });
+    });
+    const refused = store.write([{ entry: entry("k", 2, "x"), asOf: 0 }]);
+    await expect(refused).rejects.toMatchObject({ code: "UNAUTHORISED" });
+    restore();
+    await put(store, entry("k", 3, "x"));
+    restore = await watchCalls((call) => {
+      if (call === "unlink locks/lock") throw Object.assign(new Error("not permitted"), { code: "EPERM" });
+    });
+    await store.write([{ entry: entry("k", 4, "x"), asOf: 0 }]).catch(() => undefined);
+    restore();
+    await store.close();
+    await put(await place.open({ durable: false }), entry("k", 5, "x"));
+  });
+});

@@ -65,7 +65,7 @@ export class FolderLock {
     if (this.putting !== undefined) await removeFile(join(this.folder, this.id));
   }
 
-  /** Whether the store of this id is certainly not open any more. */
+  /** Whether the store of this id is certainly not open any more: it was closed, or its process is dead. */
   async isDead(id: string): Promise<boolean> {
     if (id === this.id) return false;
     const holder = await this.read(id);
@@ -117,7 +117,9 @@ export class FolderLock {
       if (codeOf(error) !== "EEXIST") throw error;
     }
     const holder = await this.read(name);
-    if (holder === undefined || lifeOf(holder.process, this.own) !== "dead") return false;
+    if (holder === undefined) return false; // let go in the meantime
+    if (holder.id === this.id) return true; // it could not be removed when it was let go
+    if (!(await this.isDead(holder.id))) return false;
     const breaking = `break.${holder.id}`;
     if (!(await this.take(breaking))) return false;
     try {
