@@ -1,6 +1,7 @@
 import { SyncError } from "../error.ts";
 import type { Head } from "../entry.ts";
 import { isLow, versionMs } from "../version.ts";
+import { globOf } from "./glob.ts";
 import type { Filter } from "./types.ts";
 
 /** A filter with its patterns read. */
@@ -25,12 +26,12 @@ export function sieve(filter: Filter): Sieve {
     if (value === undefined || (typeof value === "number" && value >= 0)) continue;
     throw new SyncError("INVALID", `${name} is a number of 0 or more`, { operation: "session" });
   }
-  const [wanted, unwanted] = [glob.map(patternOf), exclude.map(patternOf)];
+  const [wanted, unwanted] = [glob.map(globOf), exclude.map(globOf)];
   const sizes = minBytes !== undefined || maxBytes !== undefined;
   return {
     passes(key, head, now) {
-      if (wanted.length > 0 && !wanted.some((pattern) => pattern.test(key))) return false;
-      if (unwanted.some((pattern) => pattern.test(key))) return false;
+      if (wanted.length > 0 && !wanted.some((matches) => matches(key))) return false;
+      if (unwanted.some((matches) => matches(key))) return false;
       if (minAgeMs === undefined && maxAgeMs === undefined) return true;
       const ageMs = isLow(head.version) ? Infinity : now - versionMs(head.version);
       return ageMs >= (minAgeMs ?? -Infinity) && ageMs <= (maxAgeMs ?? Infinity);
@@ -38,15 +39,4 @@ export function sieve(filter: Filter): Sieve {
     passesSize: sizes ? (bytes) => bytes >= (minBytes ?? 0) && bytes <= (maxBytes ?? Infinity) : undefined,
     id: JSON.stringify([glob, exclude, minBytes, maxBytes, minAgeMs, maxAgeMs]),
   };
-}
-
-/** `*` is any text without a slash, `**` any text, `?` one character but a slash; everything else is itself. */
-function patternOf(glob: string): RegExp {
-  const parts = glob.match(/\*\*|\*|\?|[^*?]+/gu) ?? [];
-  const source = parts.map((part) => {
-    if (part === "**") return ".*";
-    if (part === "*") return "[^/]*";
-    return part === "?" ? "[^/]" : part.replaceAll(/[\\^$.|+()[\]{}/-]/g, String.raw`\$&`);
-  });
-  return new RegExp(`^${source.join("")}$`, "su");
 }

@@ -2,7 +2,9 @@ import {
   chmodSync,
   cpSync,
   existsSync,
+  linkSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   renameSync,
   rmSync,
@@ -11,7 +13,8 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { mkdtempSync } from "node:fs";
+import calls from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -223,6 +226,38 @@ describe("links", () => {
     expect(results[0]).toMatchObject({ error: { code: "UNSUPPORTED" } });
     expect(readdirSync(outside)).toEqual(["secret"]);
     rmSync(outside, { recursive: true });
+  });
+});
+
+describe("a file system that takes names for the same that differ in case", () => {
+  // Here a second name of a file shows that it is one, and a realpath of another spelling what it has.
+  it("keeps what it has of another spelling, and says so", async () => {
+    const first = await place.open();
+    await put(first, entry("README", 1, "x"), entry("dir/k", 1, "x"));
+    await first.close();
+    linkSync(place.path(".microsync/file/format"), place.path(".microsync/file/FORMAT"));
+    const store = await place.open();
+    await put(store, entry("README", 2, "y"), entry("dir/l", 2, "y"), entry("dir/k", 2, "y"));
+    expect(filesOf(place.folder)).toEqual({ README: "y", "dir/k": "y", "dir/l": "y" });
+
+    writeFileSync(place.path("notes"), "of another key");
+    const before = calls.realpath;
+    calls.realpath = (async (path: string) => {
+      const spelled = await before(path);
+      return spelled.replace("notes", "NOTES").replace("/dir", "/DIR");
+    }) as typeof calls.realpath;
+    syncBuiltinESMExports();
+    try {
+      const writes = [entry("notes", 3, "z"), entry("dir/m", 3, "z"), entry("other", 3, "z")];
+      const results = await store.write(writes.map((item) => ({ entry: item, asOf: 0 })));
+      expect(results.map(({ status }) => status)).toEqual(["failed", "failed", "stored"]);
+      expect(results[0]).toMatchObject({ error: { code: "UNSUPPORTED" } });
+    } finally {
+      calls.realpath = before;
+      syncBuiltinESMExports();
+    }
+    const files = { README: "y", "dir/k": "y", "dir/l": "y", notes: "of another key", other: "z" };
+    expect(filesOf(place.folder)).toEqual(files);
   });
 });
 

@@ -11,9 +11,10 @@ import type { CallOptions, Write } from "../../store.ts";
 import { foldersOf, insidePath, keyOfPath, pathOfKey } from "../git-layout/path.ts";
 import { hashOf } from "./content.ts";
 import { factsFrom, factsOf, inParallel, kindOf, removeFile, syncFolder } from "./disk.ts";
-import type { FileFacts } from "./disk.ts";
+import type { FileFacts, Kind } from "./disk.ts";
 import { codeOf, fileFailure, isMissing } from "./failures.ts";
 import type { FolderLock } from "./lock.ts";
+import { isItself } from "./look.ts";
 import type { Found, Looks } from "./look.ts";
 import { recordName } from "./record.ts";
 import type { SideRecord } from "./record.ts";
@@ -88,29 +89,37 @@ export class Commits {
   /** Why the key's file cannot be put into its place; undefined when it can. */
   async refusalOf(key: string): Promise<SyncError | undefined> {
     const path = pathOfKey(key);
+    const folds = await this.side.folds();
     for (const folder of foldersOf(path)) {
-      const kind = await kindOf(join(this.looks.root, folder));
+      const kind = await this.kindOf(folder, folds);
       if (kind === "nothing") return undefined;
       if (kind === "folder" || (kind === "file" && keyOfPath(folder) !== undefined)) continue;
       return this.inTheWay(key, folder);
     }
-    const kind = await kindOf(join(this.looks.root, path));
-    if (kind === "other") return this.inTheWay(key, path);
-    if (kind === "folder" && (await kindOf(join(this.looks.root, insidePath(path)))) === "other") {
-      return this.inTheWay(key, insidePath(path));
+    const kind = await this.kindOf(path, folds);
+    if (kind === "folder") {
+      const isTaken = (await this.kindOf(insidePath(path), folds)) === "other";
+      return isTaken ? this.inTheWay(key, insidePath(path)) : undefined;
     }
-    return undefined;
+    return kind === "other" ? this.inTheWay(key, path) : undefined;
+  }
+
+  /** Something of another spelling is "other". */
+  private async kindOf(path: string, folds: boolean): Promise<Kind> {
+    const full = join(this.looks.root, path);
+    const kind = await kindOf(full);
+    return kind !== "nothing" && folds && !(await isItself(full)) ? "other" : kind;
   }
 
   private inTheWay(key: string, path: string): SyncError {
     return new SyncError(
       "UNSUPPORTED",
-      `${JSON.stringify(path)} is a link or a device, and nothing is written through it`,
+      `${JSON.stringify(path)} is a link, a device, or another key with the same file name here`,
       {
         store: this.side.store,
         operation: "write",
         key,
-        cure: "remove it, or write to another folder",
+        cure: "remove it, or use a file system that keeps upper and lower case apart",
       },
     );
   }

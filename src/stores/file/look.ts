@@ -162,7 +162,8 @@ export class Looks {
     for (const place of placesOfKey(key)) {
       const path = join(this.root, place);
       const file = await factsOf(path);
-      if (file !== undefined && (!place.includes("/") || (await isWithin(path)))) return file;
+      if (file === undefined || (place.includes("/") && !(await isItself(dirname(path))))) continue;
+      if (!(await this.side.folds()) || (await isItself(path))) return file;
     }
     return undefined;
   }
@@ -180,11 +181,13 @@ export class Looks {
   }
 }
 
-/** Whether no link stands on the way: what lies behind one is not in this folder. */
-async function isWithin(path: string): Promise<boolean> {
-  const folder = dirname(path);
+/**
+ * Whether the path is what is really there: no link stands on the way, since what lies behind one is not in this folder, and
+ * it is spelled so, where the file system takes other spellings too.
+ */
+export async function isItself(path: string): Promise<boolean> {
   try {
-    return (await realpath(folder)) === folder;
+    return (await realpath(path)) === path;
   } catch (error) {
     if (isMissing(error)) return false;
     throw error;

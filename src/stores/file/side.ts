@@ -4,7 +4,7 @@ import { SyncError } from "../../error.ts";
 import { VERSION_ZERO, isVersion } from "../../version.ts";
 import type { Version } from "../../version.ts";
 import { SIDE_FOLDER } from "../git-layout/path.ts";
-import { removeFile, replaceFile, syncFolder } from "./disk.ts";
+import { factsOf, removeFile, replaceFile, syncFolder } from "./disk.ts";
 import { codeOf, isMissing } from "./failures.ts";
 import { encodeRecord, parseRecord, recordPath } from "./record.ts";
 import type { SideRecord } from "./record.ts";
@@ -27,6 +27,7 @@ export class Side {
   readonly store: string;
   readonly durable: boolean;
   private createdMs: number | undefined = undefined;
+  private isFolding: boolean | undefined = undefined;
   private temporaries = 0;
   private readonly keys = new Map<string, string>();
 
@@ -56,6 +57,14 @@ export class Side {
     }
     this.createdMs = Number(ms);
     return this.createdMs;
+  }
+
+  /** Whether this file system takes names for the same that differ only in case, as far as that is known. */
+  async folds(): Promise<boolean> {
+    if (this.isFolding === undefined && (await this.created()) !== undefined) {
+      this.isFolding = (await factsOf(this.path("FORMAT"))) !== undefined;
+    }
+    return this.isFolding ?? false;
   }
 
   /** Makes the folder, as of now, unless somebody has. */
