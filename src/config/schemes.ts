@@ -249,4 +249,4 @@ const ETCD: Scheme = {
 
 const ETCDS: Scheme = { ...ETCD, name: "etcds", example: "etcds://etcd.example:2379/app?ca=./ca.pem" };
 
-const BUILT_IN = [MEMORY, LMDB, GIT, FILE, GITHUB, S3, ...SQL, ETCD, ETCDS];
+const BUILT_IN = [MEMORY, LMDB, GIT, GITHUB, FILE, S3, ...SQL, ETCD, ETCDS];
