@@ -55,8 +55,8 @@ const WAITING_MAX = 10_000;
 const VALUE_BYTES_MAX = 64 * 1024 * 1024;
 const AT_ONCE = 16;
 const WINDOW_KEYS = 64;
-/** How many values of a window are held at once in a list of values. */
-const WINDOW_VALUES = 8;
+/** In a list of values those above this are brought one at a time. */
+const SMALL_BYTES_MAX = 256 * 1024;
 /** How many keys wait to be settled at most; the others are found again when they are looked at next. */
 const UNSETTLED_MAX = 10_000;
 
@@ -225,13 +225,16 @@ class FileStore implements Store {
     const work = async <T>(reading: Promise<T>) => this.run(operation, options, reading);
     const all = await work(keysUnder(this.root, this.side, range.prefix, check));
     const keys = [...all].filter((key) => after === undefined || compareKeys(key, after) > 0).sort(compareKeys);
-    const window = wholeBytesMax < 0 ? WINDOW_KEYS : WINDOW_VALUES;
-    for (let at = 0; at < keys.length; at += window) {
+    const small = Math.min(wholeBytesMax, SMALL_BYTES_MAX);
+    for (let at = 0; at < keys.length; at += WINDOW_KEYS) {
       check();
-      const next = keys.slice(at, at + window);
-      for (const found of await work(inParallel(next, AT_ONCE, (key) => this.look(key, wholeBytesMax)))) {
-        const { head } = found;
-        if (head !== undefined) yield { ...found, head };
+      const next = keys.slice(at, at + WINDOW_KEYS);
+      for (const found of await work(inParallel(next, AT_ONCE, (key) => this.look(key, small)))) {
+        const { head, source } = found;
+        if (head === undefined) continue;
+        const isLarger = source !== undefined && source.file.size > small && source.file.size <= wholeBytesMax;
+        const whole = isLarger ? await work(this.look(head.key, wholeBytesMax)) : found;
+        if (whole.head !== undefined) yield { ...whole, head: whole.head };
       }
     }
   }
