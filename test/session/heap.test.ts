@@ -55,7 +55,7 @@ class Probe {
 }
 
 describe("a million keys", () => {
-  it("mirror", { timeout: 120_000 }, async () => {
+  it("mirror", { timeout: 300_000 }, async () => {
     const probe = new Probe();
     const onEvent = (event: SessionEvent) => event.kind === "progress" && probe.look(event.stats.keys);
     const result = await mirror(generated(10), generated(Infinity), { onEvent });
@@ -63,7 +63,7 @@ describe("a million keys", () => {
     probe.expectFlat();
   });
 
-  it("diff", { timeout: 120_000 }, async () => {
+  it("diff", { timeout: 300_000 }, async () => {
     const probe = new Probe();
     let [keys, differing] = [0, 0];
     for await (const { symbol } of diff(generated(10), generated(Infinity))) {

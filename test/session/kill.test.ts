@@ -35,7 +35,7 @@ function child(...args: readonly string[]): Promise<boolean> {
 
 describe(`a mirror that is killed ${KILLS} times at random moments`, () => {
   // Mutations: a position that is saved before its batch is done, without the part before it; deletions before the rest.
-  it("comes to the same end as one that was let be, whenever it is started again", { timeout: 180_000 }, async () => {
+  it("comes to the same end as one that was let be, whenever it is started again", { timeout: 300_000 }, async () => {
     const chance = random(3);
     const source = join(folder, "from");
     mkdirSync(source);

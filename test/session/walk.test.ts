@@ -63,7 +63,7 @@ if ("missing" in ceph || "missing" in database) {
   describe("a repository of files", () => {
     it(
       "goes into object storage and into a database, and again after a person changed it",
-      { timeout: 240_000 },
+      { timeout: 300_000 },
       async () => {
         const files = git("work", "ls-files").trim().split("\n");
         expect(files.length).toBeGreaterThan(300);

@@ -32,7 +32,7 @@ describe("killed in the middle of writes, 30 times", () => {
   // Mutations: no `staged` in the record; the file put into its place before the record; no lock taken over.
   it(
     "has every acknowledged entry, each whole, under the version it was written with",
-    { timeout: 120_000 },
+    { timeout: 300_000 },
     async () => {
       const chance = random(7);
       const acknowledged = new Map<string, number>();
@@ -75,7 +75,7 @@ describe("killed in the middle of writes, 30 times", () => {
 
 describe("several processes on one folder", () => {
   // Mutation: FolderLock.hold takes no lock.
-  it("lose no step of a counter, and keep the newest of what they offer", { timeout: 120_000 }, async () => {
+  it("lose no step of a counter, and keep the newest of what they offer", { timeout: 300_000 }, async () => {
     const folder = place.path("race");
     const all = await Promise.all([1, 2, 3].map((id) => child(["race", folder, `${id},15`], "well")));
     const { file } = await import("../../src/stores/file.ts");

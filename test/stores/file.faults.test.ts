@@ -59,7 +59,7 @@ describe("a disk that takes no more, at any call", () => {
   // Mutations: `apply` places before it records; `stage` leaves what it could not write.
   it(
     "leaves every entry as it was or as it is to be, says which are not stored, and takes them afterwards",
-    { timeout: 120_000 },
+    { timeout: 300_000 },
     async () => {
       for (let failing = 1; ; failing++) {
         const mine = scratch();

@@ -19,6 +19,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { collected } from "../../src/body.ts";
+import { openChain } from "../../src/config/open.ts";
 import { SyncError } from "../../src/error.ts";
 import type { Store } from "../../src/store.ts";
 import { file } from "../../src/stores/file.ts";
@@ -208,6 +209,42 @@ describe("what a person does", () => {
     rmSync(place.path(".microsync"), { recursive: true });
     const found = await get(await place.open(), "k");
     expect(found && isLow(found.version)).toBe(true);
+  });
+});
+
+describe("the hidden folder, removed while a store is open,", () => {
+  // Mutation: Side.create believes what it saw once.
+  it("is made anew by the next write", async () => {
+    const store = await place.open();
+    await put(store, entry("k", 1, "x"), entry("l", 1, "x"));
+    rmSync(place.path(".microsync"), { recursive: true });
+    await put(store, entry("k", 2, "y"));
+    expect(await get(store, "k")).toEqual(entry("k", 2, "y"));
+    expect(await textOf(store, "l")).toBe("x");
+  });
+});
+
+describe("a chain with such a folder", () => {
+  it("takes its options from the URL, and leaves nothing behind when it cannot be opened", async () => {
+    const base = place.folder;
+    await expect(openChain(["file:./new/folder", "git:./missing"], { base })).rejects.toMatchObject({
+      code: "NOT_FOUND",
+    });
+    await expect(openChain("file:./new?create=false", { base })).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await expect(openChain("file:", { base })).rejects.toMatchObject({ code: "INVALID" });
+    expect(readdirSync(base)).toEqual([]);
+    const chain = await openChain("memory: file:./data?durable=false", { base, clock: false });
+    expect(chain.layers.map(({ role, store }) => [role, store.supports.durable])).toEqual([
+      ["cache", false],
+      ["store", false],
+    ]);
+    await chain.close();
+    const readonly = await openChain("file:./data?readonly=true", { base, clock: false });
+    expect((await readonly.write([{ entry: entry("k", 1, "x"), asOf: 0 }]))[0]).toMatchObject({
+      status: "failed",
+      error: { code: "READONLY" },
+    });
+    await readonly.close();
   });
 });
 

@@ -114,6 +114,11 @@ export class FolderLock {
       await link(join(this.folder, this.id), path);
       return true;
     } catch (error) {
+      if (isMissing(error)) {
+        this.putting = undefined; // the folder was emptied: the next try shows this store again
+        await this.show();
+        return false;
+      }
       if (codeOf(error) !== "EEXIST") throw error;
     }
     const holder = await this.read(name);

@@ -26,7 +26,6 @@ export class Side {
   readonly folder: string;
   readonly store: string;
   readonly durable: boolean;
-  private createdMs: number | undefined = undefined;
   private isFolding: boolean | undefined = undefined;
   private temporaries = 0;
   private readonly keys = new Map<string, string>();
@@ -45,9 +44,11 @@ export class Side {
     return join(this.folder, "staged", name);
   }
 
-  /** When Sync first wrote here, in Unix ms; undefined: it never did. @throws SyncError CORRUPT for a later format. */
+  /**
+   * When Sync first wrote here, in Unix ms; undefined: it never did. Not remembered: others begin, and remove all of it.
+   * @throws SyncError CORRUPT for a later format.
+   */
   async created(): Promise<number | undefined> {
-    if (this.createdMs !== undefined) return this.createdMs;
     const text = await this.textOf("format");
     if (text === undefined) return undefined;
     const [, format, ms] = FORMAT.exec(text) ?? [];
@@ -55,8 +56,7 @@ export class Side {
       const what = `${this.path("format")} is not of a format that is known`;
       throw new SyncError("CORRUPT", what, { store: this.store, cure: "use a newer version of Sync, or restore it" });
     }
-    this.createdMs = Number(ms);
-    return this.createdMs;
+    return Number(ms);
   }
 
   /** Whether this file system takes names for the same that differ only in case, as far as that is known. */
@@ -73,7 +73,7 @@ export class Side {
     for (const name of ["entries", "staged", "locks"]) await mkdir(this.path(name), { recursive: true });
     await writeFile(this.path("README.md"), README);
     const temporary = this.path(`format.${process.pid}.${this.temporaries++}`);
-    const file = await open(temporary, "wx");
+    const file = await open(temporary, "w");
     try {
       await file.writeFile(`microsync file 1 ${nowMs}\n`);
       await file.sync();
@@ -86,7 +86,6 @@ export class Side {
     });
     await removeFile(temporary);
     for (const path of [this.folder, dirname(this.folder), dirname(dirname(this.folder))]) await syncFolder(path);
-    await this.created();
   }
 
   /** @throws SyncError CORRUPT */
