@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { file } from "../../src/stores/file.ts";
 import { random } from "../../src/testing/random.ts";
 import { compiled } from "./compiled.ts";
 import { entryAt, keysOf, numberOf } from "./file/crash.ts";
@@ -73,12 +74,30 @@ describe("killed in the middle of writes, 30 times", () => {
   );
 });
 
+describe("killed in its very first write", () => {
+  it.each([1, 2, 3, 4, 6, 8, 10, 12])(
+    "before call %i, leaves a folder that others take up",
+    { timeout: 300_000 },
+    async (dieAt) => {
+      const folder = place.path(`first${dieAt}`);
+      await child(["acks", folder, `2,${dieAt},0`], "SIGKILL");
+      const store = await file(folder, {});
+      for (const key of keysOf(0)) {
+        const found = await get(store, key);
+        if (found !== undefined) expect(found).toEqual(entryAt(key, 2));
+      }
+      await put(store, ...keysOf(0).map((key) => entryAt(key, 3)));
+      for (const key of keysOf(0)) expect(await get(store, key)).toEqual(entryAt(key, 3));
+      await store.close();
+    },
+  );
+});
+
 describe("several processes on one folder", () => {
   // Mutation: FolderLock.hold takes no lock.
   it("lose no step of a counter, and keep the newest of what they offer", { timeout: 300_000 }, async () => {
     const folder = place.path("race");
     const all = await Promise.all([1, 2, 3].map((id) => child(["race", folder, `${id},15`], "well")));
-    const { file } = await import("../../src/stores/file.ts");
     const store = await file(folder, {});
     expect(await textOf(store, "counter")).toBe("45");
     const newest = new Map<string, string>();
