@@ -13,11 +13,13 @@ export default defineConfig({
     alias: [
       { find: /^microsync$/, replacement: source("index.ts") },
       { find: /^microsync\/lmdb$/, replacement: source("stores/lmdb.ts") },
+      { find: /^microsync\/file$/, replacement: source("stores/file.ts") },
       { find: /^microsync\/git$/, replacement: source("stores/git/index.ts") },
       { find: /^microsync\/sql$/, replacement: source("stores/sql.ts") },
       { find: /^microsync\/s3$/, replacement: source("stores/s3.ts") },
       { find: /^microsync\/github$/, replacement: source("stores/github/index.ts") },
       { find: /^microsync\/etcd$/, replacement: source("stores/etcd.ts") },
+      { find: /^microsync\/session$/, replacement: source("session/index.ts") },
       { find: /^microsync\/testing$/, replacement: source("testing/index.ts") },
     ],
   },

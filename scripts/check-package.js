@@ -31,6 +31,7 @@ const OF_PG = [
 const DOORS = {
   ".": { packages: [], without: HEAVY },
   "./lmdb": { packages: ["lmdb", ...OF_LMDB], without: HEAVY },
+  "./file": { packages: [], without: HEAVY },
   "./git": { packages: [], without: ["node:http", "node:https"] },
   "./sql": {
     packages: ["pg", ...OF_PG],
@@ -39,6 +40,7 @@ const DOORS = {
   "./s3": { packages: ["aws4fetch", "undici"], without: ["node:child_process"] },
   "./github": { packages: [], without: ["node:http", "node:https", "node:child_process"] },
   "./etcd": { packages: ["@grpc/grpc-js"], without: HEAVY },
+  "./session": { packages: [], without: HEAVY },
   "./testing": { packages: [], without: HEAVY },
 };
 

@@ -23,6 +23,74 @@ const ACK = [
   'return when this has it: a layer, "all", with a journal "journal" (default) or "memory"',
 ] as const;
 
+const SIDE = "a store's URL, a chain in quotes, a file of lines (.ndjson), or -";
+const FILTERS: Command["options"] = [
+  ["--prefix <text>", "only keys that begin with it"],
+  ["--glob <pattern>", "only keys that match: *, **, ?; may be given several times", "repeated"],
+  ["--exclude <pattern>", "no keys that match; may be given several times", "repeated"],
+  ["--min-size <size>", "only values of so many bytes or more, such as 64kb"],
+  ["--max-size <size>", "only values of so many bytes or less"],
+  ["--min-age <time>", "only values written so long ago or longer, such as 2h"],
+  ["--max-age <time>", "only values written so long ago or later"],
+  ["--compare <how>", "auto (default: version, else content), version, or content"],
+];
+const TRANSFER: Command["options"] = [
+  ["--dry-run", "tell what would be done, and write nothing"],
+  ...FILTERS,
+  ["--parallel <count>", "so many batches at once (4)"],
+  ["--from-start", "do not go on where an interrupted run had come to"],
+];
+
+/** Between any two stores: none of them opens the chain. */
+const SESSIONS: readonly Command[] = [
+  {
+    name: "copy",
+    args: [
+      ["<from>", SIDE],
+      ["<to>", SIDE],
+    ],
+    summary: "give a store what it lacks, or has in an older version, of another one",
+    options: TRANSFER,
+    examples: [
+      "copy file:./data s3://bucket/data/?region=eu-central-1",
+      "copy git:./truth.git backup.ndjson",
+      "copy --dry-run --glob '**.json' --max-age 1d file:./data lmdb:./cache",
+      `copy "memory: git:./truth.git" postgres://db.example/app`,
+    ],
+    load: () => import("./copy.ts"),
+  },
+  {
+    name: "mirror",
+    args: [
+      ["<from>", SIDE],
+      ["<to>", SIDE],
+    ],
+    summary: "make a store's values those of another one, deletions included",
+    options: [["--max-delete <limit>", "refuse to delete more keys, or a greater share (50%)"], ...TRANSFER],
+    examples: [
+      "mirror --dry-run git:./truth.git s3://bucket/data/",
+      "mirror git:./truth.git s3://bucket/data/ --max-delete 10",
+      "mirror file:./site file:/srv/site --exclude 'drafts/**'",
+    ],
+    load: () => import("./mirror.ts"),
+  },
+  {
+    name: "diff",
+    args: [
+      ["<from>", SIDE],
+      ["<to>", SIDE],
+    ],
+    summary: "compare two stores: = same, + only in the first, - only in the second, * different, ! not comparable",
+    options: [
+      ...FILTERS,
+      ["--brief", "leave out what is the same"],
+      ["-0, --null", "end each line by a zero byte, for keys that hold line breaks"],
+    ],
+    examples: ["diff git:./truth.git s3://bucket/data/", "diff --brief --compare content file:./a file:./b"],
+    load: () => import("./diff.ts"),
+  },
+];
+
 export const COMMANDS: readonly Command[] = [
   {
     name: "get",
@@ -129,6 +197,7 @@ export const COMMANDS: readonly Command[] = [
     examples: ["export ./data", "export site/ ./data", "export backup.ndjson", "export users/ - | gzip > users.gz"],
     load: () => import("./export.ts"),
   },
+  ...SESSIONS,
   {
     name: "status",
     args: [],

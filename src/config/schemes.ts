@@ -101,6 +101,18 @@ const LMDB: Scheme = {
   },
 };
 
+const FILE: Scheme = {
+  name: "file",
+  example: "file:./data",
+  role: "store",
+  durable: true,
+  options: { create: "flag", durable: "flag" },
+  async open(url, values, context) {
+    const { openFile } = await import("./open-file.ts");
+    return openFile(url, values, context);
+  },
+};
+
 const GIT: Scheme = {
   name: "git",
   example: "git:./truth.git#main:data",
@@ -237,4 +249,4 @@ const ETCD: Scheme = {
 
 const ETCDS: Scheme = { ...ETCD, name: "etcds", example: "etcds://etcd.example:2379/app?ca=./ca.pem" };
 
-const BUILT_IN = [MEMORY, LMDB, GIT, GITHUB, S3, ...SQL, ETCD, ETCDS];
+const BUILT_IN = [MEMORY, LMDB, GIT, GITHUB, FILE, S3, ...SQL, ETCD, ETCDS];

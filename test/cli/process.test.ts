@@ -149,4 +149,27 @@ describe("the command as a process", () => {
     expect(err).toBe("");
     expect(JSON.parse(out)).toEqual([expect.any(Number), []]);
   });
+
+  it("copies until SIGINT, lets what is under way come to its end, and goes on there when it is run again", async () => {
+    const { cwd, begin, run } = await place();
+    await mkdir(join(cwd, "from"));
+    // Batches of 16 at most, so that the signal comes long before the last one is begun.
+    for (let i = 0; i < 70; i++) await writeFile(join(cwd, "from", `k${i}`), Buffer.alloc(1_000_000, i));
+    const copy = ["copy", "--json", "--parallel", "1", "file:./from", "file:./to"];
+    const { child, finished } = begin(...copy);
+    await once(child.stdout, "data");
+    child.kill("SIGINT");
+    const { status, out } = await finished;
+    expect(status).toBe(130);
+    const last = JSON.parse(out.trimEnd().split("\n").at(-1) ?? "") as { copied: number; error: { code: string } };
+    expect(last.error.code).toBe("ABORTED");
+    expect(last.copied).toBeGreaterThan(0);
+    expect(last.copied).toBeLessThan(70);
+    expect((await readdir(join(cwd, "to"))).filter((name) => name.startsWith("k"))).toHaveLength(last.copied);
+    const again = await run(copy);
+    const sum = JSON.parse(again.out.trimEnd().split("\n").at(-1) ?? "") as { copied: number; resumedAfter: string };
+    expect([again.status, sum.copied]).toEqual([0, 70 - last.copied]);
+    expect(sum.resumedAfter).toMatch(/^k/);
+    expect(await run(["diff", "--brief", "file:./from", "file:./to"])).toMatchObject({ status: 0, out: "" });
+  });
 });

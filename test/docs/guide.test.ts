@@ -12,7 +12,7 @@ import { moduleOf, programOf } from "./examples.ts";
 const project = fileURLToPath(new URL("../..", import.meta.url));
 const doc = (name: string) => readFile(join(project, "docs", name), "utf8");
 
-const DOCUMENTS = ["guide.md", "errors.md"];
+const DOCUMENTS = ["guide.md", "errors.md", "session.md"];
 const home = process.cwd();
 let folder: string; // below the project, so that the examples find its packages
 let data: string; // where they keep their data
