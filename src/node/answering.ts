@@ -1,6 +1,7 @@
 import { asSyncError } from "../error.ts";
-import { MESSAGE_TYPE, PROBLEM_TYPE, problemOf } from "../protocol.ts";
+import { HEADER, MESSAGE_TYPE, PROBLEM_TYPE, problemOf } from "../protocol.ts";
 import type { Problem } from "../protocol.ts";
+import type { Version } from "../version.ts";
 import { Refused, refusedProblem } from "./grants.ts";
 
 /**
@@ -33,6 +34,14 @@ export function failure(error: unknown): Response {
     return problem(refusedProblem(error), challenge);
   }
   return problem(problemOf(asSyncError(error)));
+}
+
+export function preconditionFailed(key: string, version: Version | undefined): Response {
+  const known: Record<string, string> = version === undefined ? {} : { etag: `"${version}"`, [HEADER.version]: version };
+  const what = { type: "urn:microsync:error:CONFLICT", title: "The condition did not hold", status: 412 };
+  const reason = version === undefined ? "the key has no such value" : "the key is at another version";
+  const more = { detail: reason, code: "CONFLICT", reason, retryable: false, key, version };
+  return json({ ...what, ...more }, 412, { "content-type": PROBLEM_TYPE, ...known });
 }
 
 export function message(body: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>): Response {

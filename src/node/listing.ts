@@ -58,10 +58,10 @@ interface Row extends WireHead {
 type Found = { readonly row: Row } | { readonly partial: { readonly from: string; readonly error: Problem } };
 
 /** What people are shown: keys with a value, unless they ask for the others too. */
-async function* rows({ state, deadline }: Call, { prefix, after, withValues, dead }: PageOptions): AsyncIterable<Found> {
+async function* rows({ state, patience }: Call, { prefix, after, withValues, dead }: PageOptions): AsyncIterable<Found> {
   const { chain, runtime } = state;
   const detail = withValues ? "values" : "entries";
-  for await (const item of chain.list({ prefix }, { after, detail, deadline })) {
+  for await (const item of chain.list({ prefix }, { after, detail, ...patience })) {
     if (item.kind === "partial") {
       yield { partial: { from: item.from, error: problemOf(item.error) } };
       continue;
@@ -106,10 +106,9 @@ async function* lines(call: Call, options: PageOptions): AsyncIterable<Uint8Arra
 
 /** The whole of a list, tombstones and all, for a client that is a store. */
 async function* messages(
-  call: Call,
+  { state, url, patience }: Call,
   { prefix, limit, after }: { prefix: string; limit: number | undefined; after: string | undefined },
 ): AsyncIterable<Uint8Array> {
-  const { state, url, deadline } = call;
   const now = () => state.runtime.now();
   const detail = detailOf(url.searchParams.get("detail"));
   const wholeBytesMax = wholeNumber("wholeBytesMax", url.searchParams.get("wholeBytesMax"), Number.MAX_SAFE_INTEGER);
@@ -122,7 +121,7 @@ async function* messages(
     return message;
   };
   try {
-    const options: ListOptions = { after, detail, limit, deadline, ...(wholeBytesMax === undefined ? {} : { wholeBytesMax }) };
+    const options: ListOptions = { after, detail, limit, ...patience, ...(wholeBytesMax === undefined ? {} : { wholeBytesMax }) };
     for await (const item of state.chain.list({ prefix }, options)) {
       if (item.kind === "partial") items.push({ from: item.from, error: problemOf(item.error) });
       else {

@@ -204,7 +204,8 @@ function callOf(state: NodeState, request: Request, grant: Grant): Call {
   const { runtime, limits } = state;
   const asked = wholeNumber(HEADER.timeout, request.headers.get(HEADER.timeout), limits.requestMs);
   const deadline = runtime.monotonic() + (asked ?? limits.requestMs);
-  return { state, request, url: new URL(request.url), grant, deadline, receivedAt: runtime.now() };
+  const patience = asked === undefined ? {} : { deadline };
+  return { state, request, url: new URL(request.url), grant, deadline, patience, receivedAt: runtime.now() };
 }
 
 /** The key behind a path, its slashes plain or escaped. @throws SyncError INVALID. */

@@ -5,7 +5,8 @@ import type { Entry } from "../entry.ts";
 import { SyncError } from "../error.ts";
 import { HEADER } from "../protocol.ts";
 import type { Answer } from "../store.ts";
-import { SAFE, json, problem, streamOf } from "./answering.ts";
+import type { Version } from "../version.ts";
+import { SAFE, json, preconditionFailed, problem, streamOf } from "./answering.ts";
 import { cacheStatus } from "./cache-status.ts";
 import { wantedOf } from "./freshness.ts";
 import { allowKey, allowVerb } from "./grants.ts";
@@ -29,16 +30,17 @@ export async function getKey(call: Call, key: string): Promise<Response> {
     return absent(key, entry, now, walked);
   }
   const headers: Record<string, string> = { ...SAFE, ...walked, ...entryHeaders(entry), "accept-ranges": "bytes" };
-  const unchanged = conditional(call.request, entry.version, headers);
+  const unchanged = conditional(call.request, key, entry.version, headers);
   if (unchanged !== undefined) return unchanged;
   const content = answer.body ?? entry.value;
   if (content === null) throw unknown(key);
   return withContent(call, content, headers, entry.version);
 }
 
-async function find({ state, request, deadline, receivedAt, ...call }: Call, key: string): Promise<Answer | undefined> {
+async function find(call: Call, key: string): Promise<Answer | undefined> {
+  const { state, request, deadline } = call;
   const { chain } = state;
-  const wanted = wantedOf({ state, request, deadline, receivedAt, ...call }, key);
+  const wanted = wantedOf(call, key);
   if (wanted.plain || wanted.onlyIfCached) {
     const slot = chain.look(key);
     const from = chain.layers[0]?.name ?? chain.name;
@@ -93,11 +95,16 @@ function unknown(key: string): SyncError {
 }
 
 /** 304 and 412 (RFC 9110, section 13.2.2). */
-function conditional({ headers }: Request, version: string, own: Record<string, string>): Response | undefined {
+function conditional(
+  { headers }: Request,
+  key: string,
+  version: Version,
+  own: Record<string, string>,
+): Response | undefined {
   const match = headers.get("if-match");
   if (match !== null) {
     const tags = tagsOf(match);
-    if (tags !== "*" && !tags.includes(version)) return new Response(null, { status: 412, headers: own });
+    if (tags !== "*" && !tags.includes(version)) return preconditionFailed(key, version);
   }
   const noneMatch = headers.get("if-none-match");
   if (noneMatch === null) return undefined;
@@ -106,7 +113,7 @@ function conditional({ headers }: Request, version: string, own: Record<string, 
 }
 
 function withContent(
-  { request, deadline }: Call,
+  { request, patience }: Call,
   content: Uint8Array | Body,
   headers: Record<string, string>,
   version: string,
@@ -128,5 +135,5 @@ function withContent(
   }
   // Of a whole reading the checksum is looked at.
   const part = range === undefined ? undefined : { start, end };
-  return new Response(streamOf(content.content(part, { deadline })), { status, headers: length });
+  return new Response(streamOf(content.content(part, patience)), { status, headers: length });
 }

@@ -63,6 +63,8 @@ export interface Call {
   readonly grant: Grant;
   /** On `Runtime.monotonic()`. */
   readonly deadline: number;
+  /** The same for what goes on for as long as its reader reads: only what the request asks for. */
+  readonly patience: { readonly deadline?: number };
   /** Unix ms at which it arrived. */
   readonly receivedAt: number;
 }

@@ -7,7 +7,7 @@ import { HEADER } from "../protocol.ts";
 import type { Write, WriteResult } from "../store.ts";
 import { toVersion } from "../version.ts";
 import type { Version } from "../version.ts";
-import { json } from "./answering.ts";
+import { json, preconditionFailed } from "./answering.ts";
 import { allowKey, allowVerb } from "./grants.ts";
 import { etagOf, expiryOf, metaOf, tagsOf } from "./headers.ts";
 import { piecesOf } from "./receiving.ts";
@@ -163,13 +163,4 @@ function written({ key, version }: Entry, result: WriteResult, pending: readonly
     case "failed":
       throw result.error;
   }
-}
-
-function preconditionFailed(key: string, version: Version | undefined): Response {
-  const known: Record<string, string> = version === undefined ? {} : { etag: etagOf(version), [HEADER.version]: version };
-  const type = "application/problem+json";
-  const what = { type: "urn:microsync:error:CONFLICT", title: "The condition did not hold", status: 412 };
-  const reason = version === undefined ? "the key has no such value" : "the key is at another version";
-  const more = { detail: reason, code: "CONFLICT", reason, retryable: false, key, version };
-  return json({ ...what, ...more }, 412, { "content-type": type, ...known });
 }
