@@ -338,7 +338,19 @@ const TITLES: Readonly<Record<ErrorCode, string>> = {
 export function problemOf(error: SyncError, status: number = STATUS[error.code]): Problem {
   const { code, message, what, retryable, store, key, cure, retryAfterMs } = error;
   const type = `urn:microsync:error:${code}`;
-  return { type, title: TITLES[code], status, detail: message, code, reason: what, retryable, store, key, cure, retryAfterMs };
+  return {
+    type,
+    title: TITLES[code],
+    status,
+    detail: message,
+    code,
+    reason: what,
+    retryable,
+    store,
+    key,
+    cure,
+    retryAfterMs,
+  };
 }
 
 /** The error that a problem document tells of. @param place where it was met, for the message. */
@@ -363,7 +375,8 @@ export function errorOf(problem: unknown, place: { readonly store: string; reado
 }
 
 export function resultHead(key: string, result: WriteResult): { head: ResultHead; part: Uint8Array | undefined } {
-  if (result.status === "failed") return { head: { status: "failed", error: problemOf(result.error) }, part: undefined };
+  if (result.status === "failed")
+    return { head: { status: "failed", error: problemOf(result.error) }, part: undefined };
   if (result.status !== "conflict") return { head: result, part: undefined };
   const part = result.current === undefined ? undefined : encodeEntry(result.current);
   return { head: { status: "conflict", key, bytes: part?.length }, part };

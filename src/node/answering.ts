@@ -22,7 +22,9 @@ export function json(value: unknown, status = 200, headers: Readonly<Record<stri
 export function problem(value: Problem, headers: Readonly<Record<string, string>> = {}): Response {
   const { retryAfterMs, status } = value;
   const isLater = status === 429 || status === 503;
-  const wait: Record<string, string> = isLater ? { "retry-after": String(Math.ceil((retryAfterMs ?? 1000) / 1000)) } : {};
+  const wait: Record<string, string> = isLater
+    ? { "retry-after": String(Math.ceil((retryAfterMs ?? 1000) / 1000)) }
+    : {};
   const type = { "content-type": PROBLEM_TYPE };
   return new Response(`${JSON.stringify(value)}\n`, { status, headers: { ...SAFE, ...type, ...wait, ...headers } });
 }
@@ -30,14 +32,16 @@ export function problem(value: Problem, headers: Readonly<Record<string, string>
 /** The answer to a request that failed. A defect tells nothing of its insides. */
 export function failure(error: unknown): Response {
   if (error instanceof Refused) {
-    const challenge: Record<string, string> = error.status === 401 ? { "www-authenticate": 'Bearer realm="microsync"' } : {};
+    const challenge: Record<string, string> =
+      error.status === 401 ? { "www-authenticate": 'Bearer realm="microsync"' } : {};
     return problem(refusedProblem(error), challenge);
   }
   return problem(problemOf(asSyncError(error)));
 }
 
 export function preconditionFailed(key: string, version: Version | undefined): Response {
-  const known: Record<string, string> = version === undefined ? {} : { etag: `"${version}"`, [HEADER.version]: version };
+  const known: Record<string, string> =
+    version === undefined ? {} : { etag: `"${version}"`, [HEADER.version]: version };
   const what = { type: "urn:microsync:error:CONFLICT", title: "The condition did not hold", status: 412 };
   const reason = version === undefined ? "the key has no such value" : "the key is at another version";
   const more = { detail: reason, code: "CONFLICT", reason, retryable: false, key, version };
@@ -49,7 +53,10 @@ export function message(body: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Arra
 }
 
 /** What an iteration gives, as its reader asks for it. A reader that leaves ends the iteration, also while it waits. */
-export function streamOf(pieces: AsyncIterable<Uint8Array>, onLeft: () => void = () => undefined): ReadableStream<Uint8Array> {
+export function streamOf(
+  pieces: AsyncIterable<Uint8Array>,
+  onLeft: () => void = () => undefined,
+): ReadableStream<Uint8Array> {
   const iterator = pieces[Symbol.asyncIterator]();
   return new ReadableStream<Uint8Array>(
     {

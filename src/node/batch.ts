@@ -1,15 +1,17 @@
 import { isExpired, NO_META } from "../entry.ts";
 import type { Entry } from "../entry.ts";
 import { SyncError, asSyncError } from "../error.ts";
-import {
-  decodeMessages,
-  encodeEntry,
-  encodeMessage,
-  entryReader,
-  problemOf,
-  resultHead,
+import { decodeMessages, encodeEntry, encodeMessage, entryReader, problemOf, resultHead } from "../protocol.ts";
+import type {
+  AnswerHead,
+  AnswersHead,
+  ForgetHead,
+  Message,
+  ReadHead,
+  ResultHead,
+  ResultsHead,
+  WriteHead,
 } from "../protocol.ts";
-import type { AnswerHead, AnswersHead, ForgetHead, Message, ReadHead, ResultHead, ResultsHead, WriteHead } from "../protocol.ts";
 import type { Answer, Forget, ReadOptions, Write, WriteResult } from "../store.ts";
 import { isVersion } from "../version.ts";
 import type { Version } from "../version.ts";
@@ -48,12 +50,15 @@ async function onlyMessage(call: Call): Promise<Message> {
 function opOf(head: unknown): "read" | "write" | "forget" {
   const op = typeof head === "object" && head !== null && "op" in head ? head.op : undefined;
   if (op === "read" || op === "write" || op === "forget") return op;
-  throw new SyncError("INVALID", "a batch reads, writes or forgets", { cure: 'send "op": "read", "write" or "forget"' });
+  throw new SyncError("INVALID", "a batch reads, writes or forgets", {
+    cure: 'send "op": "read", "write" or "forget"',
+  });
 }
 
-function itemsOf<T>({ limits }: NodeState, items: unknown, what: string): readonly T[] {
+/** What came as a list, of a size that is allowed. Its items are looked at by whoever uses them. */
+function itemsOf<T>({ limits }: NodeState, items: readonly T[], what: string): readonly T[] {
   if (!Array.isArray(items)) throw new SyncError("INVALID", `${what} of a batch is a list`);
-  if (items.length <= limits.batchMax) return items as readonly T[];
+  if (items.length <= limits.batchMax) return items;
   throw new SyncError("TOO_LARGE", `${items.length} in one batch, the limit is ${limits.batchMax}`, {
     cure: "send smaller batches",
   });
@@ -63,7 +68,7 @@ function itemsOf<T>({ limits }: NodeState, items: unknown, what: string): readon
 
 async function read(call: Call, head: ReadHead): Promise<Response> {
   allowVerb(call.grant, "read");
-  const keys = itemsOf<string>(call.state, head.keys, "keys");
+  const keys = itemsOf(call.state, head.keys, "keys");
   for (const key of keys) allowKey(call.grant, key);
   const options = readOptions(call, head, keys);
   // The first part decides whether it is an answer or a failure; what fails after that breaks the answer off.
@@ -72,7 +77,12 @@ async function read(call: Call, head: ReadHead): Promise<Response> {
   return message(streamOf(restOf(call, first, keys, options)));
 }
 
-async function* restOf(call: Call, first: Uint8Array, keys: readonly string[], options: ReadOptions): AsyncIterable<Uint8Array> {
+async function* restOf(
+  call: Call,
+  first: Uint8Array,
+  keys: readonly string[],
+  options: ReadOptions,
+): AsyncIterable<Uint8Array> {
   yield first;
   for (let at = READ_AT_ONCE; at < keys.length; at += READ_AT_ONCE) {
     yield await answersTo(call, keys.slice(at, at + READ_AT_ONCE), options);
@@ -82,7 +92,7 @@ async function* restOf(call: Call, first: Uint8Array, keys: readonly string[], o
 function readOptions({ state, deadline }: Call, head: ReadHead, keys: readonly string[]): ReadOptions {
   const { maxAgeMs, authority, wholeBytesMax, atLeast = [] } = head;
   const floors = new Map<string, Version>();
-  for (const [place, version] of itemsOf<readonly [number, Version]>(state, atLeast, "atLeast")) {
+  for (const [place, version] of itemsOf(state, atLeast, "atLeast")) {
     const key = keys[place];
     if (key === undefined || !isVersion(version)) throw new SyncError("INVALID", "atLeast names a key and a version");
     floors.set(key, version);
@@ -119,7 +129,12 @@ async function answersTo(call: Call, keys: readonly string[], options: ReadOptio
   return encodeMessage({ answers } satisfies AnswersHead, parts);
 }
 
-function answerHead({ asOf, complete, stale, from, body }: Answer, bytes: number | undefined, receivedAt: number, now: number): AnswerHead {
+function answerHead(
+  { asOf, complete, stale, from, body }: Answer,
+  bytes: number | undefined,
+  receivedAt: number,
+  now: number,
+): AnswerHead {
   return {
     bytes,
     ageMs: asOf > now ? null : Math.max(0, receivedAt - asOf),
@@ -146,7 +161,7 @@ function crossing(entry: Entry, hasBody: boolean, now: number): Entry {
 async function write(call: Call, head: WriteHead, parts: Uint8Array): Promise<Response> {
   allowVerb(call.grant, "write");
   const { chain } = call.state;
-  const given = itemsOf<WriteHead["writes"][number]>(call.state, head.writes, "writes");
+  const given = itemsOf(call.state, head.writes, "writes");
   const next = entryReader(parts);
   const writes = given.map(({ key, bytes, ageMs, if: condition }): Write => {
     allowKey(call.grant, key);
@@ -154,7 +169,10 @@ async function write(call: Call, head: WriteHead, parts: Uint8Array): Promise<Re
     const entry = received(() => next(key, bytes));
     return { entry, asOf: Math.round(call.receivedAt - ageMs), if: condition };
   });
-  const results = await chain.write(writes, { deadline: call.deadline, ...(head.ack === undefined ? {} : { ack: head.ack }) });
+  const results = await chain.write(writes, {
+    deadline: call.deadline,
+    ...(head.ack === undefined ? {} : { ack: head.ack }),
+  });
   return message(resultsMessage(writes, results));
 }
 
@@ -172,7 +190,8 @@ export function resultsMessage(writes: readonly Write[], results: readonly Write
   const parts: Uint8Array[] = [];
   const heads = writes.map(({ entry: { key } }, i): ResultHead => {
     const result = results[i];
-    if (result === undefined) return { status: "failed", error: problemOf(new SyncError("INTERNAL", "no result", { key })) };
+    if (result === undefined)
+      return { status: "failed", error: problemOf(new SyncError("INTERNAL", "no result", { key })) };
     const { head, part } = resultHead(key, result);
     if (part !== undefined) parts.push(part);
     return head;
@@ -182,12 +201,16 @@ export function resultsMessage(writes: readonly Write[], results: readonly Write
 
 async function forget(call: Call, head: ForgetHead): Promise<Response> {
   allowVerb(call.grant, "write");
-  const items = itemsOf<ForgetHead["items"][number]>(call.state, head.items, "items").map(({ key, version, reason }): Forget => {
+  const items = itemsOf(call.state, head.items, "items").map(({ key, version, reason }): Forget => {
     allowKey(call.grant, key);
     if (reason === "collected") allowAll(call.grant, "collect");
     else if (reason !== "ghost") throw new SyncError("INVALID", "a reason is collected or ghost", { key });
     return { key, version, reason };
   });
   await call.state.chain.forget(items, { deadline: call.deadline });
-  return message(encodeMessage({ results: items.map(() => ({ status: "stored" as const })) } satisfies ResultsHead) as Uint8Array<ArrayBuffer>);
+  return message(
+    encodeMessage({
+      results: items.map(() => ({ status: "stored" as const })),
+    } satisfies ResultsHead) as Uint8Array<ArrayBuffer>,
+  );
 }

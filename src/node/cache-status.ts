@@ -9,7 +9,7 @@ import type { Shape } from "../protocol.ts";
 export function cacheStatus(shape: Shape, answer: Pick<Answer, "from" | "entry" | "stale" | "complete">): string {
   const members: string[] = [];
   walk(shape, answer.from.split("/"), "", answer, members);
-  return members.reverse().join(", ");
+  return members.toReversed().join(", ");
 }
 
 function walk(
@@ -30,7 +30,8 @@ function walk(
   }
   if (at === -1) {
     // Nobody in particular: absence, or the journal of the node.
-    if (!layers.some(({ name: known }) => known === name)) members.push(`${member(outer, name === "" ? node : name)}; hit`);
+    if (!layers.some(({ name: known }) => known === name))
+      members.push(`${member(outer, name === "" ? node : name)}; hit`);
     return;
   }
   const { below } = layers[at] as Shape["layers"][number];

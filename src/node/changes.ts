@@ -30,7 +30,10 @@ export async function changes(call: Call): Promise<Response> {
   const options: WatchOptions = {
     ...(cursor === null ? {} : { cursor }),
     ...(initial === null ? {} : { initial: initial === "1" }),
-    intervalMs: Math.max(INTERVAL_MS_MIN, wholeNumber("interval", url.searchParams.get("interval"), 3_600_000) ?? INTERVAL_MS),
+    intervalMs: Math.max(
+      INTERVAL_MS_MIN,
+      wholeNumber("interval", url.searchParams.get("interval"), 3_600_000) ?? INTERVAL_MS,
+    ),
   };
   const isStream = (request.headers.get("accept") ?? "").includes("text/event-stream");
   return isStream ? events(call, prefix, options) : page(call, prefix, options);
@@ -112,7 +115,11 @@ async function* frames(
   }
 }
 
-function frameOf(change: Change, frame: (event: string, data: Omit<ChangeData, "seq">) => Uint8Array, now: number): Uint8Array {
+function frameOf(
+  change: Change,
+  frame: (event: string, data: Omit<ChangeData, "seq">) => Uint8Array,
+  now: number,
+): Uint8Array {
   switch (change.kind) {
     case "change":
       return frame(EVENT.change, dataOf(change, now));
@@ -154,7 +161,11 @@ async function page(call: Call, prefix: string, options: WatchOptions): Promise<
       const leftMs = upToDate && told.length > 0 ? 0 : Math.max(0, until - runtime.monotonic());
       const next = iterator.next();
       next.catch(() => undefined);
-      const heard = await firstOf(runtime, next, upToDate ? leftMs : Math.max(leftMs, call.deadline - runtime.monotonic()));
+      const heard = await firstOf(
+        runtime,
+        next,
+        upToDate ? leftMs : Math.max(leftMs, call.deadline - runtime.monotonic()),
+      );
       if (heard === "nothing" || heard.done === true) break;
       const { value } = heard;
       if (value.kind === "relist") return gone(value.reason);

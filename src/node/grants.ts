@@ -40,7 +40,10 @@ export function allowKey({ name, prefixes }: Grant, key: string): void {
 /** All keys under the prefix have to be allowed: what is refused is not quietly left out. */
 export function allowPrefix({ name, prefixes }: Grant, wanted: string): void {
   if (prefixes.length > 0 && !prefixes.some((prefix) => wanted.startsWith(prefix))) {
-    throw new Refused(403, `${name} may only use keys that begin with ${prefixes.map((each) => JSON.stringify(each)).join(" or ")}`);
+    throw new Refused(
+      403,
+      `${name} may only use keys that begin with ${prefixes.map((each) => JSON.stringify(each)).join(" or ")}`,
+    );
   }
 }
 

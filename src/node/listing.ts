@@ -58,7 +58,10 @@ interface Row extends WireHead {
 type Found = { readonly row: Row } | { readonly partial: { readonly from: string; readonly error: Problem } };
 
 /** What people are shown: keys with a value, unless they ask for the others too. */
-async function* rows({ state, patience }: Call, { prefix, after, withValues, dead }: PageOptions): AsyncIterable<Found> {
+async function* rows(
+  { state, patience }: Call,
+  { prefix, after, withValues, dead }: PageOptions,
+): AsyncIterable<Found> {
   const { chain, runtime } = state;
   const detail = withValues ? "values" : "entries";
   for await (const item of chain.list({ prefix }, { after, detail, ...patience })) {
@@ -121,7 +124,13 @@ async function* messages(
     return message;
   };
   try {
-    const options: ListOptions = { after, detail, limit, ...patience, ...(wholeBytesMax === undefined ? {} : { wholeBytesMax }) };
+    const options: ListOptions = {
+      after,
+      detail,
+      limit,
+      ...patience,
+      ...(wholeBytesMax === undefined ? {} : { wholeBytesMax }),
+    };
     for await (const item of state.chain.list({ prefix }, options)) {
       if (item.kind === "partial") items.push({ from: item.from, error: problemOf(item.error) });
       else {
@@ -140,7 +149,11 @@ async function* messages(
   }
 }
 
-function listed({ key, tag, head, value }: ListedEntry, detail: Detail, now: number): { head: ListedHead; part?: Uint8Array } {
+function listed(
+  { key, tag, head, value }: ListedEntry,
+  detail: Detail,
+  now: number,
+): { head: ListedHead; part?: Uint8Array } {
   if (head === null || detail === "keys") return { head: { key, tag } };
   const shown = wireHead(head, now);
   if (detail === "entries" || value === null || shown.state !== "value") return { head: { key, tag, head: shown } };

@@ -37,20 +37,85 @@ export function metricsText(chain: Chain, node: string, own: Counters, watches: 
   const metrics: Metric[] = [
     metric("microsync_build_info", "The node that answers.", "gauge", [[labels({ node }), 1]]),
     metric("microsync_uptime_seconds", "How long the node has been running.", "gauge", [["", uptimeMs / 1000]]),
-    metric("microsync_http_requests_total", "Requests answered.", "counter", requests.map(({ labels, count }) => [labels, count])),
-    metric("microsync_http_request_seconds_total", "Time until their answers began.", "counter", requests.map(({ labels, seconds }) => [labels, seconds])),
+    metric(
+      "microsync_http_requests_total",
+      "Requests answered.",
+      "counter",
+      requests.map(({ labels, count }) => [labels, count]),
+    ),
+    metric(
+      "microsync_http_request_seconds_total",
+      "Time until their answers began.",
+      "counter",
+      requests.map(({ labels, seconds }) => [labels, seconds]),
+    ),
     metric("microsync_feeds_open", "Feeds of changes that are open.", "gauge", [["", watches]]),
-    metric("microsync_layer_hits_total", "Reads that the layer answered.", "counter", each(({ hits }) => hits)),
-    metric("microsync_layer_misses_total", "Reads that asked the layer in vain.", "counter", each(({ misses }) => misses)),
-    metric("microsync_layer_failures_total", "Calls that the layer failed.", "counter", each(({ failures }) => failures)),
-    metric("microsync_layer_writes_total", "Entries written to the layer.", "counter", each(({ writes }) => writes)),
-    metric("microsync_layer_fills_total", "Entries written to the layer because a read passed it.", "counter", each(({ fills }) => fills)),
-    metric("microsync_layer_calls_total", "Calls of the layer.", "counter", each(({ calls }) => calls)),
-    metric("microsync_layer_call_seconds_total", "Time that calls of the layer took.", "counter", each(({ callMs }) => callMs / 1000)),
-    metric("microsync_layer_breaker_open", "1 while the layer is left alone after failures.", "gauge", each(({ breaker }) => (breaker === "closed" ? 0 : 1))),
-    metric("microsync_layer_watch_live", "1 while changes of the layer are carried upwards.", "gauge", each(({ watch }) => (watch === "live" ? 1 : 0))),
-    metric("microsync_layer_pending_entries", "Entries of the journal that the layer lacks.", "gauge", each(({ pending }) => pending)),
-    metric("microsync_layer_pending_oldest_seconds", "How long the oldest of them has waited.", "gauge", each(({ oldestMs }) => oldestMs / 1000)),
+    metric(
+      "microsync_layer_hits_total",
+      "Reads that the layer answered.",
+      "counter",
+      each(({ hits }) => hits),
+    ),
+    metric(
+      "microsync_layer_misses_total",
+      "Reads that asked the layer in vain.",
+      "counter",
+      each(({ misses }) => misses),
+    ),
+    metric(
+      "microsync_layer_failures_total",
+      "Calls that the layer failed.",
+      "counter",
+      each(({ failures }) => failures),
+    ),
+    metric(
+      "microsync_layer_writes_total",
+      "Entries written to the layer.",
+      "counter",
+      each(({ writes }) => writes),
+    ),
+    metric(
+      "microsync_layer_fills_total",
+      "Entries written to the layer because a read passed it.",
+      "counter",
+      each(({ fills }) => fills),
+    ),
+    metric(
+      "microsync_layer_calls_total",
+      "Calls of the layer.",
+      "counter",
+      each(({ calls }) => calls),
+    ),
+    metric(
+      "microsync_layer_call_seconds_total",
+      "Time that calls of the layer took.",
+      "counter",
+      each(({ callMs }) => callMs / 1000),
+    ),
+    metric(
+      "microsync_layer_breaker_open",
+      "1 while the layer is left alone after failures.",
+      "gauge",
+      each(({ breaker }) => (breaker === "closed" ? 0 : 1)),
+    ),
+    metric(
+      "microsync_layer_watch_live",
+      "1 while changes of the layer are carried upwards.",
+      "gauge",
+      each(({ watch }) => (watch === "live" ? 1 : 0)),
+    ),
+    metric(
+      "microsync_layer_pending_entries",
+      "Entries of the journal that the layer lacks.",
+      "gauge",
+      each(({ pending }) => pending),
+    ),
+    metric(
+      "microsync_layer_pending_oldest_seconds",
+      "How long the oldest of them has waited.",
+      "gauge",
+      each(({ oldestMs }) => oldestMs / 1000),
+    ),
   ];
   const { journal } = status;
   if (journal !== undefined) {
@@ -58,8 +123,12 @@ export function metricsText(chain: Chain, node: string, own: Counters, watches: 
       metric("microsync_journal_entries", "Entries that some layer lacks.", "gauge", [["", journal.entries]]),
       metric("microsync_journal_bytes", "Bytes of those entries.", "gauge", [["", journal.bytes]]),
       metric("microsync_journal_disk_bytes", "Bytes of the journal on disk.", "gauge", [["", journal.diskBytes]]),
-      metric("microsync_journal_dead_letters", "Entries that a layer refused for good.", "gauge", [["", journal.deadLetters]]),
-      metric("microsync_journal_conflicts", "Entries older than what was collected.", "gauge", [["", journal.conflicts]]),
+      metric("microsync_journal_dead_letters", "Entries that a layer refused for good.", "gauge", [
+        ["", journal.deadLetters],
+      ]),
+      metric("microsync_journal_conflicts", "Entries older than what was collected.", "gauge", [
+        ["", journal.conflicts],
+      ]),
     );
   }
   return metrics.map(text).join("");

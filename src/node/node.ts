@@ -160,7 +160,9 @@ function routes(
     return message(resultsMessage([write], [result]));
   });
   on("GET", "/v1/changes", "/v1/changes", changes);
-  on("GET", "/v1/kv", "/v1/kv", (call) => (call.url.searchParams.has("key") ? getKey(call, queryKey(call)) : listKeys(call)));
+  on("GET", "/v1/kv", "/v1/kv", (call) =>
+    call.url.searchParams.has("key") ? getKey(call, queryKey(call)) : listKeys(call),
+  );
   on("PUT", "/v1/kv", "/v1/kv", (call) => putKey(call, queryKey(call)));
   on("DELETE", "/v1/kv", "/v1/kv", (call) => deleteKey(call, queryKey(call)));
   on("GET", "/v1/kv/*", "/v1/kv/{key}", (call) => getKey(call, pathKey(call, "/v1/kv/")));
@@ -214,7 +216,10 @@ function pathKey({ url }: Call, before: string): string {
   try {
     return decodeURIComponent(text);
   } catch (cause) {
-    throw new SyncError("INVALID", "the path is not percent-encoded UTF-8", { cause, cure: "escape the key, or use ?key=" });
+    throw new SyncError("INVALID", "the path is not percent-encoded UTF-8", {
+      cause,
+      cure: "escape the key, or use ?key=",
+    });
   }
 }
 
@@ -233,5 +238,11 @@ function notAllowed(method: string, allow: string): Response {
 function nothingThere(): Response {
   const detail = "there is nothing at this path";
   const what = { type: "urn:microsync:error:INVALID", title: "Not found", status: 404, detail };
-  return problem({ ...what, code: "INVALID", reason: detail, retryable: false, cure: "docs/protocol.md lists the paths" });
+  return problem({
+    ...what,
+    code: "INVALID",
+    reason: detail,
+    retryable: false,
+    cure: "docs/protocol.md lists the paths",
+  });
 }

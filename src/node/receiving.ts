@@ -3,7 +3,10 @@ import { SyncError } from "../error.ts";
 import type { Call } from "./state.ts";
 
 /** The pieces of a request's body, each waited for no longer than the call may take. @throws SyncError TOO_LARGE, TIMEOUT, ABORTED. */
-export async function* piecesOf({ state, request, deadline }: Call, bytesMax: number): AsyncGenerator<Uint8Array, void> {
+export async function* piecesOf(
+  { state, request, deadline }: Call,
+  bytesMax: number,
+): AsyncGenerator<Uint8Array, void> {
   const length = Number(request.headers.get("content-length") ?? 0);
   if (length > bytesMax) throw above(bytesMax);
   if (request.body === null) return;

@@ -11,7 +11,12 @@ export function status({ state }: Call): Response {
   const { supports } = chain;
   const hello: Hello = {
     // JSON has no infinity.
-    supports: { ...supports, valueBytesMax: finite(supports.valueBytesMax), streamBytesMax: finite(supports.streamBytesMax), batchMax: Math.min(supports.batchMax, limits.batchMax) },
+    supports: {
+      ...supports,
+      valueBytesMax: finite(supports.valueBytesMax),
+      streamBytesMax: finite(supports.streamBytesMax),
+      batchMax: Math.min(supports.batchMax, limits.batchMax),
+    },
     limits: { bodyBytesMax: limits.bodyBytesMax },
     shape: shapeOf(name, chain),
   };

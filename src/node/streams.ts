@@ -19,7 +19,8 @@ export async function storeStream(call: Call, key: string): Promise<{ write: Wri
   const asOf = receivedAt - (Number(request.headers.get(HEADER.ageMs) ?? 0) || 0);
   const { "content-type": type, ...rest } = metaOf(request);
   // The content type of a stream's carrier is not the value's: that one comes as metadata like the rest.
-  const meta = request.headers.has(`${HEADER.meta}content-type`) && type !== undefined ? { ...rest, "content-type": type } : rest;
+  const meta =
+    request.headers.has(`${HEADER.meta}content-type`) && type !== undefined ? { ...rest, "content-type": type } : rest;
   const head = { key, version, expires: expiryOf(call), meta };
   const { chain } = state;
   // Always into a file first, whatever its size: only then is it known to be what was announced.

@@ -69,7 +69,10 @@ async function clear(call: Call, prefix: string): Promise<Response> {
     for (const key of keys.slice(at, at + CLEAR_BATCH)) {
       entries.push({ key, state: "deleted", value: null, version: await clock.stamp(), expires: null, meta: NO_META });
     }
-    const results = await chain.write(entries.map((entry) => ({ entry, asOf })), { deadline });
+    const results = await chain.write(
+      entries.map((entry) => ({ entry, asOf })),
+      { deadline },
+    );
     for (const result of results) if (result.status === "failed") throw result.error;
   }
   return json({ cleared: keys.length });

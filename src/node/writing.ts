@@ -71,7 +71,9 @@ async function conditionOf(call: Call, key: string): Promise<"absent" | Version 
   }
   if (noneMatch !== null) {
     if (tagsOf(noneMatch) === "*") return "absent";
-    throw new SyncError("INVALID", "If-None-Match of a write is *", { cure: "send If-Match with the version you have" });
+    throw new SyncError("INVALID", "If-None-Match of a write is *", {
+      cure: "send If-Match with the version you have",
+    });
   }
   if (match === null) return undefined;
   const tags = tagsOf(match);
@@ -154,7 +156,11 @@ function written({ key, version }: Entry, result: WriteResult, pending: readonly
       return json({ key, version, pending }, 202, { ...headers, [HEADER.pending]: pending.join(", ") });
     case "superseded": {
       const { by } = result;
-      return json({ key, version, supersededBy: by }, 200, { etag: etagOf(by), [HEADER.version]: version, [HEADER.supersededBy]: by });
+      return json({ key, version, supersededBy: by }, 200, {
+        etag: etagOf(by),
+        [HEADER.version]: version,
+        [HEADER.supersededBy]: by,
+      });
     }
     case "conflict":
       return preconditionFailed(key, result.current?.version);

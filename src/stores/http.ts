@@ -94,7 +94,8 @@ const SILENCE_HEARTBEATS = 2.5;
 export async function http(url: string, options: HttpOptions): Promise<HttpStore> {
   const { runtime, helloMs = 2_000, timeoutMs = 30_000, connectionsMax = 16, heartbeatMs = 5_000 } = options;
   for (const [name, value] of Object.entries({ helloMs, timeoutMs, connectionsMax, heartbeatMs })) {
-    if (!(value > 0)) throw new SyncError("INVALID", `option ${name} is a number above 0`, { store: options.name ?? "http" });
+    if (!(value > 0))
+      throw new SyncError("INVALID", `option ${name} is a number above 0`, { store: options.name ?? "http" });
   }
   const store = options.name ?? "http";
   const address = readAddress(url, options.token);
@@ -109,7 +110,9 @@ export async function http(url: string, options: HttpOptions): Promise<HttpStore
       await client.close();
       throw error;
     }
-    options.onReport?.(`the node was not reached, and is taken to be able to do what nodes usually can: ${error.message}`);
+    options.onReport?.(
+      `the node was not reached, and is taken to be able to do what nodes usually can: ${error.message}`,
+    );
   }
   return new NodeStore(client, { ...options, store, timeoutMs, heartbeatMs }, hello);
 }
@@ -126,7 +129,10 @@ function supportsOf(hello: Hello | undefined): { readonly supports: Supports; re
   const said = known as unknown as Supports;
   const valueBytesMax = Math.min(said.valueBytesMax, bodyBytesMax - OVERHEAD_BYTES);
   // Its answers are dated by the asking, and it is another machine's, whatever its layers are.
-  return { supports: { ...said, valueBytesMax, atomicBatch: false, stubs: false, shared: true, asOf: "known", watch: "push" }, bodyBytesMax };
+  return {
+    supports: { ...said, valueBytesMax, atomicBatch: false, stubs: false, shared: true, asOf: "known", watch: "push" },
+    bodyBytesMax,
+  };
 }
 
 class NodeStore implements HttpStore {
@@ -173,7 +179,12 @@ class NodeStore implements HttpStore {
   async write(writes: readonly Write[], options?: CallOptions): Promise<WriteResult[]> {
     const call = this.enter("write", options);
     checkWrite(this, writes);
-    return writeAll(this.writer, writes, writes.map((write) => refusal(this, write)), call);
+    return writeAll(
+      this.writer,
+      writes,
+      writes.map((write) => refusal(this, write)),
+      call,
+    );
   }
 
   async forget(items: readonly Forget[], options?: CallOptions): Promise<void> {
@@ -181,7 +192,8 @@ class NodeStore implements HttpStore {
     checkForget(this, items);
     if (items.length === 0) return;
     const body = encodeMessage({ op: "forget", items } satisfies ForgetHead);
-    for await (const answer of this.client.messages({ method: "POST", path: "batch", body, repeatable: true }, call)) void answer;
+    for await (const answer of this.client.messages({ method: "POST", path: "batch", body, repeatable: true }, call))
+      void answer;
   }
 
   async *list(range: Range, options: ListOptions = {}): AsyncIterable<Listed> {
@@ -207,11 +219,15 @@ class NodeStore implements HttpStore {
       this.enter("flush", options);
       const part = Math.min(deadline, this.runtime.monotonic() + Math.min(FLUSH_MS, this.timeoutMs));
       try {
-        await this.client.small({ method: "POST", path: "flush", repeatable: true }, { ...options, operation: "flush", deadline: part });
+        await this.client.small(
+          { method: "POST", path: "flush", repeatable: true },
+          { ...options, operation: "flush", deadline: part },
+        );
         return;
       } catch (error) {
         // The node says when something stands in the way; otherwise it only takes long.
-        if (!(error instanceof SyncError) || error.code !== "TIMEOUT" || this.runtime.monotonic() >= deadline) throw error;
+        if (!(error instanceof SyncError) || error.code !== "TIMEOUT" || this.runtime.monotonic() >= deadline)
+          throw error;
       }
     }
   }
@@ -239,7 +255,8 @@ class NodeStore implements HttpStore {
         this.report(`the node ${nodesOf(hello.shape)[0]} ${what}, which was taken for granted: open the store again`);
       }
     } catch (error) {
-      if (this.closing === undefined) this.report(`the node did not say who it is: ${error instanceof Error ? error.message : String(error)}`);
+      if (this.closing === undefined)
+        this.report(`the node did not say who it is: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
 

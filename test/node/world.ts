@@ -18,8 +18,8 @@ export interface World {
   readonly chain: Chain;
   readonly node: SyncNode;
   /** Asks the handler, without a socket. */
-  ask(path: string, init?: RequestInit): Promise<Response>;
-  put(key: string, value: string, headers?: Record<string, string>): Promise<Response>;
+  readonly ask: (path: string, init?: RequestInit) => Promise<Response>;
+  readonly put: (key: string, value: string, headers?: Record<string, string>) => Promise<Response>;
 }
 
 export interface WorldOptions {

@@ -1,5 +1,5 @@
 import { createServer } from "node:http";
-import type { Server } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { getRequestListener } from "@hono/node-server";
@@ -46,7 +46,8 @@ const HEADER_BYTES_MAX = 16 * 1024;
 /** @throws SyncError UNAVAILABLE when the address cannot be had, INVALID for a certificate that is none. */
 export async function listen(node: SyncNode, options: ListenOptions = {}): Promise<Listening> {
   const { host = "127.0.0.1", port = DEFAULT_PORT, tls, keepAliveMs = 65_000 } = options;
-  const answer = getRequestListener((request) => node.fetch(request), { overrideGlobalObjects: false });
+  const listener = getRequestListener((request) => node.fetch(request), { overrideGlobalObjects: false });
+  const answer = (incoming: IncomingMessage, outgoing: ServerResponse) => void listener(incoming, outgoing);
   const settings = {
     maxHeaderSize: options.headerBytesMax ?? HEADER_BYTES_MAX,
     headersTimeout: options.headersMs ?? 10_000,
@@ -56,17 +57,21 @@ export async function listen(node: SyncNode, options: ListenOptions = {}): Promi
   };
   let server: Server;
   try {
-    server = tls === undefined ? createServer(settings, answer) : createTlsServer({ ...settings, ...keyPair(tls) }, answer);
+    server =
+      tls === undefined ? createServer(settings, answer) : createTlsServer({ ...settings, ...keyPair(tls) }, answer);
   } catch (cause) {
     throw new SyncError("INVALID", "the certificate or its key cannot be used", { cause, cure: "give both in PEM" });
   }
   server.maxConnections = options.connectionsMax ?? CONNECTIONS_MAX;
   server.setTimeout(options.silentMs ?? 120_000);
   let connections = 0;
-  server.on(tls === undefined ? "connection" : "secureConnection", (socket: { once(event: "close", fn: () => void): void }) => {
-    connections++;
-    socket.once("close", () => connections--);
-  });
+  server.on(
+    tls === undefined ? "connection" : "secureConnection",
+    (socket: { once(event: "close", fn: () => void): void }) => {
+      connections++;
+      socket.once("close", () => connections--);
+    },
+  );
   await begin(server, host, port);
   const { port: own } = server.address() as AddressInfo;
   const name = host.includes(":") ? `[${host}]` : host;
@@ -101,8 +106,15 @@ function begin(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const failed = (error: Error) => {
       const reason = "code" in error ? String(error.code) : error.message;
-      const cure = reason === "EADDRINUSE" ? "stop what listens there, or choose another port" : "choose another address";
-      reject(new SyncError("UNAVAILABLE", `cannot listen on ${host} port ${port}: ${reason}`, { cause: error, cure, retryable: false }));
+      const cure =
+        reason === "EADDRINUSE" ? "stop what listens there, or choose another port" : "choose another address";
+      reject(
+        new SyncError("UNAVAILABLE", `cannot listen on ${host} port ${port}: ${reason}`, {
+          cause: error,
+          cure,
+          retryable: false,
+        }),
+      );
     };
     server.once("error", failed);
     server.listen(port, host, () => {

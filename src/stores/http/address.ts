@@ -23,7 +23,8 @@ export function readAddress(text: string, token: string | undefined): NodeAddres
   const own = decoded(url.password === "" ? url.username : url.password);
   if (own !== "" && token !== undefined) throw malformed("it has a token, and another is given");
   const chosen = own === "" ? token : own;
-  if (chosen !== undefined && !/^[\x21-\x7e]+$/.test(chosen)) throw malformed("its token holds what no header may hold");
+  if (chosen !== undefined && !/^[\x21-\x7e]+$/.test(chosen))
+    throw malformed("its token holds what no header may hold");
   const path = url.pathname.endsWith("/") ? url.pathname : `${url.pathname}/`;
   return { base: `${url.origin}${path}`, token: chosen };
 }

@@ -76,7 +76,11 @@ export class NodeClient {
     } catch (error) {
       // What came damaged or ended early may be asked for again.
       if (!(error instanceof SyncError) || (error.code !== "INVALID" && error.code !== "CORRUPT")) throw error;
-      throw new SyncError("UNAVAILABLE", error.what, { store: this.options.store, operation: call.operation, cause: error });
+      throw new SyncError("UNAVAILABLE", error.what, {
+        store: this.options.store,
+        operation: call.operation,
+        cause: error,
+      });
     }
   }
 
@@ -115,7 +119,10 @@ export class NodeClient {
     const { address, runtime, via } = this.options;
     const { base, token } = address;
     const hops = via();
-    const leftMs = deadline === undefined || deadline === Infinity ? undefined : Math.max(1, Math.floor(deadline - runtime.monotonic()));
+    const leftMs =
+      deadline === undefined || deadline === Infinity
+        ? undefined
+        : Math.max(1, Math.floor(deadline - runtime.monotonic()));
     return {
       method,
       url: `${base}v1/${path}`,
@@ -141,7 +148,12 @@ export class NodeClient {
 
   private stranger({ operation }: Pick<Call, "operation">, cause?: unknown): SyncError {
     const cure = "look whether a node answers at this address, and under this path";
-    return new SyncError("UNAVAILABLE", "what answers is not a node", { store: this.options.store, operation, cure, cause });
+    return new SyncError("UNAVAILABLE", "what answers is not a node", {
+      store: this.options.store,
+      operation,
+      cure,
+      cause,
+    });
   }
 }
 

@@ -107,7 +107,7 @@ async function* connection(
   if (cursor !== undefined) query.set("since", cursor);
   else if (initial !== undefined) query.set("initial", initial ? "1" : "0");
   if (intervalMs !== undefined) query.set("interval", String(Math.round(intervalMs)));
-  const answer = await client.feed(`changes?${query}`, { signal });
+  const answer = await client.feed(`changes?${query.toString()}`, { signal });
   let expected = 0;
   for await (const { event, data } of eventsOf(answer.body)) {
     const told = parsed(data);

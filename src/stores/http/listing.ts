@@ -18,7 +18,10 @@ export async function* remoteList(
   if (limit !== undefined && Number.isFinite(limit)) query.set("limit", String(limit));
   if (wholeBytesMax !== undefined && Number.isFinite(wholeBytesMax)) query.set("wholeBytesMax", String(wholeBytesMax));
   const place = { store, operation: "list" };
-  for await (const { head, parts } of client.messages({ method: "GET", path: `kv?${query}`, repeatable: true }, call)) {
+  for await (const { head, parts } of client.messages(
+    { method: "GET", path: `kv?${query.toString()}`, repeatable: true },
+    call,
+  )) {
     const { items, end, error } = head as ListHead;
     if (!Array.isArray(items)) throw new SyncError("UNAVAILABLE", "a part of the list cannot be read", place);
     const next = entryReader(parts);

@@ -25,7 +25,10 @@ export async function readAll(
   const sentAt = options.now();
   const body = encodeMessage(headOf(keys, wanted));
   const answers: Answer[] = [];
-  for await (const { head, parts } of client.messages({ method: "POST", path: "batch", body, repeatable: true }, call)) {
+  for await (const { head, parts } of client.messages(
+    { method: "POST", path: "batch", body, repeatable: true },
+    call,
+  )) {
     const told = (head as AnswersHead).answers;
     if (!Array.isArray(told)) break;
     const next = entryReader(parts);
@@ -42,12 +45,22 @@ export async function readAll(
         from,
         ...(large === undefined || entry === undefined
           ? {}
-          : { body: remoteBody(client, store, { key, version: entry.version, size: large.size, sha256: large.sha256 }, options.patient) }),
+          : {
+              body: remoteBody(
+                client,
+                store,
+                { key, version: entry.version, size: large.size, sha256: large.sha256 },
+                options.patient,
+              ),
+            }),
       });
     }
   }
   if (answers.length === keys.length) return answers;
-  throw new SyncError("UNAVAILABLE", `${answers.length} answers came for ${keys.length} keys`, { store, operation: "read" });
+  throw new SyncError("UNAVAILABLE", `${answers.length} answers came for ${keys.length} keys`, {
+    store,
+    operation: "read",
+  });
 }
 
 function headOf(keys: readonly string[], { maxAgeMs, authority, atLeast, wholeBytesMax }: ReadOptions): ReadHead {

@@ -86,7 +86,10 @@ async function send(options: WriterOptions, group: readonly Sent[], call: Call):
       return { key: entry.key, bytes: envelope?.length ?? 0, ageMs: sentAt - asOf, if: condition };
     }),
   };
-  const body = encodeMessage(head, group.flatMap(({ envelope }) => envelope ?? []));
+  const body = encodeMessage(
+    head,
+    group.flatMap(({ envelope }) => envelope ?? []),
+  );
   // Whether a condition held is asked once: the answer to a second asking may be about what came of the first.
   const repeatable = group.every(({ write }) => write.if === undefined);
   return resultsOf(options, { method: "POST", path: "batch", body, repeatable }, group.length, call);
