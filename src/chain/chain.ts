@@ -1,3 +1,4 @@
+import { ending } from "../ending.ts";
 import { SyncError } from "../error.ts";
 import { KEY_BYTES_MAX } from "../entry.ts";
 import type { Head } from "../entry.ts";
@@ -221,6 +222,8 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
   const state = chainState({ name, runtime, clock, ...times, spooled, layers, authority, first, report });
   if (options.journal !== undefined) state.behind = behindOf(state, options.journal, options, retentionMs);
   const closing = new AbortController();
+  const watched = ending();
+  closing.signal.addEventListener("abort", () => watched.end(), { once: true });
   const carried = carryAll(state, closing.signal);
   collectNowAndThen(state, retentionMs, options.collectIntervalMs ?? COLLECT_INTERVAL_MS, closing.signal);
   let closed: Promise<void> | undefined;
@@ -274,7 +277,7 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
     },
     async *watch(range, call = {}) {
       check("watch", call);
-      yield* watchMerged(state, range, call, closing.signal);
+      yield* watchMerged(state, range, call, watched);
     },
     async flush(call) {
       check("flush", call);
