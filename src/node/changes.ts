@@ -53,15 +53,14 @@ function decoded(id: string | null): string | null {
 function follow({ state }: Call, prefix: string, options: WatchOptions) {
   const control = new AbortController();
   const stop = () => control.abort();
-  state.stopping.addEventListener("abort", stop, { once: true });
-  if (state.stopping.aborted) stop();
+  state.stopping.add(stop);
   state.watches++;
   let isOpen = true;
   const end = () => {
     if (!isOpen) return;
     isOpen = false;
     state.watches--;
-    state.stopping.removeEventListener("abort", stop);
+    state.stopping.delete(stop);
     control.abort();
   };
   const told = state.chain.watch({ prefix }, { ...options, signal: control.signal });
@@ -108,7 +107,7 @@ async function* frames(
       next.catch(() => undefined);
     }
   } catch (error) {
-    if (!state.stopping.aborted) yield frame(EVENT.error, { error: problemOf(asSyncError(error)) });
+    if (!state.stopping.isOver) yield frame(EVENT.error, { error: problemOf(asSyncError(error)) });
   } finally {
     end();
     iterator.return?.().catch(() => undefined);
@@ -175,7 +174,7 @@ async function page(call: Call, prefix: string, options: WatchOptions): Promise<
       if (told.length >= limit) break;
     }
   } catch (error) {
-    if (!state.stopping.aborted) throw error;
+    if (!state.stopping.isOver) throw error;
   } finally {
     end();
     iterator.return?.().catch(() => undefined);

@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 import type { Chain } from "../chain/chain.ts";
 import { checkNumbers } from "../chain/layer.ts";
+import { ending } from "../ending.ts";
 import { SyncError } from "../error.ts";
 import { HEADER, nodesOf } from "../protocol.ts";
 import { failure, message, problem } from "./answering.ts";
@@ -59,7 +60,7 @@ export function nodeOver(chain: Chain, options: NodeOptions = {}): SyncNode {
     });
   }
   const { runtime, clock } = chain;
-  const stopping = new AbortController();
+  const stopping = ending();
   let ready = false;
   void chain.ready().then(() => {
     ready = true;
@@ -72,7 +73,7 @@ export function nodeOver(chain: Chain, options: NodeOptions = {}): SyncNode {
     limits,
     counters: counters(),
     startedAt: runtime.monotonic(),
-    stopping: stopping.signal,
+    stopping,
     isReady: () => ready,
     watches: 0,
     allowClear: options.allowClear ?? false,
@@ -85,12 +86,12 @@ export function nodeOver(chain: Chain, options: NodeOptions = {}): SyncNode {
     limits,
     async fetch(request) {
       const response = await app.fetch(request);
-      if (stopping.signal.aborted) response.headers.set("connection", "close");
+      if (stopping.isOver) response.headers.set("connection", "close");
       return response;
     },
-    stop: () => stopping.abort(),
+    stop: () => stopping.end(),
     get stopping() {
-      return stopping.signal.aborted;
+      return stopping.isOver;
     },
   };
 }

@@ -1,4 +1,5 @@
 import type { Chain } from "../chain/chain.ts";
+import type { Ending } from "../ending.ts";
 import { SyncError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
 import type { VersionClock } from "../version.ts";
@@ -46,8 +47,8 @@ export interface NodeState {
   readonly counters: Counters;
   /** Monotonic ms. */
   readonly startedAt: number;
-  /** Aborted when the node stops: feeds end. */
-  readonly stopping: AbortSignal;
+  /** The node stops: feeds end. */
+  readonly stopping: Ending;
   readonly isReady: () => boolean;
   /** Feeds that are open. */
   watches: number;

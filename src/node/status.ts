@@ -49,7 +49,7 @@ export function livez(): Response {
 /** Whether requests should be sent here. A layer that is down is no reason: copies and the journal go on without it. */
 export function readyz({ isReady, stopping }: NodeState, url: URL): Response {
   const checks = [
-    { name: "not stopping", ok: !stopping.aborted },
+    { name: "not stopping", ok: !stopping.isOver },
     { name: "watches begun", ok: isReady() },
   ];
   const ok = checks.every((check) => check.ok);

@@ -1,3 +1,4 @@
+import { ending } from "../ending.ts";
 import { SyncError } from "../error.ts";
 import { nodesOf } from "../protocol.ts";
 import type { Hello, Shape } from "../protocol.ts";
@@ -22,7 +23,7 @@ import { encodeMessage } from "../protocol.ts";
 import type { ForgetHead } from "../protocol.ts";
 import { readAddress } from "./http/address.ts";
 import { NodeClient } from "./http/client.ts";
-import type { Call } from "./http/client.ts";
+import type { Call, Transport } from "./http/client.ts";
 import { feed } from "./http/feed.ts";
 import type { FeedOptions } from "./http/feed.ts";
 import { remoteList } from "./http/listing.ts";
@@ -30,6 +31,9 @@ import { readAll } from "./http/reading.ts";
 import type { ReaderOptions } from "./http/reading.ts";
 import { writeAll } from "./http/writing.ts";
 import type { WriterOptions } from "./http/writing.ts";
+import { http as connections } from "./wire/http.ts";
+
+export type { Transport } from "./http/client.ts";
 
 export interface HttpOptions {
   readonly runtime: Runtime;
@@ -47,6 +51,8 @@ export interface HttpOptions {
   readonly heartbeatMs?: number | undefined;
   /** Through which nodes a call comes. Default: none. */
   readonly via?: (() => readonly string[]) | undefined;
+  /** What carries the requests. Default: keep-alive connections by undici. */
+  readonly transport?: Transport | undefined;
   /** Told what no call can return: that the node is not reached, or can less than was taken for granted. */
   readonly onReport?: ((message: string) => void) | undefined;
 }
@@ -100,8 +106,8 @@ export async function http(url: string, options: HttpOptions): Promise<HttpStore
   const store = options.name ?? "http";
   const address = readAddress(url, options.token);
   const silenceMs = heartbeatMs * SILENCE_HEARTBEATS + 1_000;
-  const via = options.via ?? (() => []);
-  const client = new NodeClient({ runtime, store, address, timeoutMs, connectionsMax, silenceMs, via });
+  const { via = () => [], transport = connections } = options;
+  const client = new NodeClient({ runtime, store, address, timeoutMs, connectionsMax, silenceMs, via, transport });
   let hello: Hello | undefined;
   try {
     hello = await client.hello({ operation: "open", deadline: runtime.monotonic() + helloMs });
@@ -145,7 +151,7 @@ class NodeStore implements HttpStore {
   private readonly writer: WriterOptions;
   private readonly feeds: FeedOptions;
   private readonly report: (message: string) => void;
-  private readonly control = new AbortController();
+  private readonly ending = ending();
   private shape: Shape | undefined;
   private closing: Promise<void> | undefined = undefined;
 
@@ -166,7 +172,7 @@ class NodeStore implements HttpStore {
     const now = () => runtime.now();
     this.reader = { client, store, now, patient: (operation, call) => this.patient(operation, call) };
     this.writer = { client, store, now, requestBytesMax: bodyBytesMax - OVERHEAD_BYTES };
-    const closing = this.control.signal;
+    const closing = this.ending;
     this.feeds = { runtime, store, client, heartbeatMs, timeoutMs, closing, onConnected: () => void this.learn() };
   }
 
@@ -237,7 +243,7 @@ class NodeStore implements HttpStore {
   }
 
   close(): Promise<void> {
-    this.control.abort();
+    this.ending.end();
     this.closing ??= this.client.close();
     return this.closing;
   }

@@ -3,8 +3,7 @@ import { HEADER, MESSAGE_TYPE, decodeMessages, errorOf } from "../../protocol.ts
 import type { Hello, Message } from "../../protocol.ts";
 import type { Runtime } from "../../runtime.ts";
 import type { CallOptions } from "../../store.ts";
-import { http } from "../wire/http.ts";
-import type { Http, HttpRequest, HttpStream } from "../wire/http.ts";
+import type { Http, HttpRequest, HttpSettings, HttpStream } from "../wire/http.ts";
 import type { NodeAddress } from "./address.ts";
 
 export interface ClientOptions {
@@ -16,7 +15,11 @@ export interface ClientOptions {
   /** How long a feed may be silent, in milliseconds. */
   readonly silenceMs: number;
   readonly via: () => readonly string[];
+  readonly transport: Transport;
 }
+
+/** What carries requests: undici's connections, or in tests and on other platforms something else. */
+export type Transport = (settings: HttpSettings) => Http;
 
 /** One call of the store on its way. A deadline of Infinity: for as long as something comes. */
 export interface Call extends CallOptions {
@@ -47,10 +50,10 @@ export class NodeClient {
   private readonly feeds: Http;
 
   constructor(options: ClientOptions) {
-    const { runtime, store, timeoutMs, connectionsMax, silenceMs } = options;
+    const { runtime, store, timeoutMs, connectionsMax, silenceMs, transport } = options;
     this.options = options;
-    this.calls = http({ runtime, store, timeoutMs, connectionsMax });
-    this.feeds = http({ runtime, store, timeoutMs: silenceMs, connectionsMax: FEEDS_MAX });
+    this.calls = transport({ runtime, store, timeoutMs, connectionsMax });
+    this.feeds = transport({ runtime, store, timeoutMs: silenceMs, connectionsMax: FEEDS_MAX });
   }
 
   async hello(call: Call): Promise<Hello> {

@@ -1,4 +1,5 @@
 import { checkKey } from "../../entry.ts";
+import type { Ending } from "../../ending.ts";
 import { SyncError, asSyncError } from "../../error.ts";
 import { EVENT, errorOf } from "../../protocol.ts";
 import type { ChangeData } from "../../protocol.ts";
@@ -17,8 +18,8 @@ export interface FeedOptions {
   readonly heartbeatMs: number;
   /** A watch that could not go on for so long fails, in milliseconds. */
   readonly timeoutMs: number;
-  /** Aborted when the store is closed. */
-  readonly closing: AbortSignal;
+  /** The store is closed. */
+  readonly closing: Ending;
   /** A connection to the feed stands: the node may be another than before. */
   readonly onConnected: () => void;
 }
@@ -35,7 +36,7 @@ export async function* feed(options: FeedOptions, range: Range, watch: WatchOpti
   const { signal, deadline } = watch;
   const control = new AbortController();
   const stop = () => control.abort();
-  closing.addEventListener("abort", stop, { once: true });
+  closing.add(stop);
   signal?.addEventListener("abort", stop, { once: true });
   let isLate = false;
   const end = () => {
@@ -46,13 +47,13 @@ export async function* feed(options: FeedOptions, range: Range, watch: WatchOpti
   try {
     yield* following(options, range, watch, control.signal);
   } catch (error) {
-    if (closing.aborted) return;
+    if (closing.isOver) return;
     if (signal?.aborted === true) throw aborted(signal, store, "watch");
     if (isLate) throw new SyncError("TIMEOUT", "the deadline passed", { store, operation: "watch" });
     throw error;
   } finally {
     timer?.cancel();
-    closing.removeEventListener("abort", stop);
+    closing.delete(stop);
     signal?.removeEventListener("abort", stop);
     control.abort();
   }
