@@ -15,6 +15,8 @@ import type { Version } from "./version.ts";
 
 export const MESSAGE_TYPE = "application/vnd.microsync.messages";
 export const PROBLEM_TYPE = "application/problem+json";
+/** The status of a request that has come through the node before (RFC 5842). */
+export const LOOP_DETECTED = 508;
 
 /** Names of headers, in lower case as both sides see them. */
 export const HEADER = {

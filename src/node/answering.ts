@@ -1,8 +1,8 @@
 import { asSyncError } from "../error.ts";
-import { HEADER, MESSAGE_TYPE, PROBLEM_TYPE, problemOf } from "../protocol.ts";
+import { HEADER, LOOP_DETECTED, MESSAGE_TYPE, PROBLEM_TYPE, problemOf } from "../protocol.ts";
 import type { Problem } from "../protocol.ts";
 import type { Version } from "../version.ts";
-import { Refused, refusedProblem } from "./grants.ts";
+import { Loop, Refused, refusedProblem } from "./grants.ts";
 
 /**
  * Nothing that is answered may be taken for a page of the node's own origin: a stored value may hold a script
@@ -36,6 +36,7 @@ export function failure(error: unknown): Response {
       error.status === 401 ? { "www-authenticate": 'Bearer realm="microsync"' } : {};
     return problem(refusedProblem(error), challenge);
   }
+  if (error instanceof Loop) return problem(problemOf(error, LOOP_DETECTED));
   return problem(problemOf(asSyncError(error)));
 }
 

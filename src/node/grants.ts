@@ -60,6 +60,15 @@ export function refusedProblem(refused: Refused) {
   return { type: `urn:microsync:error:${code}`, title, status, detail, code, reason: detail, retryable: false, cure };
 }
 
+/** The nodes stand in a circle: a request would never end. */
+export class Loop extends SyncError {
+  constructor(nodes: readonly string[]) {
+    super("UNSUPPORTED", `the nodes form a loop: ${nodes.join(" -> ")}`, {
+      cure: "take one of them out of the chain of another; each node has a name of its own",
+    });
+  }
+}
+
 /** @throws SyncError INVALID */
 export function toVerb(text: string): Verb {
   const verb = VERBS.find((each) => each === text);

@@ -7,7 +7,7 @@ import { HEADER, nodesOf } from "../protocol.ts";
 import { failure, message, problem } from "./answering.ts";
 import { batch, resultsMessage } from "./batch.ts";
 import { changes } from "./changes.ts";
-import { EVERYTHING, allowVerb } from "./grants.ts";
+import { EVERYTHING, Loop, allowVerb } from "./grants.ts";
 import type { Grant } from "./grants.ts";
 import { listKeys } from "./listing.ts";
 import { countRequest, counters } from "./metrics.ts";
@@ -134,7 +134,7 @@ function routes(
     const startedAt = runtime.monotonic();
     let response: Response;
     try {
-      const via = viaOf(state, request);
+      const via = viaOf(state, request, route);
       const grant = await authorise(request);
       response = await within([...via, state.name], async () => handle(callOf(state, request, grant)));
     } catch (error) {
@@ -182,25 +182,21 @@ function routes(
 }
 
 /** @throws SyncError for a request that has come through this node before, or through too many. */
-function viaOf(state: NodeState, { headers }: Request): readonly string[] {
+function viaOf(state: NodeState, { headers }: Request, route: string): readonly string[] {
   const { name, limits, chain } = state;
   const text = headers.get(HEADER.via) ?? "";
   const via = text.split(",").flatMap((part) => (part.trim() === "" ? [] : [part.trim().slice(0, 64)]));
-  if (via.includes(name)) throw loop([...via, name]);
+  // By this others learn of the loop.
+  if (route === "/v1/status") return via;
+  if (via.includes(name)) throw new Loop([...via, name]);
   // A loop that no request has been around yet: a node below has this one below it.
   const below = shapeOf(name, chain).layers.flatMap((layer) => (layer.below === undefined ? [] : nodesOf(layer.below)));
-  if (below.includes(name)) throw loop([name, ...below.slice(0, below.indexOf(name) + 1)]);
+  if (below.includes(name)) throw new Loop([name, ...below.slice(0, below.indexOf(name) + 1)]);
   if (via.length > limits.hopsMax) {
     const what = `the request came through ${via.length} nodes, the limit is ${limits.hopsMax}`;
     throw new SyncError("UNSUPPORTED", what, { cure: "shorten the chain of nodes, or raise the limit of hops" });
   }
   return via;
-}
-
-function loop(nodes: readonly string[]): SyncError {
-  return new SyncError("UNSUPPORTED", `the nodes form a loop: ${nodes.join(" -> ")}`, {
-    cure: "take one of them out of the chain of another; each node has a name of its own",
-  });
 }
 
 function callOf(state: NodeState, request: Request, grant: Grant): Call {

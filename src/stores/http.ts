@@ -87,6 +87,8 @@ const BODY_BYTES_MAX = 64 * 2 ** 20;
 const OVERHEAD_BYTES = 64 * 1024;
 /** A node limits each request; a flush that takes longer is asked for again. */
 const FLUSH_MS = 20_000;
+/** A node that says again and again that there is a loop is asked who it is no more often than this. */
+const LEARN_MS = 1_000;
 /** A feed that said nothing for so many heartbeats is broken. */
 const SILENCE_HEARTBEATS = 2.5;
 
@@ -107,7 +109,10 @@ export async function http(url: string, options: HttpOptions): Promise<HttpStore
   const address = readAddress(url, options.token);
   const silenceMs = heartbeatMs * SILENCE_HEARTBEATS + 1_000;
   const { via = () => [], transport = connections } = options;
-  const client = new NodeClient({ runtime, store, address, timeoutMs, connectionsMax, silenceMs, via, transport });
+  let opened: NodeStore | undefined;
+  const onLoop = () => opened?.looped();
+  const carried = { connectionsMax, silenceMs, via, transport };
+  const client = new NodeClient({ runtime, store, address, timeoutMs, ...carried, onLoop });
   let hello: Hello | undefined;
   try {
     hello = await client.hello({ operation: "open", deadline: runtime.monotonic() + helloMs });
@@ -120,7 +125,8 @@ export async function http(url: string, options: HttpOptions): Promise<HttpStore
       `the node was not reached, and is taken to be able to do what nodes usually can: ${error.message}`,
     );
   }
-  return new NodeStore(client, { ...options, store, timeoutMs, heartbeatMs }, hello);
+  opened = new NodeStore(client, { ...options, store, timeoutMs, heartbeatMs }, hello);
+  return opened;
 }
 
 /** What the store can: what the node's chain can, as far as it fits into requests. */
@@ -153,6 +159,7 @@ class NodeStore implements HttpStore {
   private readonly report: (message: string) => void;
   private readonly ending = ending();
   private shape: Shape | undefined;
+  private learnedAt = Number.NEGATIVE_INFINITY;
   private closing: Promise<void> | undefined = undefined;
 
   constructor(
@@ -238,6 +245,12 @@ class NodeStore implements HttpStore {
     }
   }
 
+  /** The node was told who is below it: asked once more, so that this side knows the loop by its names too. */
+  looped(): void {
+    const now = this.runtime.monotonic();
+    if (now - this.learnedAt >= LEARN_MS) void this.learn();
+  }
+
   below(): Shape | undefined {
     return this.shape;
   }
@@ -250,6 +263,7 @@ class NodeStore implements HttpStore {
 
   /** Asks the node once more who it is: after it was not reached, and whenever it may have been started anew. */
   private async learn(): Promise<void> {
+    this.learnedAt = this.runtime.monotonic();
     try {
       const hello = await this.client.hello(this.callOf("status", undefined));
       const { supports } = supportsOf(hello);

@@ -10,6 +10,8 @@ export interface Wire {
   readonly transport: Transport;
   /** Requests that were sent, by method and path. */
   readonly requests: string[];
+  /** The headers of the last one. */
+  headers: Readonly<Record<string, string>>;
   /** Nothing reaches the node, and nothing comes back. */
   cut: boolean;
   /** Pieces of feeds are held back, as by a connection that hangs. */
@@ -25,6 +27,7 @@ export function wireTo(node: () => SyncNode | undefined): Wire {
   const open = new Set<AbortController>();
   const wire: Wire = {
     requests: [],
+    headers: {},
     cut: false,
     silent: false,
     tamper: (text) => text,
@@ -66,6 +69,7 @@ export function wireTo(node: () => SyncNode | undefined): Wire {
         async stream({ method, url, headers, body }, options) {
           const { pathname, search } = new URL(url);
           wire.requests.push(`${method} ${pathname}`);
+          wire.headers = headers;
           const control = new AbortController();
           const onClose = () => control.abort();
           closing.add(onClose);

@@ -1,5 +1,5 @@
 import { SyncError } from "../../error.ts";
-import { HEADER, MESSAGE_TYPE, decodeMessages, errorOf } from "../../protocol.ts";
+import { HEADER, LOOP_DETECTED, MESSAGE_TYPE, decodeMessages, errorOf } from "../../protocol.ts";
 import type { Hello, Message } from "../../protocol.ts";
 import type { Runtime } from "../../runtime.ts";
 import type { CallOptions } from "../../store.ts";
@@ -16,6 +16,8 @@ export interface ClientOptions {
   readonly silenceMs: number;
   readonly via: () => readonly string[];
   readonly transport: Transport;
+  /** The node says that it stands below itself. */
+  readonly onLoop: () => void;
 }
 
 /** What carries requests: undici's connections, or in tests and on other platforms something else. */
@@ -145,6 +147,7 @@ export class NodeClient {
     const place = { store: this.options.store, operation: call.operation };
     const bytes = await gathered(answer.body, SMALL_BYTES_MAX, call.operation);
     const problem = parsed(bytes);
+    if (answer.status === LOOP_DETECTED) this.options.onLoop();
     if (answer.status === 404) throw this.stranger(call, errorOf(problem, place));
     throw errorOf(problem, place);
   }
