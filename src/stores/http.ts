@@ -110,9 +110,9 @@ export async function http(url: string, options: HttpOptions): Promise<HttpStore
   const silenceMs = heartbeatMs * SILENCE_HEARTBEATS + 1_000;
   const { via = () => [], transport = connections } = options;
   let opened: NodeStore | undefined;
-  const onLoop = () => opened?.looped();
+  const onAnswer = (isLoop: boolean) => opened?.answered(isLoop);
   const carried = { connectionsMax, silenceMs, via, transport };
-  const client = new NodeClient({ runtime, store, address, timeoutMs, ...carried, onLoop });
+  const client = new NodeClient({ runtime, store, address, timeoutMs, ...carried, onAnswer });
   let hello: Hello | undefined;
   try {
     hello = await client.hello({ operation: "open", deadline: runtime.monotonic() + helloMs });
@@ -245,10 +245,10 @@ class NodeStore implements HttpStore {
     }
   }
 
-  /** The node was told who is below it: asked once more, so that this side knows the loop by its names too. */
-  looped(): void {
-    const now = this.runtime.monotonic();
-    if (now - this.learnedAt >= LEARN_MS) void this.learn();
+  /** It is asked who it is: where that is not known yet, and at a loop, so that this side can name it too. */
+  answered(isLoop: boolean): void {
+    if (this.shape !== undefined && !isLoop) return;
+    if (this.runtime.monotonic() - this.learnedAt >= LEARN_MS) void this.learn();
   }
 
   below(): Shape | undefined {

@@ -16,8 +16,8 @@ export interface ClientOptions {
   readonly silenceMs: number;
   readonly via: () => readonly string[];
   readonly transport: Transport;
-  /** The node says that it stands below itself. */
-  readonly onLoop: () => void;
+  /** The node has answered, with a loop or otherwise. */
+  readonly onAnswer: (isLoop: boolean) => void;
 }
 
 /** What carries requests: undici's connections, or in tests and on other platforms something else. */
@@ -143,11 +143,11 @@ export class NodeClient {
 
   /** @throws SyncError as the answer says. */
   async good(answer: HttpStream, call: Pick<Call, "operation">): Promise<HttpStream> {
+    this.options.onAnswer(answer.status === LOOP_DETECTED);
     if (answer.status >= 200 && answer.status < 300) return answer;
     const place = { store: this.options.store, operation: call.operation };
     const bytes = await gathered(answer.body, SMALL_BYTES_MAX, call.operation);
     const problem = parsed(bytes);
-    if (answer.status === LOOP_DETECTED) this.options.onLoop();
     if (answer.status === 404) throw this.stranger(call, errorOf(problem, place));
     throw errorOf(problem, place);
   }
