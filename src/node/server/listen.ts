@@ -47,7 +47,13 @@ const HEADER_BYTES_MAX = 16 * 1024;
 export async function listen(node: SyncNode, options: ListenOptions = {}): Promise<Listening> {
   const { host = "127.0.0.1", port = DEFAULT_PORT, tls, keepAliveMs = 65_000 } = options;
   const listener = getRequestListener((request) => node.fetch(request), { overrideGlobalObjects: false });
-  const answer = (incoming: IncomingMessage, outgoing: ServerResponse) => void listener(incoming, outgoing);
+  const answer = (incoming: IncomingMessage, outgoing: ServerResponse) => {
+    // An answer that had begun before the node was told to stop did not say that it is the last of its connection.
+    outgoing.once("close", () => {
+      if (node.stopping) node.chain.runtime.timer(0, () => server.closeIdleConnections());
+    });
+    void listener(incoming, outgoing);
+  };
   const settings = {
     maxHeaderSize: options.headerBytesMax ?? HEADER_BYTES_MAX,
     headersTimeout: options.headersMs ?? 10_000,
