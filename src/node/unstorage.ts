@@ -1,5 +1,6 @@
+import { BYTES_TYPE, TEXT_TYPE, formOf } from "../codec/content-type.ts";
 import { NO_META, isDead } from "../entry.ts";
-import type { Entry } from "../entry.ts";
+import type { Entry, Meta } from "../entry.ts";
 import { SyncError } from "../error.ts";
 import { HEADER } from "../protocol.ts";
 import { json } from "./answering.ts";
@@ -9,6 +10,7 @@ import { getKey } from "./reading.ts";
 import { deleteKey, putKey } from "./writing.ts";
 import type { Call } from "./state.ts";
 
+const UTF8 = new TextDecoder("utf-8", { fatal: true });
 /** How many keys are deleted at once. */
 const CLEAR_BATCH = 1_000;
 
@@ -26,13 +28,31 @@ export async function unstorage(call: Call, path: string): Promise<Response> {
     if (method === "DELETE") return clear(call, prefix);
   } else if (method === "PUT") {
     const ttl = call.request.headers.get("x-ttl");
-    return putKey(call, path, ttl === null ? null : call.state.runtime.now() + ttlMs(ttl, "x-ttl"));
+    const expires = ttl === null ? undefined : call.state.runtime.now() + ttlMs(ttl, "x-ttl");
+    return putKey(call, path, { expires, metaOf: honest });
   } else if (method === "DELETE") {
     return deleteKey(call, path);
   } else if (method === "GET" || method === "HEAD") {
     return withTtl(call, await getKey(call, path));
   }
   throw new SyncError("UNSUPPORTED", `${method} is nothing that unstorage asks for`);
+}
+
+/** The driver says JSON of every text that it sends. What is none is stored as the text that it is. */
+function honest(meta: Meta, value: Uint8Array): Meta {
+  if (formOf(meta["content-type"]) !== "json") return meta;
+  let text: string;
+  try {
+    text = UTF8.decode(value);
+  } catch {
+    return { ...meta, "content-type": BYTES_TYPE };
+  }
+  try {
+    JSON.parse(text);
+    return meta;
+  } catch {
+    return { ...meta, "content-type": TEXT_TYPE };
+  }
 }
 
 function withTtl({ state, receivedAt }: Call, response: Response): Response {

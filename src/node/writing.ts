@@ -1,7 +1,7 @@
 import { BODY_BYTES_MIN, after, beginningOf, joined } from "../body.ts";
 import type { Body } from "../body.ts";
 import { NO_META, isDead } from "../entry.ts";
-import type { Entry } from "../entry.ts";
+import type { Entry, Meta } from "../entry.ts";
 import { SyncError } from "../error.ts";
 import { HEADER } from "../protocol.ts";
 import type { Write, WriteResult } from "../store.ts";
@@ -19,16 +19,23 @@ const STAMPS_MAX = 4;
 
 type Draft = Omit<Entry, "version">;
 
-/** PUT of one key. @param ends when its value ends; default: as the headers say. */
-export async function putKey(call: Call, key: string, ends: number | null = null): Promise<Response> {
+/** What a mount knows better than the headers of its requests. */
+export interface Known {
+  readonly expires?: number | undefined;
+  readonly metaOf?: ((meta: Meta, value: Uint8Array) => Meta) | undefined;
+}
+
+/** PUT of one key. */
+export async function putKey(call: Call, key: string, known: Known = {}): Promise<Response> {
   allowVerb(call.grant, "write");
   allowKey(call.grant, key);
-  const expires = ends ?? expiryOf(call);
-  const meta = metaOf(call.request);
+  const expires = known.expires ?? expiryOf(call);
+  const said = metaOf(call.request);
   const condition = await conditionOf(call, key);
   if (condition === "failed") return preconditionFailed(key, undefined);
   return withValue(call, (value, body) => {
     const state = body === undefined ? ("value" as const) : ("stub" as const);
+    const meta = value === null ? said : (known.metaOf?.(said, value) ?? said);
     return writeDraft(call, { key, state, value, expires, meta }, condition, body);
   });
 }
