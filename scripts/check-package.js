@@ -39,6 +39,8 @@ const DOORS = {
   "./s3": { packages: ["aws4fetch", "undici"], without: ["node:child_process"] },
   "./github": { packages: [], without: ["node:http", "node:https", "node:child_process"] },
   "./etcd": { packages: ["@grpc/grpc-js"], without: HEAVY },
+  "./http": { packages: [], without: HEAVY },
+  "./node": { packages: ["hono", "@hono/node-server"], without: ["node:child_process"] },
   "./testing": { packages: [], without: HEAVY },
 };
 
