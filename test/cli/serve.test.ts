@@ -16,7 +16,7 @@ afterAll(async () => {
 
 interface Running {
   readonly url: string;
-  stop(): Promise<Ran>;
+  readonly stop: () => Promise<Ran>;
 }
 
 /** The command until it listens. */

@@ -274,7 +274,7 @@ describe("limits", () => {
   it("on a body that comes too slowly", async () => {
     const { ask, runtime } = await limited({ requestMs: 1_000 });
     const body = new ReadableStream<Uint8Array>({ pull: () => new Promise(() => undefined) });
-    const slow = ask("/v1/kv/k", { method: "PUT", body, duplex: "half" } as RequestInit);
+    const slow = ask("/v1/kv/k", { method: "PUT", body, duplex: "half" });
     await runtime.advance(1_100);
     expect((await slow).status).toBe(504);
   });

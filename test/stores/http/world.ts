@@ -21,7 +21,7 @@ export interface Served {
   readonly node: SyncNode;
   readonly server: Listening;
   /** Stops the server and closes the chain. */
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /** A chain behind a real socket. */
