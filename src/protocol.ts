@@ -8,7 +8,7 @@
 import { SyncError } from "./error.ts";
 import type { ErrorCode } from "./error.ts";
 import { decodeEnvelope, encodeEnvelope } from "./envelope.ts";
-import { NO_META, isExpired } from "./entry.ts";
+import { NO_META, checkEntry, isExpired } from "./entry.ts";
 import type { Entry, Head, Meta } from "./entry.ts";
 import type { Supports, WriteResult } from "./store.ts";
 import type { Version } from "./version.ts";
@@ -277,6 +277,23 @@ export function entryReader(parts: Uint8Array): (key: string, bytes: number) => 
     return decodeEnvelope(envelope, { key }).entry;
   };
 }
+
+/**
+ * The head that a node tells of, looked at as closely as one of our own.
+ * @throws SyncError INVALID or TOO_LARGE for what is none.
+ */
+export function headFrom(key: string, told: unknown): Head {
+  const { state, version, expires, meta } = (told ?? {}) as Partial<WireHead>;
+  const isState = state === "value" || state === "deleted";
+  if (!isState || typeof meta !== "object" || meta === null || version === undefined || expires === undefined) {
+    throw new SyncError("INVALID", "what is told of the entry is not complete", { key });
+  }
+  const head: Head = { key, state, version, expires, meta };
+  checkEntry({ ...head, value: state === "value" ? NO_BYTES : null });
+  return head;
+}
+
+const NO_BYTES = new Uint8Array(0);
 
 // ---- Errors. ----
 

@@ -49,8 +49,10 @@ export function preconditionFailed(key: string, version: Version | undefined): R
   return json({ ...what, ...more }, 412, { "content-type": PROBLEM_TYPE, ...known });
 }
 
-export function message(body: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>): Response {
-  return new Response(body, { headers: { ...SAFE, "content-type": MESSAGE_TYPE } });
+export function message(body: Uint8Array | ReadableStream<Uint8Array>): Response {
+  return new Response(body as Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>, {
+    headers: { ...SAFE, "content-type": MESSAGE_TYPE },
+  });
 }
 
 /** What an iteration gives, as its reader asks for it. A reader that leaves ends the iteration, also while it waits. */

@@ -1,4 +1,5 @@
-import { isExpired, NO_META } from "../entry.ts";
+import { after } from "../body.ts";
+import { NO_META, isExpired } from "../entry.ts";
 import type { Entry } from "../entry.ts";
 import { SyncError, asSyncError } from "../error.ts";
 import { decodeMessages, encodeEntry, encodeMessage, entryReader, problemOf, resultHead } from "../protocol.ts";
@@ -20,8 +21,14 @@ import { allowAll, allowKey, allowVerb } from "./grants.ts";
 import { piecesOf } from "./receiving.ts";
 import type { Call, NodeState } from "./state.ts";
 
-/** How many keys are read at once, so that their values are not all in memory before the first is sent. */
+/**
+ * How many keys are read at once, and how many bytes of values that should come to: fewer keys when it was more, so that
+ * not all are in memory before the first is sent.
+ */
 const READ_AT_ONCE = 1_000;
+const READ_BYTES = 16 * 2 ** 20;
+/** A message is sent when it has so many bytes of entries. */
+const MESSAGE_BYTES = 4 * 2 ** 20;
 
 /** POST /v1/batch: one message in, messages out, with a result per entry. */
 export async function batch(call: Call): Promise<Response> {
@@ -71,21 +78,41 @@ async function read(call: Call, head: ReadHead): Promise<Response> {
   const keys = itemsOf(call.state, head.keys, "keys");
   for (const key of keys) allowKey(call.grant, key);
   const options = readOptions(call, head, keys);
+  const messages = answersTo(call, keys, options)[Symbol.asyncIterator]();
   // The first part decides whether it is an answer or a failure; what fails after that breaks the answer off.
-  const first = await answersTo(call, keys.slice(0, READ_AT_ONCE), options);
-  if (keys.length <= READ_AT_ONCE) return message(first as Uint8Array<ArrayBuffer>);
-  return message(streamOf(restOf(call, first, keys, options)));
+  const first = await messages.next();
+  if (first.done === true) return message(encodeMessage({ answers: [] } satisfies AnswersHead));
+  const second = await messages.next();
+  if (second.done === true) return message(first.value);
+  return message(streamOf(after([first.value, second.value], { [Symbol.asyncIterator]: () => messages })));
 }
 
-async function* restOf(
-  call: Call,
-  first: Uint8Array,
-  keys: readonly string[],
-  options: ReadOptions,
-): AsyncIterable<Uint8Array> {
-  yield first;
-  for (let at = READ_AT_ONCE; at < keys.length; at += READ_AT_ONCE) {
-    yield await answersTo(call, keys.slice(at, at + READ_AT_ONCE), options);
+async function* answersTo(call: Call, keys: readonly string[], options: ReadOptions): AsyncIterable<Uint8Array> {
+  const { chain, runtime } = call.state;
+  let atOnce = READ_AT_ONCE;
+  for (let at = 0; at < keys.length;) {
+    const asked = keys.slice(at, at + atOnce);
+    const found = await chain.read(asked, options);
+    const now = runtime.now();
+    let answers: AnswerHead[] = [];
+    let parts: Uint8Array[] = [];
+    let bytes = 0;
+    let allBytes = 0;
+    for (const answer of found) {
+      const entry = answer.entry === undefined ? undefined : crossing(answer.entry, answer.body !== undefined, now);
+      const part = entry === undefined ? undefined : encodeEntry(entry);
+      if (part !== undefined) parts.push(part);
+      bytes += part?.length ?? 0;
+      answers.push(answerHead(answer, part?.length, call.receivedAt, now));
+      if (bytes < MESSAGE_BYTES) continue;
+      yield encodeMessage({ answers } satisfies AnswersHead, parts);
+      allBytes += bytes;
+      [answers, parts, bytes] = [[], [], 0];
+    }
+    if (answers.length > 0) yield encodeMessage({ answers } satisfies AnswersHead, parts);
+    allBytes += bytes;
+    if (allBytes > READ_BYTES) atOnce = Math.max(1, Math.floor((asked.length * READ_BYTES) / allBytes));
+    at += asked.length;
   }
 }
 
@@ -113,20 +140,6 @@ function readOptions({ state, deadline }: Call, head: ReadHead, keys: readonly s
 function checkNumber(name: string, value: unknown): void {
   if (value === undefined || (typeof value === "number" && value >= 0)) return;
   throw new SyncError("INVALID", `${name} is a number of 0 or more`);
-}
-
-async function answersTo(call: Call, keys: readonly string[], options: ReadOptions): Promise<Uint8Array> {
-  const { chain, runtime } = call.state;
-  const found = await chain.read(keys, options);
-  const parts: Uint8Array[] = [];
-  const now = runtime.now();
-  const answers = found.map((answer): AnswerHead => {
-    const entry = answer.entry === undefined ? undefined : crossing(answer.entry, answer.body !== undefined, now);
-    const part = entry === undefined ? undefined : encodeEntry(entry);
-    if (part !== undefined) parts.push(part);
-    return answerHead(answer, part?.length, call.receivedAt, now);
-  });
-  return encodeMessage({ answers } satisfies AnswersHead, parts);
 }
 
 function answerHead(
@@ -186,7 +199,7 @@ function received<T>(decode: () => T): T {
   }
 }
 
-export function resultsMessage(writes: readonly Write[], results: readonly WriteResult[]): Uint8Array<ArrayBuffer> {
+export function resultsMessage(writes: readonly Write[], results: readonly WriteResult[]): Uint8Array {
   const parts: Uint8Array[] = [];
   const heads = writes.map(({ entry: { key } }, i): ResultHead => {
     const result = results[i];
@@ -196,7 +209,7 @@ export function resultsMessage(writes: readonly Write[], results: readonly Write
     if (part !== undefined) parts.push(part);
     return head;
   });
-  return encodeMessage({ results: heads } satisfies ResultsHead, parts) as Uint8Array<ArrayBuffer>;
+  return encodeMessage({ results: heads } satisfies ResultsHead, parts);
 }
 
 async function forget(call: Call, head: ForgetHead): Promise<Response> {
@@ -211,6 +224,6 @@ async function forget(call: Call, head: ForgetHead): Promise<Response> {
   return message(
     encodeMessage({
       results: items.map(() => ({ status: "stored" as const })),
-    } satisfies ResultsHead) as Uint8Array<ArrayBuffer>,
+    } satisfies ResultsHead),
   );
 }

@@ -1,4 +1,5 @@
 import { SyncError } from "../../error.ts";
+import type { ErrorCode } from "../../error.ts";
 import { HEADER, LOOP_DETECTED, MESSAGE_TYPE, decodeMessages, errorOf } from "../../protocol.ts";
 import type { Hello, Message } from "../../protocol.ts";
 import type { Runtime } from "../../runtime.ts";
@@ -41,8 +42,9 @@ export interface Asked {
 
 /** What a node answers with at most, apart from values: a problem document, or its status. */
 const SMALL_BYTES_MAX = 4 * 2 ** 20;
-/** A message of an answer: a thousand keys with their values. */
-const MESSAGE_BYTES_MAX = 2 ** 31;
+/** A node sends a message when it has some MiB; its last entry may be as large as an entry can be. */
+const MESSAGE_BYTES_MAX = 256 * 2 ** 20;
+const UNREADABLE: ReadonlySet<ErrorCode> = new Set(["INVALID", "CORRUPT", "TOO_LARGE"]);
 const FEEDS_MAX = 10_000;
 
 /** Requests to one node. */
@@ -79,8 +81,8 @@ export class NodeClient {
     try {
       yield* decodeMessages(answer.body, MESSAGE_BYTES_MAX);
     } catch (error) {
-      // What came damaged or ended early may be asked for again.
-      if (!(error instanceof SyncError) || (error.code !== "INVALID" && error.code !== "CORRUPT")) throw error;
+      // What came damaged, without measure or ended early is no answer, and may be asked for again.
+      if (!(error instanceof SyncError) || !UNREADABLE.has(error.code)) throw error;
       throw new SyncError("UNAVAILABLE", error.what, {
         store: this.options.store,
         operation: call.operation,

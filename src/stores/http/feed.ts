@@ -1,15 +1,15 @@
 import { checkKey } from "../../entry.ts";
 import type { Ending } from "../../ending.ts";
 import { SyncError, asSyncError } from "../../error.ts";
-import { EVENT, errorOf } from "../../protocol.ts";
+import { EVENT, errorOf, headFrom } from "../../protocol.ts";
 import type { ChangeData } from "../../protocol.ts";
 import { randomBelow, sleep } from "../../runtime.ts";
 import type { Runtime } from "../../runtime.ts";
 import { aborted } from "../../store.ts";
 import type { Change, Range, WatchOptions } from "../../store.ts";
-import { isVersion } from "../../version.ts";
 import type { NodeClient } from "./client.ts";
 import { eventsOf } from "./events.ts";
+import { understood } from "./understood.ts";
 
 export interface FeedOptions {
   readonly runtime: Runtime;
@@ -118,7 +118,8 @@ async function* connection(
       return;
     }
     if (expected++ === 0) onConnected();
-    const change = changeOf(event, told, store);
+    if (event === EVENT.error) throw errorOf(told.error, { store, operation: "watch" });
+    const change = understood({ store, operation: "watch" }, () => changeOf(event, told));
     yield change;
     if (change !== "alive" && change.kind === "relist") return;
   }
@@ -133,25 +134,21 @@ function parsed(data: string): ChangeData | undefined {
   }
 }
 
-/** @throws SyncError for an event that is malformed, or tells of a failure. */
-function changeOf(event: string, { key, head, cursor, reason, error }: ChangeData, store: string): Change | "alive" {
-  const place = { store, operation: "watch" };
+/** Throws for an event that is malformed. */
+function changeOf(event: string, { key, head, cursor, reason }: ChangeData): Change | "alive" {
   switch (event) {
     case EVENT.change: {
       if (typeof key !== "string" || typeof cursor !== "string" || head === undefined) break;
       checkKey(key);
-      if (head !== null && !isVersion(head.version)) break;
-      return { kind: "change", key, head: head === null ? null : { key, ...head }, cursor };
+      return { kind: "change", key, head: head === null ? null : headFrom(key, head), cursor };
     }
     case EVENT.current:
       if (typeof cursor !== "string") break;
       return { kind: "current", cursor };
     case EVENT.relist:
       return { kind: "relist", reason: typeof reason === "string" ? reason : "changes were missed" };
-    case EVENT.error:
-      throw errorOf(error, place);
     default:
       return "alive";
   }
-  throw new SyncError("UNAVAILABLE", "an event of the feed cannot be read", place);
+  throw new SyncError("INVALID", "the event is not complete");
 }

@@ -1,9 +1,10 @@
 import { checkKey } from "../../entry.ts";
 import { SyncError } from "../../error.ts";
-import { entryReader, errorOf } from "../../protocol.ts";
+import { entryReader, errorOf, headFrom } from "../../protocol.ts";
 import type { ListHead } from "../../protocol.ts";
 import type { ListOptions, Listed, Range } from "../../store.ts";
 import type { Call, NodeClient } from "./client.ts";
+import { understood } from "./understood.ts";
 
 /** The node's list, as it comes. A list that broke off is an error, never a short list. */
 export async function* remoteList(
@@ -22,25 +23,28 @@ export async function* remoteList(
     { method: "GET", path: `kv?${query.toString()}`, repeatable: true },
     call,
   )) {
-    const { items, end, error } = head as ListHead;
-    if (!Array.isArray(items)) throw new SyncError("UNAVAILABLE", "a part of the list cannot be read", place);
-    const next = entryReader(parts);
-    for (const item of items as ListHead["items"]) {
-      if ("error" in item) {
-        yield { kind: "partial", from: item.from, error: errorOf(item.error, place) };
-        continue;
-      }
-      const { key, tag, bytes, head: shown } = item;
-      checkKey(key);
-      if (bytes === undefined) {
-        yield { kind: "entry", key, tag, head: shown === undefined ? null : { key, ...shown }, value: null };
-        continue;
-      }
-      const { value, ...rest } = next(key, bytes);
-      yield { kind: "entry", key, tag, head: rest, value };
-    }
+    const { items, end, error } = understood(place, () => partOf(head, parts, place));
+    yield* items;
     if (error !== undefined) throw errorOf(error, place);
     if (end === true) return;
   }
   throw new SyncError("UNAVAILABLE", "the list broke off", place);
+}
+
+/** One message of a list. Throws for what is none. */
+function partOf(told: unknown, parts: Uint8Array, place: { readonly store: string; readonly operation: string }) {
+  const { items, end, error } = told as ListHead;
+  const next = entryReader(parts);
+  const found = items.map((item): Listed => {
+    if ("error" in item) return { kind: "partial", from: String(item.from), error: errorOf(item.error, place) };
+    const { key, tag, bytes, head } = item;
+    checkKey(key);
+    if (typeof tag !== "string") throw new SyncError("INVALID", "an item of a list has a tag", { key });
+    if (bytes === undefined) {
+      return { kind: "entry", key, tag, head: head === undefined ? null : headFrom(key, head), value: null };
+    }
+    const { value, ...rest } = next(key, bytes);
+    return { kind: "entry", key, tag, head: rest, value };
+  });
+  return { items: found, end, error };
 }

@@ -5,6 +5,7 @@ import type { Answer, CallOptions, ReadOptions } from "../../store.ts";
 import type { Version } from "../../version.ts";
 import { remoteBody } from "./body.ts";
 import type { Call, NodeClient } from "./client.ts";
+import { understood } from "./understood.ts";
 
 export interface ReaderOptions {
   readonly client: NodeClient;
@@ -25,42 +26,51 @@ export async function readAll(
   const sentAt = options.now();
   const body = encodeMessage(headOf(keys, wanted));
   const answers: Answer[] = [];
+  const place = { store, operation: "read" };
   for await (const { head, parts } of client.messages(
     { method: "POST", path: "batch", body, repeatable: true },
     call,
   )) {
-    const told = (head as AnswersHead).answers;
-    if (!Array.isArray(told)) break;
-    const next = entryReader(parts);
-    for (const { bytes, ageMs, complete, stale, from, body: large } of told as AnswersHead["answers"]) {
-      const key = keys[answers.length];
-      if (key === undefined || typeof from !== "string") break;
-      const entry = bytes === undefined ? undefined : next(key, bytes);
-      answers.push({
-        entry,
-        // Of unknown age: as old as can be.
-        asOf: typeof ageMs === "number" && ageMs >= 0 ? Math.floor(sentAt - ageMs) : 0,
-        complete: complete !== false,
-        stale: stale === true,
-        from,
-        ...(large === undefined || entry === undefined
-          ? {}
-          : {
-              body: remoteBody(
-                client,
-                store,
-                { key, version: entry.version, size: large.size, sha256: large.sha256 },
-                options.patient,
-              ),
-            }),
-      });
-    }
+    const from = answers.length;
+    answers.push(...understood(place, () => answersOf(head, parts, keys.slice(from), sentAt, options)));
   }
   if (answers.length === keys.length) return answers;
-  throw new SyncError("UNAVAILABLE", `${answers.length} answers came for ${keys.length} keys`, {
-    store,
-    operation: "read",
+  throw new SyncError("UNAVAILABLE", `${answers.length} answers came for ${keys.length} keys`, place);
+}
+
+/** The answers of one message. Throws for what is none. */
+function answersOf(
+  told: unknown,
+  parts: Uint8Array,
+  keys: readonly string[],
+  sentAt: number,
+  { client, store, patient }: ReaderOptions,
+): Answer[] {
+  const next = entryReader(parts);
+  return (told as AnswersHead).answers.map(({ bytes, ageMs, complete, stale, from, body }, i): Answer => {
+    const key = keys[i];
+    if (key === undefined) throw new SyncError("INVALID", "there are more answers than keys");
+    if (typeof from !== "string") throw new SyncError("INVALID", "an answer says where it is from", { key });
+    const entry = bytes === undefined ? undefined : next(key, bytes);
+    // No stub crosses, unless its value is to be had piece by piece.
+    if (entry?.state === "stub" && !isSize(body?.size)) throw new SyncError("INVALID", "the answer is a stub", { key });
+    const answer: Answer = {
+      entry,
+      // Of unknown age: as old as can be.
+      asOf: typeof ageMs === "number" && ageMs >= 0 ? Math.floor(sentAt - ageMs) : 0,
+      complete: complete !== false,
+      stale: stale === true,
+      from,
+    };
+    if (body === undefined || entry === undefined) return answer;
+    const { size } = body;
+    const sha256 = typeof body.sha256 === "string" ? body.sha256 : undefined;
+    return { ...answer, body: remoteBody(client, store, { key, version: entry.version, size, sha256 }, patient) };
   });
+}
+
+function isSize(size: unknown): boolean {
+  return Number.isSafeInteger(size) && Number(size) >= 0;
 }
 
 function headOf(keys: readonly string[], { maxAgeMs, authority, atLeast, wholeBytesMax }: ReadOptions): ReadHead {

@@ -5,6 +5,7 @@ import { STORED, TOO_OLD, failed } from "../../store.ts";
 import type { Write, WriteResult } from "../../store.ts";
 import { isVersion } from "../../version.ts";
 import type { Call, NodeClient } from "./client.ts";
+import { understood } from "./understood.ts";
 
 export interface WriterOptions {
   readonly client: NodeClient;
@@ -102,11 +103,13 @@ async function resultsOf(
   call: Call,
 ): Promise<WriteResult[]> {
   for await (const { head, parts } of client.messages(asked, call)) {
-    const { results } = head as ResultsHead;
-    const next = entryReader(parts);
-    if (Array.isArray(results) && results.length === count) {
-      return (results as ResultsHead["results"]).map((result) => resultOf(result, next, store));
-    }
+    return understood({ store, operation: "write" }, () => {
+      const { results } = head as ResultsHead;
+      const next = entryReader(parts);
+      if (results.length !== count)
+        throw new SyncError("INVALID", `${results.length} results came for ${count} writes`);
+      return results.map((result) => resultOf(result, next, store));
+    });
   }
   throw noResult(store);
 }
