@@ -168,6 +168,18 @@ describe("what travels", () => {
     expect(unknown).toMatchObject({ entry: undefined, asOf: 0, complete: true, stale: false });
   });
 
+  // Mutation: 404 for whatever has no value.
+  it("no value is not known from an answer that is stale, or of which something could not be asked", async () => {
+    const entry: Entry = { key: "k", state: "deleted", value: null, version, expires: null, meta: NO_META };
+    let answer: Answer = { entry, asOf: 0, complete: true, stale: true, from: "near" };
+    const { ask } = await spied(11, () => [answer]);
+    expect((await ask("far", "/v1/kv/k")).status).toBe(503);
+    answer = { ...answer, entry: undefined, stale: false, complete: false };
+    expect((await ask("far", "/v1/kv/k")).status).toBe(503);
+    answer = { ...answer, complete: true };
+    expect((await ask("far", "/v1/kv/k")).status).toBe(404);
+  });
+
   // Rule 22. Mutation: the entry sent as it is.
   it("no stub comes up: an expired one is a tombstone of its version, a live one is no answer", async () => {
     let expires = 0;

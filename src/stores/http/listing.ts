@@ -36,7 +36,14 @@ function partOf(told: unknown, parts: Uint8Array, place: { readonly store: strin
   const { items, end, error } = told as ListHead;
   const next = entryReader(parts);
   const found = items.map((item): Listed => {
-    if ("error" in item) return { kind: "partial", from: String(item.from), error: errorOf(item.error, place) };
+    if ("error" in item) {
+      const from: unknown = item.from;
+      return {
+        kind: "partial",
+        from: typeof from === "string" ? from : place.store,
+        error: errorOf(item.error, place),
+      };
+    }
     const { key, tag, bytes, head } = item;
     checkKey(key);
     if (typeof tag !== "string") throw new SyncError("INVALID", "an item of a list has a tag", { key });
