@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
+import { loadConfig } from "../config/file.ts";
 import { readDuration, readOption } from "../config/values.ts";
 import { SyncError } from "../error.ts";
 import { EVERYTHING } from "../node/grants.ts";
@@ -28,16 +29,17 @@ export interface ServeFlags {
 const STOP_MS = 30_000;
 
 /** Answers until the process is told to end; then no request is cut, and the journal is drained within its limit. */
-export async function run({ io, json, call, open }: Session, _: readonly string[], flags: ServeFlags) {
-  const { host, port } = addressOf(flags.listen ?? fromEnv(io, "MICROSYNC_LISTEN"));
+export async function run({ io, json, call, global, open }: Session, _: readonly string[], given: ServeFlags) {
+  const flags = { ...(await fromFile(io, global.config)), ...fromEnvironment(io), ...given };
+  const { host, port } = addressOf(flags.listen);
   const tls = await certificateOf(io, flags);
-  const authorise = await doorOf(io, host, flags.tokens ?? fromEnv(io, "MICROSYNC_TOKENS"));
+  const authorise = await doorOf(io, host, flags.tokens);
   const stopMs = flags.stopTimeout === undefined ? STOP_MS : readDuration("--stop-timeout", flags.stopTimeout);
   const connectionsMax = numberOf("--connections", flags.connections, "count");
   const bodyBytesMax = numberOf("--body-max", flags.bodyMax, "size");
   const { chain } = await open();
   const node = nodeOver(chain, {
-    name: flags.name ?? fromEnv(io, "MICROSYNC_NAME"),
+    name: flags.name,
     authorise,
     allowClear: flags.allowClear,
     within: withHops,
@@ -62,9 +64,22 @@ function untilTold({ signal }: Io): Promise<void> {
   });
 }
 
-function fromEnv({ env }: Io, name: string): string | undefined {
-  const value = env[name];
-  return value === "" ? undefined : value;
+/** What the folder's configuration file says; its paths are relative to it. */
+async function fromFile({ folder }: Io, file: string | undefined): Promise<ServeFlags> {
+  const config = await loadConfig(folder, file);
+  if (config?.serve === undefined) return {};
+  const within = (path: string | undefined) => (path === undefined ? undefined : resolve(config.base, path));
+  const { listen, name, tokens, tlsCert, tlsKey } = config.serve;
+  return said({ listen, name, tokens: within(tokens), tlsCert: within(tlsCert), tlsKey: within(tlsKey) });
+}
+
+function fromEnvironment({ env }: Io): ServeFlags {
+  return said({ listen: env["MICROSYNC_LISTEN"], name: env["MICROSYNC_NAME"], tokens: env["MICROSYNC_TOKENS"] });
+}
+
+/** Without what is not said, so that what is said elsewhere holds. */
+function said(flags: { readonly [name in keyof ServeFlags]: string | undefined }): ServeFlags {
+  return Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined && value !== ""));
 }
 
 /** @throws SyncError INVALID for what is no address. */

@@ -87,6 +87,33 @@ describe("microsync serve", () => {
     expect(err).not.toContain("secret");
   });
 
+  it("takes what is not said from the environment, and that from the configuration file", async () => {
+    const own = await mkdtemp(join(folder, "configured-"));
+    const write = (serve: unknown) =>
+      writeFile(join(own, "microsync.config.json"), JSON.stringify({ chain: "memory:", serve }));
+    const namesOf = async (args: readonly string[], env: Record<string, string>) => {
+      const end = new AbortController();
+      const ran = await microsync(own, ["serve", ...args], { env, signal: end.signal, onOut: () => end.abort() });
+      return [ran.status, ran.err];
+    };
+    await writeFile(join(own, "who"), `ada sha256:${hashOf("x")} read\n`);
+    await write({ listen: "0.0.0.0:0", name: "from-file", tokens: "who" });
+    expect(await namesOf([], {})).toEqual([0, "microsync: from-file answers for chain(memory)\n"]);
+    expect(await namesOf([], { MICROSYNC_NAME: "from-env" })).toEqual([
+      0,
+      "microsync: from-env answers for chain(memory)\n",
+    ]);
+    const flags = ["--name", "from-flag"];
+    expect(await namesOf(flags, { MICROSYNC_NAME: "e" })).toEqual([
+      0,
+      "microsync: from-flag answers for chain(memory)\n",
+    ]);
+    for (const wrong of [5, { port: "1" }, { listen: 1 }]) {
+      await write(wrong);
+      expect((await namesOf([], {}))[0]).toBe(2);
+    }
+  });
+
   it("refuses what it cannot use, before it opens the chain", async () => {
     await writeFile(join(folder, "bad-tokens"), "ada plain-text read\n");
     for (const [args, what] of [
