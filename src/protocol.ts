@@ -253,6 +253,27 @@ export interface Hello {
   readonly shape: Shape;
 }
 
+/** How deep nodes may stand below each other, and how many layers one may have, in what is believed of a node. */
+const SHAPE_DEPTH_MAX = 16;
+const SHAPE_LAYERS_MAX = 64;
+const SHAPE_NAME_MAX = 256;
+
+/**
+ * What a node tells of its shape, cut to a size: in a loop each would tell of the other in itself, ever deeper.
+ * Undefined for what is no shape.
+ */
+export function shapeFrom(told: unknown, depth = SHAPE_DEPTH_MAX): Shape | undefined {
+  const { node, layers } = (told ?? {}) as Partial<Shape>;
+  if (typeof node !== "string" || node.length > SHAPE_NAME_MAX || !Array.isArray(layers)) return undefined;
+  const known = (layers as Shape["layers"]).slice(0, SHAPE_LAYERS_MAX).flatMap((layer) => {
+    const { name, role, below } = layer ?? {};
+    if (typeof name !== "string" || name.length > SHAPE_NAME_MAX || typeof role !== "string") return [];
+    const deeper = depth === 0 || below === undefined ? undefined : shapeFrom(below, depth - 1);
+    return [deeper === undefined ? { name, role } : { name, role, below: deeper }];
+  });
+  return { node, layers: known };
+}
+
 /** The names of a node and of all nodes below it. */
 export function nodesOf({ node, layers }: Shape): string[] {
   return [node, ...layers.flatMap(({ below }) => (below === undefined ? [] : nodesOf(below)))];

@@ -83,6 +83,7 @@ const ASSUMED: Supports = {
   readonly: false,
 };
 const BODY_BYTES_MAX = 64 * 2 ** 20;
+const BATCH_MAX = 100_000;
 /** Of a request's limit, what a value's envelope and the head beside it may take. */
 const OVERHEAD_BYTES = 64 * 1024;
 /** A node limits each request; a flush that takes longer is asked for again. */
@@ -129,22 +130,36 @@ export async function http(url: string, options: HttpOptions): Promise<HttpStore
   return opened;
 }
 
-/** What the store can: what the node's chain can, as far as it fits into requests. */
-function supportsOf(hello: Hello | undefined): { readonly supports: Supports; readonly bodyBytesMax: number } {
-  if (hello === undefined) return { supports: ASSUMED, bodyBytesMax: BODY_BYTES_MAX };
-  const { supports, limits } = hello;
-  const bodyBytesMax = Math.min(limits.bodyBytesMax, BODY_BYTES_MAX);
-  const known: Record<string, unknown> = { ...ASSUMED };
-  for (const [name, value] of Object.entries(supports)) {
-    if (name in ASSUMED && (value === null || typeof value === typeof known[name])) known[name] = value ?? Infinity;
-  }
-  const said = known as unknown as Supports;
-  const valueBytesMax = Math.min(said.valueBytesMax, bodyBytesMax - OVERHEAD_BYTES);
-  // Its answers are dated by the asking, and it is another machine's, whatever its layers are.
-  return {
-    supports: { ...said, valueBytesMax, atomicBatch: false, stubs: false, shared: true, asOf: "known", watch: "push" },
-    bodyBytesMax,
+/** What the store can: what the node's chain can, as far as it fits into requests, and as far as it can be believed. */
+function supportsOf(hello: Hello | undefined): { readonly supports: Supports; readonly requestBytesMax: number } {
+  if (hello === undefined) return { supports: ASSUMED, requestBytesMax: BODY_BYTES_MAX - OVERHEAD_BYTES };
+  const told = hello.supports;
+  const bodyBytesMax = Math.min(limit(hello.limits.bodyBytesMax, 1, BODY_BYTES_MAX), BODY_BYTES_MAX);
+  const requestBytesMax = Math.max(Math.ceil(bodyBytesMax / 2), bodyBytesMax - OVERHEAD_BYTES);
+  const flag = (name: "conditional" | "expiry" | "durable" | "readonly") => {
+    return typeof told[name] === "boolean" ? told[name] : ASSUMED[name];
   };
+  const isReadonly = flag("readonly");
+  const supports: Supports = {
+    // Its answers are dated by the asking, and it is another machine's, whatever its layers are.
+    ...ASSUMED,
+    keyBytesMax: Math.min(limit(told.keyBytesMax, 1, ASSUMED.keyBytesMax), ASSUMED.keyBytesMax),
+    valueBytesMax: Math.min(limit(told.valueBytesMax, 1, ASSUMED.valueBytesMax), requestBytesMax),
+    streamBytesMax: limit(told.streamBytesMax, 0, 0),
+    batchMax: Math.min(limit(told.batchMax, 1, ASSUMED.batchMax), BATCH_MAX),
+    conditional: flag("conditional") && !isReadonly,
+    expiry: flag("expiry"),
+    durable: flag("durable"),
+    writers: told.writers === "one" ? "one" : "many",
+    readonly: isReadonly,
+  };
+  return { supports, requestBytesMax };
+}
+
+/** A limit as it is told, null for none; what is none is what is taken for granted. */
+function limit(told: unknown, least: number, assumed: number): number {
+  if (told === null) return Infinity;
+  return Number.isSafeInteger(told) && Number(told) >= least ? Number(told) : assumed;
 }
 
 class NodeStore implements HttpStore {
@@ -168,7 +183,7 @@ class NodeStore implements HttpStore {
     hello: Hello | undefined,
   ) {
     const { store, runtime, timeoutMs, heartbeatMs, onReport = () => undefined } = options;
-    const { supports, bodyBytesMax } = supportsOf(hello);
+    const { supports, requestBytesMax } = supportsOf(hello);
     this.name = store;
     this.supports = supports;
     this.runtime = runtime;
@@ -178,7 +193,7 @@ class NodeStore implements HttpStore {
     this.shape = hello?.shape;
     const now = () => runtime.now();
     this.reader = { client, store, now, patient: (operation, call) => this.patient(operation, call) };
-    this.writer = { client, store, now, requestBytesMax: bodyBytesMax - OVERHEAD_BYTES };
+    this.writer = { client, store, now, requestBytesMax };
     const closing = this.ending;
     this.feeds = { runtime, store, client, heartbeatMs, timeoutMs, closing, onConnected: () => void this.learn() };
   }

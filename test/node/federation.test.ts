@@ -1,16 +1,18 @@
 import { describe, expect, it } from "vitest";
 import { chain } from "../../src/chain/chain.ts";
-import type { Chain, Report } from "../../src/chain/chain.ts";
+import type { Chain, ChainOptions, Report } from "../../src/chain/chain.ts";
 import { layer } from "../../src/chain/layer.ts";
 import type { LayerSpec } from "../../src/chain/layer.ts";
 import { NO_META } from "../../src/entry.ts";
 import type { Entry } from "../../src/entry.ts";
+import { openJournal } from "../../src/journal/open.ts";
 import { nodeOver } from "../../src/node/node.ts";
 import type { NodeOptions, SyncNode } from "../../src/node/node.ts";
 import { currentHops, withHops } from "../../src/node/server/hops.ts";
 import type { Answer, ReadOptions, Store } from "../../src/store.ts";
 import { http } from "../../src/stores/http.ts";
 import { memory } from "../../src/stores/memory.ts";
+import { simulatedFiles } from "../../src/testing/files.ts";
 import { simulatedRuntime } from "../../src/testing/index.ts";
 import { formatVersion, versionClock } from "../../src/version.ts";
 import { wireTo } from "./in-process.ts";
@@ -32,9 +34,15 @@ function federation(seed: number) {
     const { transport } = wireOf(name);
     return http("http://node.test/", { runtime, name, transport, via: currentHops });
   };
-  const chainOf = async (layers: readonly LayerSpec[]): Promise<Chain> => {
+  const chainOf = async (layers: readonly LayerSpec[], more: Partial<ChainOptions> = {}): Promise<Chain> => {
     const clock = await versionClock({ runtime });
-    return chain(layers, { runtime, clock, collectIntervalMs: 0, onReport: (report) => void reports.push(report) });
+    return chain(layers, {
+      runtime,
+      clock,
+      collectIntervalMs: 0,
+      onReport: (report) => void reports.push(report),
+      ...more,
+    });
   };
   const put = (name: string, layered: Chain, options: NodeOptions = {}) => {
     const node = nodeOver(layered, { name, within: withHops, ...options });
@@ -208,6 +216,26 @@ describe("loops", () => {
     expect(known.status).toBe(508);
     expect(await known.json()).toMatchObject({ reason: "the nodes form a loop: a -> b -> a", retryable: false });
     expect(reports.some(({ message }) => /form a loop: \w -> \w -> \w/.test(message))).toBe(watch);
+  });
+
+  // Each would send the other what it got, for ever. Mutation: the shape of the nodes below not looked at.
+  it("come to rest also where each node acknowledges by its own journal", async () => {
+    const { runtime, storeAt, chainOf, put, ask, wireOf } = federation(12);
+    for (const [name, other] of [
+      ["a", "b"],
+      ["b", "a"],
+    ] as const) {
+      const journal = await openJournal({ files: simulatedFiles({ seed: 1 }), runtime });
+      put(name, await chainOf([layer(memory({ runtime })), layer(await storeAt(other))], { journal }));
+    }
+    await runtime.advance(3_000);
+    expect((await ask("a", "/v1/kv/k", { method: "PUT", body: "x" })).status).toBe(508);
+    await runtime.advance(60_000);
+    const writes = () =>
+      [...wireOf("a").requests, ...wireOf("b").requests].filter((each) => each.endsWith("/batch")).length;
+    const before = writes();
+    await runtime.advance(60_000);
+    expect(writes() - before).toBe(0);
   });
 
   it("are told to whom a request comes back to", async () => {

@@ -129,6 +129,33 @@ describe("a node that says nonsense is a node that did not answer", () => {
     await store.close();
   });
 
+  // Mutation: the batch that the node names taken as it is: who sends in batches of none never ends.
+  it("what it says of itself is believed within bounds", async () => {
+    const deep = (depth: number): object => ({
+      node: "n",
+      layers: depth === 0 ? [null, 5, { name: 1 }] : [{ name: "l", role: "store", below: deep(depth - 1) }],
+    });
+    const nonsense = {
+      keyBytesMax: 9_999,
+      valueBytesMax: -1,
+      streamBytesMax: "x",
+      batchMax: 0,
+      conditional: 1,
+      stubs: true,
+    };
+    const hello = { supports: nonsense, limits: { bodyBytesMax: 0.5 }, shape: deep(1_000) };
+    const store = await storeOf(() => ({ type: "application/json", body: JSON.stringify(hello) }));
+    expect(store.supports).toMatchObject({
+      keyBytesMax: 512,
+      valueBytesMax: 8 * 2 ** 20,
+      streamBytesMax: 0,
+      batchMax: 10_000,
+      conditional: true,
+      stubs: false,
+    });
+    expect(JSON.stringify(store.below()).length).toBeLessThan(2_000);
+  });
+
   it("watch: an event without an end is given up before it fills memory", async () => {
     let sent = 0;
     const endless = async function* () {

@@ -1,5 +1,6 @@
 import { afterAll, describe, test } from "vitest";
 import { layer } from "../../src/chain/layer.ts";
+import { memory } from "../../src/stores/memory.ts";
 import { conformance } from "../../src/testing/index.ts";
 import { overMemory, runtime, serve, storeOf } from "./http/world.ts";
 
@@ -21,7 +22,7 @@ conformance({
   runs: 20,
   open: async () => {
     const far = await overMemory();
-    const near = await serve([layer(await storeOf(far))]);
+    const near = await serve([layer(memory({ runtime })), layer(await storeOf(far))]);
     const close = async () => {
       await near.close();
       await far.close();

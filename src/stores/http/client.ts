@@ -1,6 +1,6 @@
 import { SyncError } from "../../error.ts";
 import type { ErrorCode } from "../../error.ts";
-import { HEADER, LOOP_DETECTED, MESSAGE_TYPE, decodeMessages, errorOf } from "../../protocol.ts";
+import { HEADER, LOOP_DETECTED, MESSAGE_TYPE, decodeMessages, errorOf, shapeFrom } from "../../protocol.ts";
 import type { Hello, Message } from "../../protocol.ts";
 import type { Runtime } from "../../runtime.ts";
 import type { CallOptions } from "../../store.ts";
@@ -63,8 +63,11 @@ export class NodeClient {
   async hello(call: Call): Promise<Hello> {
     const bytes = await this.small({ method: "GET", path: "status", repeatable: true }, call);
     const hello = parsed(bytes) as Partial<Hello> | undefined;
-    if (typeof hello?.supports !== "object" || typeof hello.shape?.node !== "string") throw this.stranger(call);
-    return hello as Hello;
+    const shape = shapeFrom(hello?.shape);
+    const { supports, limits } = hello ?? {};
+    const isWhole = typeof supports === "object" && supports !== null && typeof limits?.bodyBytesMax === "number";
+    if (!isWhole || shape === undefined) throw this.stranger(call);
+    return { supports, limits, shape };
   }
 
   /** The answer to what is no value, at once. */
