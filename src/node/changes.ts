@@ -73,17 +73,27 @@ function events(call: Call, prefix: string, options: WatchOptions): Response {
   const { state, url } = call;
   const asked = wholeNumber("heartbeat", url.searchParams.get("heartbeat"), 3_600_000) ?? state.limits.heartbeatMs;
   const heartbeatMs = Math.max(HEARTBEAT_MS_MIN, Math.min(asked, state.limits.heartbeatMs));
-  const followed = follow(call, prefix, options);
   const headers = { ...SAFE, "content-type": "text/event-stream", "x-accel-buffering": "no" };
-  return new Response(streamOf(frames(state, followed, heartbeatMs), followed.end), { headers });
+  // Begun by who reads it: an answer that nobody reads, as that to HEAD, is no feed that is open.
+  let end = () => {};
+  const begin = () => {
+    const followed = follow(call, prefix, options);
+    ({ end } = followed);
+    return followed;
+  };
+  return new Response(
+    streamOf(frames(state, begin, heartbeatMs), () => end()),
+    { headers },
+  );
 }
 
 async function* frames(
   state: NodeState,
-  { iterator, end }: ReturnType<typeof follow>,
+  begin: () => ReturnType<typeof follow>,
   heartbeatMs: number,
 ): AsyncIterable<Uint8Array> {
   const { runtime } = state;
+  const { iterator, end } = begin();
   let seq = 0;
   const frame = (event: string, data: Omit<ChangeData, "seq">) => {
     const id = data.cursor === undefined ? "" : `id: ${encodeURIComponent(data.cursor)}\n`;

@@ -104,6 +104,18 @@ describe("clients that are no good", () => {
     await ended;
   });
 
+  it("that leave a feed leave nothing behind", async () => {
+    const { server } = await served([layer(memory({ runtime }))]);
+    const leave = new AbortController();
+    const headers = { accept: "text/event-stream" };
+    const feed = await fetch(`${server.url}/v1/changes`, { headers, signal: leave.signal });
+    await feed.body?.getReader().read();
+    const open = async () => /feeds_open (\d+)/.exec(await (await fetch(`${server.url}/metrics`)).text())?.[1];
+    expect(await open()).toBe("1");
+    leave.abort();
+    while ((await open()) !== "0");
+  });
+
   it("that break off in the middle of a value store nothing of it", async () => {
     const { server, chain } = await served([layer(memory({ runtime }))]);
     const { socket, ended } = await byHand(server.port);

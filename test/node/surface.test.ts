@@ -119,11 +119,21 @@ describe("the feed", () => {
     expect(await (await ask("/metrics")).text()).toContain("microsync_feeds_open 0\n");
   });
 
+  // Mutation: the feed counted as open when its answer is made.
+  it("is not open by an answer that nobody reads", async () => {
+    const { ask, page } = await world({ node: { limits: { watchesMax: 1 } } });
+    const headers = { accept: "text/event-stream" };
+    for (let i = 0; i < 3; i++) expect((await ask("/v1/changes", { method: "HEAD", headers })).status).toBe(200);
+    expect((await page("/v1/changes?wait=0")).status).toBe(200);
+  });
+
   it("is refused when there are too many", async () => {
     const { ask, page } = await world({ node: { limits: { watchesMax: 1 } } });
     const one = await ask("/v1/changes", { headers: { accept: "text/event-stream" } });
+    const reader = one.body?.getReader();
+    await reader?.read();
     expect((await ask("/v1/changes?wait=0")).status).toBe(429);
-    await one.body?.cancel();
+    await reader?.cancel();
     expect((await page("/v1/changes?wait=0")).status).toBe(200);
   });
 });
