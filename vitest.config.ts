@@ -20,6 +20,8 @@ export default defineConfig({
       { find: /^microsync\/github$/, replacement: source("stores/github/index.ts") },
       { find: /^microsync\/etcd$/, replacement: source("stores/etcd.ts") },
       { find: /^microsync\/session$/, replacement: source("session/index.ts") },
+      { find: /^microsync\/http$/, replacement: source("stores/http.ts") },
+      { find: /^microsync\/node$/, replacement: source("node/index.ts") },
       { find: /^microsync\/testing$/, replacement: source("testing/index.ts") },
     ],
   },

@@ -41,6 +41,8 @@ const DOORS = {
   "./github": { packages: [], without: ["node:http", "node:https", "node:child_process"] },
   "./etcd": { packages: ["@grpc/grpc-js"], without: HEAVY },
   "./session": { packages: [], without: HEAVY },
+  "./http": { packages: [], without: HEAVY },
+  "./node": { packages: ["hono", "@hono/node-server"], without: ["node:child_process"] },
   "./testing": { packages: [], without: HEAVY },
 };
 

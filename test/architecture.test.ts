@@ -27,9 +27,23 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   session: PARTS,
   sync: PARTS,
   node: [...PARTS, "sync", "session"],
-  config: [...PARTS, "doctor", "journal/node-files", "zlib", "stores/*", "sync", "session", "node"],
+  "node/server": [...PARTS, "node"],
+  "node/index": [...PARTS, "node", "node/server"],
+  config: [...PARTS, "doctor", "journal/node-files", "zlib", "stores/*", "sync", "session", "node", "node/server"],
   index: [...PARTS, "stores/memory", "sync", "config"],
-  cli: [...PARTS, "doctor", "journal/node-files", "zlib", "stores/*", "sync", "session", "node", "config", "index"],
+  cli: [
+    ...PARTS,
+    "doctor",
+    "journal/node-files",
+    "zlib",
+    "stores/*",
+    "sync",
+    "session",
+    "node",
+    "node/server",
+    "config",
+    "index",
+  ],
 };
 
 /** Which packages a zone may import at all. A client is imported by its own store and by nobody else. */
@@ -41,6 +55,8 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   "stores/s3": ["aws4fetch", "undici"],
   "stores/wire": ["undici"],
   "stores/etcd": ["@grpc/grpc-js"],
+  node: ["hono"],
+  "node/server": ["@hono/node-server"],
   cli: ["commander"],
 };
 
@@ -61,8 +77,13 @@ const NODE_SIDE = [
   "stores/github",
   "stores/lfs",
   "stores/wire",
+  "stores/http",
+  "node/server",
+  "node/index",
 ];
 const DOORS = ["src/index.ts", "src/session/index.ts"]; // they give what is behind them the platform's clock
+/** Zones that run wherever Request and Response are, and import nothing of Node either. */
+const WEB_SIDE = ["node"];
 const SYSTEM = "src/system.ts"; // the platform's clock, for every platform: outside the core's compiler settings
 
 const sources = filesIn("src", /\.ts$/);
@@ -71,6 +92,7 @@ function zoneOf(path: string): string {
   const [, first = "", second] = path.split("/");
   const name = first.replace(/\.ts$/, "");
   if (first === "journal" && second?.startsWith("node-") === true) return `journal/${second.replace(/\.ts$/, "")}`;
+  if (first === "node" && (second === "server" || second === "index.ts")) return `node/${second.replace(/\.ts$/, "")}`;
   if (first === "stores" && second !== undefined) return `stores/${second.replace(/\.ts$/, "")}`;
   return name in MAY_IMPORT ? name : "vocabulary";
 }
@@ -117,6 +139,11 @@ describe("import directions", () => {
     ["src/config/open.ts", "commander"],
     ["src/stores/memory.ts", "../testing/index.ts"],
     ["src/index.ts", "./stores/git/index.ts"],
+    ["src/node/node.ts", "node:http"],
+    ["src/node/node.ts", "./server/listen.ts"],
+    ["src/node/node.ts", "../stores/http.ts"],
+    ["src/stores/http/feed.ts", "../../node/state.ts"],
+    ["src/chain/read.ts", "hono"],
   ])("refuse %s importing %s", (path, specifier) => {
     expect(refusal(path, specifier)).toBeDefined();
   });
@@ -126,6 +153,9 @@ describe("import directions", () => {
     ["src/stores/git/index.ts", "../../store.ts"],
     ["src/stores/lmdb.ts", "lmdb"],
     ["src/config/stores.ts", "../stores/lmdb.ts"],
+    ["src/config/open-http.ts", "../node/server/hops.ts"],
+    ["src/stores/http/feed.ts", "../../protocol.ts"],
+    ["src/node/server/listen.ts", "node:http"],
   ])("allow %s importing %s", (path, specifier) => {
     expect(refusal(path, specifier)).toBeUndefined();
   });
@@ -142,8 +172,10 @@ describe("the core", () => {
   // Mutation: a folder of the core added to what tsconfig.core.json leaves out, which would free it of the platform ban.
   it("is everything but the clock and what runs on Node alone", () => {
     const config = JSON.parse(read("tsconfig.core.json").replace(/^\s*\/\/.*$/gm, "")) as Record<string, unknown>;
-    const outside = [SYSTEM, ...NODE_SIDE.map((zone) => `src/${zone}`), ...DOORS];
-    const withoutEnding = (path: string) => path.replace(/(?<=lmdb|file|etcd|zlib|sql|s3|journal\/node-\w+)\.ts$/, "");
+    const zones = [...NODE_SIDE.filter((zone) => !zone.startsWith("node/")), ...WEB_SIDE];
+    const outside = [SYSTEM, ...zones.map((zone) => `src/${zone}`), ...DOORS];
+    const withoutEnding = (path: string) =>
+      path.replace(/(?<=lmdb|file|etcd|http|zlib|sql|s3|journal\/node-\w+)\.ts$/, "");
     expect(config["include"]).toEqual(["types/core", "src"]);
     expect(new Set((config["exclude"] as string[]).map(withoutEnding))).toEqual(new Set(outside));
   });

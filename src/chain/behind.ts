@@ -13,6 +13,7 @@ import { forCaller } from "./caller.ts";
 import type { ChainWriteOptions } from "./chain.ts";
 import { conditional } from "./conditional.ts";
 import type { Conditional } from "./conditional.ts";
+import { flushBelow } from "./flush-below.ts";
 import { forgetCopies } from "./forget.ts";
 import { Stuck, goals } from "./goals.ts";
 import type { Goals } from "./goals.ts";
@@ -479,15 +480,6 @@ function learnRefusal(state: ChainState, { entry }: Write, result: WriteResult):
   state.flights.overtake(entry.key);
   const current: Head | undefined = result.status === "conflict" ? result.current : undefined;
   if (current !== undefined) state.floors.raise(current, state.runtime.now());
-}
-
-/** A chain that is a layer of this one has its own layers below. */
-async function flushBelow(state: ChainState, call: CallOptions | undefined): Promise<void> {
-  for (const { store } of state.layers) {
-    if ("flush" in store && typeof store.flush === "function") {
-      await (store as Store & { flush(call: CallOptions | undefined): Promise<void> }).flush(call);
-    }
-  }
 }
 
 function noResult(state: ChainState, write: Write | undefined): SyncError {

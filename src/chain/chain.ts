@@ -1,3 +1,4 @@
+import { ending } from "../ending.ts";
 import { SyncError } from "../error.ts";
 import { KEY_BYTES_MAX } from "../entry.ts";
 import type { Head } from "../entry.ts";
@@ -20,6 +21,7 @@ import { messageOf } from "./call.ts";
 import { carryUpwards } from "./carry.ts";
 import { collect } from "./collect.ts";
 import type { Collected, CollectOptions } from "./collect.ts";
+import { allTheWayDown, flushBelow } from "./flush-below.ts";
 import { forgetEverywhere } from "./forget.ts";
 import { checkNumbers } from "./layer.ts";
 import type { Layer, LayerSpec, Role } from "./layer.ts";
@@ -71,7 +73,8 @@ export interface Chain extends Store {
 export interface ChainWriteOptions extends CallOptions {
   /**
    * What must have the writes before they are acknowledged: a layer's name, or "all"; with a journal also "journal",
-   * the default there, and "memory". Without one the default is "all".
+   * the default there, and "memory". Without one the default is that every layer has them; "all" asks layers that have
+   * layers of their own, as nodes do, to pass them on as well.
    */
   readonly ack?: string | undefined;
 }
@@ -219,6 +222,8 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
   const state = chainState({ name, runtime, clock, ...times, spooled, layers, authority, first, report });
   if (options.journal !== undefined) state.behind = behindOf(state, options.journal, options, retentionMs);
   const closing = new AbortController();
+  const watched = ending();
+  closing.signal.addEventListener("abort", () => watched.end(), { once: true });
   const carried = carryAll(state, closing.signal);
   collectNowAndThen(state, retentionMs, options.collectIntervalMs ?? COLLECT_INTERVAL_MS, closing.signal);
   let closed: Promise<void> | undefined;
@@ -250,7 +255,8 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
     async write(writes, call) {
       check("write", call);
       checkWrite(self, writes);
-      return state.behind?.write(self, writes, call) ?? writeThrough(state, self, writes, call);
+      const results = await (state.behind?.write(self, writes, call) ?? writeThrough(state, self, writes, call));
+      return call?.ack === "all" ? allTheWayDown(state, results, call) : results;
     },
     async forget(items: readonly Forget[], call) {
       check("forget", call);
@@ -271,13 +277,16 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
     },
     async *watch(range, call = {}) {
       check("watch", call);
-      yield* watchMerged(state, range, call, closing.signal);
+      yield* watchMerged(state, range, call, watched);
     },
     async flush(call) {
       check("flush", call);
       if (state.behind !== undefined) return forCaller(state.behind.flush(call), call, runtime, name, "flush");
       // One at a time: what one flush is sending again is not in the list that the next one looks at.
-      const work = flushes.then(() => flushLate(state));
+      const work = flushes.then(async () => {
+        await flushLate(state);
+        await flushBelow(state, call);
+      });
       flushes = work.catch(() => undefined);
       return forCaller(work, call, runtime, name, "flush");
     },

@@ -32,7 +32,7 @@ export async function readKeys(
   const begun: Flight[] = [];
   for (const key of keys) {
     if (answers.has(key)) continue;
-    const isPlain = options?.wholeBytesMax === undefined && options?.atLeast?.get(key) === undefined;
+    const isPlain = options?.wholeBytesMax === undefined && isBelowFloor(state, key, options?.atLeast?.get(key));
     const canShare = freshness.kind === "cached" && isPlain;
     const shared = canShare ? sharedAnswer(state, key) : undefined;
     if (shared !== undefined) {
@@ -46,6 +46,11 @@ export async function readKeys(
   if (begun.length > 0) start(state, begun, freshness, options);
   const all = Promise.all(keys.flatMap((key) => answers.get(key) ?? []));
   return forCaller(all, options, state.runtime, state.name, "read");
+}
+
+/** Whether no walk here answers with less than the caller has seen, so that there is no need of one of his own. */
+function isBelowFloor(state: ChainState, key: string, seen: Version | undefined): boolean {
+  return seen === undefined || (state.floors.version(key, state.runtime.now()) ?? VERSION_ZERO) >= seen;
 }
 
 function freshnessOf(options: ReadOptions | undefined): Freshness {

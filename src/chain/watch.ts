@@ -1,3 +1,4 @@
+import type { Ending } from "../ending.ts";
 import type { Change, Range, WatchOptions } from "../store.ts";
 import { aborted } from "../store.ts";
 import { VERSION_ZERO } from "../version.ts";
@@ -26,7 +27,7 @@ export async function* watchMerged(
   state: ChainState,
   range: Range,
   options: WatchOptions,
-  closing: AbortSignal,
+  closing: Ending,
 ): AsyncIterable<Change> {
   const sources = state.calls.filter(({ layer }) => layer.role === "store");
   const position = startOf(sources, options);
@@ -36,16 +37,16 @@ export async function* watchMerged(
   }
   const controller = new AbortController();
   const stop = () => controller.abort();
-  closing.addEventListener("abort", stop, { once: true });
+  closing.add(stop);
   options.signal?.addEventListener("abort", stop, { once: true });
   try {
     if (options.signal?.aborted === true) throw aborted(options.signal, state.name, "watch");
     yield* merged(state, sources, range, { ...options, signal: controller.signal }, position);
   } catch (error) {
-    if (!closing.aborted) throw error;
+    if (!closing.isOver) throw error;
   } finally {
     controller.abort();
-    closing.removeEventListener("abort", stop);
+    closing.delete(stop);
     options.signal?.removeEventListener("abort", stop);
   }
 }

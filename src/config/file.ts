@@ -13,6 +13,17 @@ export interface Config {
   readonly clock?: string | false | undefined;
   /** The folder of the journal; as the option of `open`. */
   readonly journal?: string | false | undefined;
+  /** What `microsync serve` takes from its options and the environment otherwise. */
+  readonly serve?: ServeConfig | undefined;
+}
+
+export interface ServeConfig {
+  readonly listen?: string | undefined;
+  readonly name?: string | undefined;
+  /** Files. */
+  readonly tokens?: string | undefined;
+  readonly tlsCert?: string | undefined;
+  readonly tlsKey?: string | undefined;
 }
 
 /** A configuration with the folder that its relative paths are relative to. */
@@ -90,7 +101,8 @@ async function readConfig(path: string): Promise<unknown> {
   return module.default;
 }
 
-const FIELDS = ["chain", "clock", "journal"];
+const FIELDS = ["chain", "clock", "journal", "serve"];
+const SERVE_FIELDS = ["listen", "name", "tokens", "tlsCert", "tlsKey"];
 
 function check(config: unknown, path: string): Config {
   if (typeof config !== "object" || config === null || Array.isArray(config)) {
@@ -103,7 +115,7 @@ function check(config: unknown, path: string): Config {
       cure: `${guess === undefined ? "" : `do you mean ${guess}? `}it may have ${FIELDS.join(", ")}`,
     });
   }
-  const { chain, clock, journal } = config as { readonly [name in keyof Config]: unknown };
+  const { chain, clock, journal, serve } = config as { readonly [name in keyof Config]: unknown };
   if (chain !== undefined && typeof chain !== "string" && !isTexts(chain)) {
     throw new SyncError("INVALID", `${path}: chain is neither a text nor a list of texts`, {
       cure: 'write "memory: lmdb:./cache" or ["memory:", "lmdb:./cache"]',
@@ -115,7 +127,20 @@ function check(config: unknown, path: string): Config {
   if (journal !== undefined && journal !== false && (typeof journal !== "string" || journal === "")) {
     throw new SyncError("INVALID", `${path}: journal is neither a folder's name nor false`, { cure: "name a folder" });
   }
-  return { chain, clock, journal };
+  checkServe(serve, path);
+  return { chain, clock, journal, serve };
+}
+
+function checkServe(serve: unknown, path: string): asserts serve is ServeConfig | undefined {
+  if (serve === undefined) return;
+  const isObject = typeof serve === "object" && serve !== null && !Array.isArray(serve);
+  const wrong = isObject
+    ? Object.entries(serve).find(([name, value]) => !SERVE_FIELDS.includes(name) || typeof value !== "string")
+    : ["itself"];
+  if (wrong === undefined) return;
+  throw new SyncError("INVALID", `${path}: serve is wrong in ${wrong[0]}`, {
+    cure: `it is an object with the texts ${SERVE_FIELDS.join(", ")}`,
+  });
 }
 
 function isTexts(value: unknown): value is readonly string[] {

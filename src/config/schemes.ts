@@ -249,4 +249,19 @@ const ETCD: Scheme = {
 
 const ETCDS: Scheme = { ...ETCD, name: "etcds", example: "etcds://etcd.example:2379/app?ca=./ca.pem" };
 
-const BUILT_IN = [MEMORY, LMDB, GIT, GITHUB, FILE, S3, ...SQL, ETCD, ETCDS];
+/** Another node: its whole chain is one layer here. */
+const HTTP: Scheme = {
+  name: "http",
+  example: "http://TOKEN@127.0.0.1:7420/",
+  role: "store",
+  durable: true,
+  options: { token: "text", timeout: "duration", hello: "duration", heartbeat: "duration", connections: "count" },
+  async open(url, values, context) {
+    const { openHttp } = await import("./open-http.ts");
+    return openHttp(url, values, context);
+  },
+};
+
+const HTTPS: Scheme = { ...HTTP, name: "https", example: "https://TOKEN@sync.example/" };
+
+const BUILT_IN = [MEMORY, LMDB, GIT, GITHUB, FILE, S3, ...SQL, ETCD, ETCDS, HTTP, HTTPS];

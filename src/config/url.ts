@@ -89,5 +89,5 @@ export function withoutSecrets(text: string): string {
   return text
     .replaceAll(/\/\/[^/@\s]*:[^\s?]*@/g, "//…@")
     .replaceAll(/\/\/[^/\s]*@/g, "//…@")
-    .replaceAll(/([?&](?:pass\w*|accessKeyId|secretAccessKey|sessionToken)=)[^&\s]*/gi, "$1…");
+    .replaceAll(/([?&](?:pass\w*|token|accessKeyId|secretAccessKey|sessionToken)=)[^&\s]*/gi, "$1…");
 }

@@ -1,0 +1,67 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import { SyncError } from "../../error.ts";
+import { Refused, toVerb } from "../grants.ts";
+import type { Grant } from "../grants.ts";
+
+/** A token as it is kept: nobody who reads it can use it. */
+export interface KeptToken extends Grant {
+  /** SHA-256 of the token, 32 bytes. */
+  readonly hash: Uint8Array;
+}
+
+/**
+ * Tokens from a text with one a line: a name, `sha256:` and the hash in hexadecimal, the scopes with commas between them,
+ * and the prefixes that it is for, percent-encoded, none for all keys. Empty lines and those that begin with # are left out.
+ * @throws SyncError INVALID, naming the line. No part of a line but its name is told.
+ */
+export function readTokens(text: string, source: string): readonly KeptToken[] {
+  const tokens: KeptToken[] = [];
+  for (const [index, line] of text.split(/\r?\n/).entries()) {
+    if (line.trim() === "" || line.startsWith("#")) continue;
+    const [name = "", hash = "", scopes = "", ...prefixes] = line.trim().split(/\s+/);
+    const hex = /^sha256:([0-9a-f]{64})$/i.exec(hash)?.[1];
+    if (hex === undefined || scopes === "") {
+      throw new SyncError("INVALID", `${source}, line ${index + 1}, is no token`, {
+        cure: "write NAME sha256:HASH read,write [PREFIX ...]",
+      });
+    }
+    const verbs = scopes.split(",").map(toVerb);
+    tokens.push({ name, hash: Buffer.from(hex, "hex"), verbs, prefixes: prefixes.map(decodeURIComponent) });
+  }
+  return tokens;
+}
+
+/** Whose token a request carries. Every token is compared, each in constant time. */
+export function tokenDoor(tokens: readonly KeptToken[]): (request: Request) => Grant {
+  return ({ headers }) => {
+    const given = /^Bearer +(\S+)$/i.exec(headers.get("authorization") ?? "")?.[1];
+    if (given === undefined) throw new Refused(401, "no token was sent");
+    const hash = createHash("sha256").update(given).digest();
+    let found: KeptToken | undefined;
+    for (const token of tokens) if (timingSafeEqual(token.hash, hash)) found = token;
+    if (found === undefined) throw new Refused(401, "the token is not known here");
+    return found;
+  };
+}
+
+/**
+ * Who may ask without a token: programs of this machine, and no page of a browser that was lured into asking for it. A
+ * foreign name for this address (DNS rebinding) and a request that another site's page makes are refused.
+ */
+export function localDoor(everything: Grant): (request: Request) => Grant {
+  return ({ headers, url }) => {
+    const { hostname } = new URL(url);
+    if (!isLoopbackName(hostname)) throw new Refused(403, "without a token this node answers to its local names only");
+    const site = headers.get("sec-fetch-site");
+    if (site !== null && site !== "same-origin" && site !== "none") {
+      throw new Refused(403, "pages of other sites may not ask this node");
+    }
+    return everything;
+  };
+}
+
+/** Whether a host, as a URL or an option names it, is this machine itself. */
+export function isLoopbackName(host: string): boolean {
+  const name = host.replace(/^\[|\]$/g, "").toLowerCase();
+  return name === "localhost" || name === "::1" || /^127(?:\.\d{1,3}){3}$/.test(name);
+}

@@ -1,0 +1,179 @@
+import { BODY_BYTES_MIN, after, beginningOf, joined } from "../body.ts";
+import type { Body } from "../body.ts";
+import { NO_META, isDead } from "../entry.ts";
+import type { Entry, Meta } from "../entry.ts";
+import { SyncError } from "../error.ts";
+import { HEADER } from "../protocol.ts";
+import type { Write, WriteResult } from "../store.ts";
+import { toVersion } from "../version.ts";
+import type { Version } from "../version.ts";
+import { json, preconditionFailed } from "./answering.ts";
+import { allowKey, allowVerb } from "./grants.ts";
+import { etagOf, expiryOf, metaOf, tagsOf } from "./headers.ts";
+import { piecesOf } from "./receiving.ts";
+import { wholeNumber } from "./state.ts";
+import type { Call } from "./state.ts";
+
+/** How often a conditional write is stamped anew because the layer held a newer tombstone. */
+const STAMPS_MAX = 4;
+
+type Draft = Omit<Entry, "version">;
+
+/** What a mount knows better than the headers of its requests. */
+export interface Known {
+  readonly expires?: number | undefined;
+  readonly metaOf?: ((meta: Meta, value: Uint8Array) => Meta) | undefined;
+}
+
+/** PUT of one key. */
+export async function putKey(call: Call, key: string, known: Known = {}): Promise<Response> {
+  allowVerb(call.grant, "write");
+  allowKey(call.grant, key);
+  const expires = known.expires ?? expiryOf(call);
+  const said = metaOf(call.request);
+  const condition = await conditionOf(call, key);
+  if (condition === "failed") return preconditionFailed(key, undefined);
+  return withValue(call, (value, body) => {
+    const state = body === undefined ? ("value" as const) : ("stub" as const);
+    const meta = value === null ? said : (known.metaOf?.(said, value) ?? said);
+    return writeDraft(call, { key, state, value, expires, meta }, condition, body);
+  });
+}
+
+export async function deleteKey(call: Call, key: string): Promise<Response> {
+  allowVerb(call.grant, "write");
+  allowKey(call.grant, key);
+  const condition = await conditionOf(call, key);
+  if (condition === "failed") return preconditionFailed(key, undefined);
+  return writeDraft(call, { key, state: "deleted", value: null, expires: null, meta: NO_META }, condition);
+}
+
+/** Does `work` with the body of the request: whole, or where it is large and the chain takes streams, in a file. */
+export async function withValue<T>(
+  call: Call,
+  work: (value: Uint8Array | null, body: Body | undefined) => Promise<T>,
+): Promise<T> {
+  const { chain, limits } = call.state;
+  const { streamBytesMax, valueBytesMax } = chain.supports;
+  const takesStreams = streamBytesMax > 0;
+  const wholeMax = Math.min(limits.bodyBytesMax, valueBytesMax);
+  const pieces = piecesOf(call, takesStreams ? Math.max(streamBytesMax, wholeMax) : wholeMax);
+  const begun = await beginningOf(pieces, takesStreams ? Math.min(BODY_BYTES_MIN, wholeMax) : wholeMax);
+  if (begun.isAll) return work(joined(begun.pieces), undefined);
+  const spooled = await chain.spool(after(begun.pieces, pieces), { deadline: call.deadline });
+  try {
+    return await work(null, spooled.body);
+  } finally {
+    spooled.release();
+  }
+}
+
+/** What the request's If-Match and If-None-Match ask for; "failed" where that is clear before anything is written. */
+async function conditionOf(call: Call, key: string): Promise<"absent" | Version | "failed" | undefined> {
+  const { headers } = call.request;
+  const match = headers.get("if-match");
+  const noneMatch = headers.get("if-none-match");
+  if (match !== null && noneMatch !== null) {
+    throw new SyncError("INVALID", "a write has one condition", { cure: "send If-Match or If-None-Match" });
+  }
+  if (noneMatch !== null) {
+    if (tagsOf(noneMatch) === "*") return "absent";
+    throw new SyncError("INVALID", "If-None-Match of a write is *", {
+      cure: "send If-Match with the version you have",
+    });
+  }
+  if (match === null) return undefined;
+  const tags = tagsOf(match);
+  if (tags !== "*" && tags.length === 1) return toVersion(tags[0] ?? "");
+  // Whatever is there, or one of several: it is looked up, and written on condition that it is still there.
+  const { chain, runtime } = call.state;
+  const [answer] = await chain.read([key], { authority: true, deadline: call.deadline });
+  const entry = answer?.entry;
+  if (entry === undefined || isDead(entry, runtime.now())) return "failed";
+  return tags === "*" || tags.includes(entry.version) ? entry.version : "failed";
+}
+
+/** Stamps and writes one draft, and says what became of it. */
+async function writeDraft(
+  call: Call,
+  draft: Draft,
+  condition: "absent" | Version | undefined,
+  body?: Body,
+): Promise<Response> {
+  const { runtime, clock } = call.state;
+  let above = condition === "absent" ? undefined : condition;
+  for (let stamps = 1; ; stamps++) {
+    const entry: Entry = { ...draft, version: await clock.stamp(above) };
+    const { result, pending } = await writeOne(call, { entry, asOf: runtime.now(), if: condition, body });
+    // The condition held, but what it held of (a tombstone, an expired value) was stamped by a clock ahead of this one.
+    if (condition === undefined || result.status !== "superseded" || stamps === STAMPS_MAX) {
+      return written(entry, result, pending);
+    }
+    above = result.by;
+  }
+}
+
+interface Outcome {
+  readonly result: WriteResult;
+  /** What still lacks a write that is on this node's disk; undefined when the level asked for is met. */
+  readonly pending: readonly string[] | undefined;
+}
+
+/** Writes, and waits for the level that the request asks for, no longer than it says. */
+export async function writeOne(call: Call, write: Write): Promise<Outcome> {
+  const { chain, limits, runtime } = call.state;
+  const ack = call.request.headers.get(HEADER.ack) ?? undefined;
+  const waitMs = preferredWait(call.request) ?? limits.ackMs;
+  const isBehind = chain.journal !== undefined && ack !== undefined && ack !== "journal" && ack !== "memory";
+  const deadline = isBehind ? Math.min(call.deadline, runtime.monotonic() + waitMs) : call.deadline;
+  try {
+    const [result] = await chain.write([write], { ack, deadline });
+    if (result === undefined) throw new SyncError("INTERNAL", "the write got no result");
+    const isLate = result.status === "failed" && result.error.code === "UNAVAILABLE";
+    const pending = isLate && isBehind ? await lacking(call, write) : undefined;
+    return pending === undefined ? { result, pending } : { result: { status: "stored" }, pending };
+  } catch (error) {
+    if (!isBehind || !(error instanceof SyncError) || error.code !== "TIMEOUT") throw error;
+    const pending = await lacking(call, write);
+    if (pending === undefined) throw error;
+    return { result: { status: "stored" }, pending };
+  }
+}
+
+/** The layers that lack a write which is on disk here; undefined when the journal does not have it. */
+async function lacking({ state }: Call, { entry, if: condition }: Write): Promise<readonly string[] | undefined> {
+  const { journal } = state.chain;
+  if (journal === undefined || condition !== undefined) return undefined;
+  await journal.quiet();
+  if (journal.newest(entry.key)?.head.version !== entry.version) return undefined;
+  return state.chain.status().layers.flatMap(({ name, pending }) => (pending > 0 ? [name] : []));
+}
+
+/** `Prefer: wait=10` (RFC 7240), in milliseconds. */
+function preferredWait({ headers }: Request): number | undefined {
+  const wait = /(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})"?/i.exec(headers.get("prefer") ?? "")?.[1];
+  return wait === undefined ? undefined : (wholeNumber("wait", wait, 86_400) ?? 0) * 1000;
+}
+
+function written({ key, version }: Entry, result: WriteResult, pending: readonly string[] | undefined): Response {
+  const headers: Record<string, string> = { etag: etagOf(version), [HEADER.version]: version };
+  switch (result.status) {
+    case "stored":
+      if (pending === undefined) return json({ key, version }, 200, headers);
+      return json({ key, version, pending }, 202, { ...headers, [HEADER.pending]: pending.join(", ") });
+    case "superseded": {
+      const { by } = result;
+      return json({ key, version, supersededBy: by }, 200, {
+        etag: etagOf(by),
+        [HEADER.version]: version,
+        [HEADER.supersededBy]: by,
+      });
+    }
+    case "conflict":
+      return preconditionFailed(key, result.current?.version);
+    case "too-old":
+      throw new SyncError("TOO_OLD", "the key may have been deleted for good since", { operation: "write", key });
+    case "failed":
+      throw result.error;
+  }
+}
