@@ -34,7 +34,8 @@ export async function allTheWayDown(
     return [...results];
   } catch (thrown) {
     const cause = asSyncError(thrown);
-    const what = `stored, but not in every layer below: ${cause.message}`;
+    const here = state.behind === undefined ? "stored" : "in the journal";
+    const what = `${here}, but not yet in every layer below: ${cause.message}`;
     const cure = "flush once what stands in the way is gone";
     const error = new SyncError("UNAVAILABLE", what, {
       store: state.name,

@@ -17,6 +17,9 @@ import type { Call } from "./state.ts";
 /** How often a conditional write is stamped anew because the layer held a newer tombstone. */
 const STAMPS_MAX = 4;
 
+/** How the chain begins what it says of a level that is not met yet. */
+const STORED_HERE = "in the journal";
+
 type Draft = Omit<Entry, "version">;
 
 /** What a mount knows better than the headers of its requests. */
@@ -130,23 +133,32 @@ export async function writeOne(call: Call, write: Write): Promise<Outcome> {
     const [result] = await chain.write([write], { ack, deadline });
     if (result === undefined) throw new SyncError("INTERNAL", "the write got no result");
     const isLate = result.status === "failed" && result.error.code === "UNAVAILABLE";
-    const pending = isLate && isBehind ? await lacking(call, write) : undefined;
+    const isStored = isLate && result.error.what.startsWith(STORED_HERE);
+    const pending = isLate && isBehind ? await lacking(call, write, isStored) : undefined;
     return pending === undefined ? { result, pending } : { result: { status: "stored" }, pending };
   } catch (error) {
     if (!isBehind || !(error instanceof SyncError) || error.code !== "TIMEOUT") throw error;
-    const pending = await lacking(call, write);
+    const pending = await lacking(call, write, false);
     if (pending === undefined) throw error;
     return { result: { status: "stored" }, pending };
   }
 }
 
 /** The layers that lack a write which is on disk here; undefined when the journal does not have it. */
-async function lacking({ state }: Call, { entry, if: condition }: Write): Promise<readonly string[] | undefined> {
+async function lacking(
+  { state }: Call,
+  { entry, if: condition }: Write,
+  isStored: boolean,
+): Promise<readonly string[] | undefined> {
   const { journal } = state.chain;
   if (journal === undefined || condition !== undefined) return undefined;
   await journal.quiet();
-  if (journal.newest(entry.key)?.head.version !== entry.version) return undefined;
-  return state.chain.status().layers.flatMap(({ name, pending }) => (pending > 0 ? [name] : []));
+  if (journal.newest(entry.key)?.head.version === entry.version) {
+    return state.chain.status().layers.flatMap(({ name, pending }) => (pending > 0 ? [name] : []));
+  }
+  // Every layer here has it, and one of them could not pass it on.
+  const below = state.chain.layers.filter(({ store }) => "flush" in store).map(({ name }) => name);
+  return isStored && below.length > 0 ? below : undefined;
 }
 
 /** `Prefer: wait=10` (RFC 7240), in milliseconds. */

@@ -13,7 +13,7 @@ import type { Answer, ReadOptions, Store } from "../../src/store.ts";
 import { http } from "../../src/stores/http.ts";
 import { memory } from "../../src/stores/memory.ts";
 import { simulatedFiles } from "../../src/testing/files.ts";
-import { simulatedRuntime } from "../../src/testing/index.ts";
+import { chaos, simulatedRuntime } from "../../src/testing/index.ts";
 import { formatVersion, versionClock } from "../../src/version.ts";
 import { wireTo } from "./in-process.ts";
 import { drain, truth } from "./world.ts";
@@ -109,6 +109,25 @@ describe("three levels", () => {
     await runtime.advance(200);
     for (const response of reads) expect((await response)?.status).toBe(200);
     expect(wireOf("global").requests.slice(before)).toEqual(["POST /v1/batch"]);
+  });
+
+  // Mutation: a write that is in every layer here, but not below, told as failed.
+  it("a level that the node below cannot meet yet is 202, with the layer that leads there", async () => {
+    const { runtime, storeAt, chainOf, put, ask } = federation(13);
+    const source = chaos(truth(runtime, "source"), { runtime, seed: 1 });
+    const journalOf = () => openJournal({ files: simulatedFiles({ seed: 1 }), runtime });
+    const behind = { journal: await journalOf() };
+    put("far", await chainOf([layer(memory({ runtime })), layer(source, { name: "source", watch: false })], behind));
+    const above = { journal: await journalOf() };
+    put("near", await chainOf([layer(memory({ runtime })), layer(await storeAt("far"))], above));
+    source.down(["write"]);
+    const headers = { "sync-ack": "all" };
+    const late = ask("near", "/v1/kv/k", { method: "PUT", body: "v", headers });
+    await runtime.advance(15_000);
+    expect([(await late).status, (await late).headers.get("sync-pending")]).toEqual([202, "far"]);
+    source.up();
+    await runtime.advance(60_000);
+    expect(textOf((await source.read(["k"]))[0])).toBe("v");
   });
 
   it("an absent key is 404 when all were asked, 503 when one was not", async () => {
