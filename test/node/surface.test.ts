@@ -261,6 +261,7 @@ describe("who may ask", () => {
     expect(() => readTokens("ada my-secret read", "tokens")).toThrow(/^tokens, line 1, is no token/);
     expect(() => readTokens("ada my-secret read", "tokens")).not.toThrow(/my-secret/);
     expect(() => readTokens(`ada sha256:${hash("x")} fly`, "tokens")).toThrow("there is no scope");
+    expect(() => readTokens(`ada sha256:${hash("x")} read users/%zz`, "tokens")).toThrow("is no token");
   });
 });
 

@@ -20,15 +20,25 @@ export function readTokens(text: string, source: string): readonly KeptToken[] {
     if (line.trim() === "" || line.startsWith("#")) continue;
     const [name = "", hash = "", scopes = "", ...prefixes] = line.trim().split(/\s+/);
     const hex = /^sha256:([0-9a-f]{64})$/i.exec(hash)?.[1];
-    if (hex === undefined || scopes === "") {
+    const decoded = decodeAll(prefixes);
+    if (hex === undefined || scopes === "" || decoded === undefined) {
       throw new SyncError("INVALID", `${source}, line ${index + 1}, is no token`, {
-        cure: "write NAME sha256:HASH read,write [PREFIX ...]",
+        cure: "write NAME sha256:HASH read,write [PREFIX ...], the prefixes percent-encoded",
       });
     }
     const verbs = scopes.split(",").map(toVerb);
-    tokens.push({ name, hash: Buffer.from(hex, "hex"), verbs, prefixes: prefixes.map(decodeURIComponent) });
+    tokens.push({ name, hash: Buffer.from(hex, "hex"), verbs, prefixes: decoded });
   }
   return tokens;
+}
+
+/** Undefined when one of them is not percent-encoded UTF-8. */
+function decodeAll(texts: readonly string[]): readonly string[] | undefined {
+  try {
+    return texts.map(decodeURIComponent);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Whose token a request carries. Every token is compared, each in constant time. */
