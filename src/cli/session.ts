@@ -76,7 +76,8 @@ export async function withSession<T>(
   try {
     return await work({ io, json, global, call, open });
   } finally {
-    // What could not be opened in time is not waited for: the process ends.
-    await opened?.db.close();
+    if (opened !== undefined) await opened.db.close();
+    // What could not be opened in time is not waited for: as a rule the process ends before it can be closed.
+    else opening?.then(({ db }) => db.close()).catch(() => undefined);
   }
 }
