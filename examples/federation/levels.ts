@@ -9,10 +9,15 @@ export interface Levels {
   readonly locals: readonly [NodeProcess, NodeProcess];
   /** Nearest to the user first. */
   readonly all: readonly NodeProcess[];
-  /** Ends every process that was begun, also in the middle of a start. @returns how each ended. */
-  stop(): Promise<(number | null)[]>;
+  /** Tells the nodes to end, so that what waits in one is sent to the next. @returns the exit status of each. */
+  stop(): Promise<readonly (number | null)[]>;
+  /** Ends every process that was begun, in whatever state, also in the middle of a start. */
+  end(): Promise<void>;
 }
 
+/** How long a node may take to end once it is told to, in milliseconds; and when the tour has been given up. */
+const STOP_MS = 30_000;
+const END_MS = 3_000;
 /** A node that came back is asked again at once, so that the tour shows its own speed and not that of patience. */
 const QUICK = "breakerPause=500ms";
 
@@ -40,9 +45,12 @@ export function levelsIn(folder: string, bare: string, signal: AbortSignal): Lev
     all,
     async stop() {
       // What waits at one level goes to the next before that is told to end.
-      const ended: (number | null)[] = await Promise.all(locals.map((each) => each.stop()));
-      for (const each of [region, global]) ended.push(await each.stop());
+      const ended = await Promise.all(locals.map((each) => each.stop(STOP_MS)));
+      for (const each of [region, global]) ended.push(await each.stop(STOP_MS));
       return ended;
+    },
+    async end() {
+      await Promise.all(all.map((each) => each.stop(END_MS)));
     },
   };
 }

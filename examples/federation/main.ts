@@ -66,7 +66,7 @@ async function main(): Promise<void> {
     if (!report.agrees) throw new Ended("something was not as it should be: see the report", 1);
   } finally {
     bars.end();
-    await levels.stop();
+    await levels.end();
     // What it was doing when it was interrupted may still write into the folder; without nodes it soon ends.
     await touring.catch(() => undefined);
     if (given.dir === undefined) rmSync(folder, { recursive: true, force: true, maxRetries: 5 });

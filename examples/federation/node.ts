@@ -8,8 +8,6 @@ import { timed } from "../start/durations.ts";
 
 /** How long a request and a start may take, on a machine that is busy with other things. */
 const PATIENCE_MS = 60_000;
-/** How long a node may take to end once it is told to, in milliseconds. */
-const STOP_MS = 10_000;
 
 export interface NodeOptions {
   readonly name: string;
@@ -45,6 +43,8 @@ export class NodeProcess {
   readonly #options: NodeOptions;
   #child: ChildProcess | undefined;
   #ended: Promise<number | null> = Promise.resolve(null);
+  /** On standard error: its own words for why it ended. */
+  #said = "";
   #port = 0;
   #isStopped = false;
 
@@ -80,10 +80,10 @@ export class NodeProcess {
     });
     this.#child = child;
     this.#ended = once(child, "close").then(() => child.exitCode);
-    let said = "";
-    child.stderr.setEncoding("utf8").on("data", (text: string) => (said += text));
+    this.#said = "";
+    child.stderr.setEncoding("utf8").on("data", (text: string) => (this.#said += text));
     const ended = this.#ended.then((status) => {
-      throw new Error(`${this.name} ended with ${status ?? child.signalCode}: ${said.trim()}`);
+      throw new Error(`${this.name} ended with ${status ?? child.signalCode}: ${this.#said.trim()}`);
     });
     ended.catch(() => undefined);
     const [line] = (await Promise.race([once(createInterface(child.stdout), "line"), ended])) as [string];
@@ -105,12 +105,15 @@ export class NodeProcess {
     this.#child?.kill("SIGCONT");
   }
 
-  /** Tells it to end, whatever state it is in, and kills it if it does not. @returns its exit status. */
-  async stop(): Promise<number | null> {
+  /**
+   * Tells it to end, whatever state it is in, and kills it if it has not after so many milliseconds. It is not started again.
+   * @returns its exit status; null: it was killed.
+   */
+  async stop(patienceMs: number): Promise<number | null> {
     this.#isStopped = true;
     this.heal();
     this.#child?.kill("SIGTERM");
-    const timer = setTimeout(() => this.#child?.kill("SIGKILL"), STOP_MS);
+    const timer = setTimeout(() => this.#child?.kill("SIGKILL"), patienceMs);
     return this.#ended.finally(() => clearTimeout(timer));
   }
 
@@ -120,9 +123,15 @@ export class NodeProcess {
 
   // ---- What it is asked. ----
 
-  /** @param cacheControl how fresh the answer must be; default: as its own copies are. */
-  async read(key: string, cacheControl?: string): Promise<Found> {
-    const response = await this.#ask(pathOf(key), cacheControl ? { headers: { "cache-control": cacheControl } } : {});
+  /**
+   * @param cacheControl how fresh the answer must be; default: as its own copies are.
+   * @param timeoutMs how long the node may try.
+   */
+  async read(key: string, how: { readonly cacheControl?: string; readonly timeoutMs?: number } = {}): Promise<Found> {
+    const asked: Record<string, string> = {};
+    if (how.cacheControl !== undefined) asked["cache-control"] = how.cacheControl;
+    if (how.timeoutMs !== undefined) asked["sync-timeout-ms"] = String(how.timeoutMs);
+    const response = await this.#ask(pathOf(key), { headers: asked });
     const { status, headers } = response;
     const text = await response.text();
     return {
@@ -155,7 +164,9 @@ export class NodeProcess {
 
   /** The sum of what its metric counts, of those lines that have all of the labels. */
   async metric(name: string, labels: Readonly<Record<string, string>> = {}): Promise<number> {
-    const text = await (await this.#ask("/metrics", {})).text();
+    const response = await this.#ask("/metrics", {});
+    if (!response.ok) throw new Error(`${this.name} answered ${response.status} to /metrics`);
+    const text = await response.text();
     const wanted = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
     const lines = text.split("\n").filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `));
     const counted = lines.filter((line) => wanted.every((part) => line.includes(part)));
@@ -165,12 +176,18 @@ export class NodeProcess {
   async #well(path: string, init: RequestInit): Promise<unknown> {
     const response = await this.#ask(path, init);
     if (response.status === 200) return response.json();
-    throw new Error(`${this.name} answered ${response.status} to ${init.method}: ${await response.text()}`);
+    throw new Error(`${this.name} answered ${response.status} to ${path}: ${await response.text()}`);
   }
 
-  #ask(path: string, init: RequestInit): Promise<Response> {
-    const signal = AbortSignal.any([this.#options.signal, AbortSignal.timeout(PATIENCE_MS)]);
-    return fetch(`${this.url}${path}`, { ...init, signal });
+  async #ask(path: string, init: RequestInit): Promise<Response> {
+    const { signal } = this.#options;
+    try {
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]);
+      return await fetch(`${this.url}${path}`, { ...init, signal: limit });
+    } catch (cause) {
+      signal.throwIfAborted();
+      throw new Error(`${this.name} does not answer ${path}. It said: ${this.#said.trim()}`, { cause });
+    }
   }
 }
 

@@ -14,7 +14,10 @@ export interface OutageReport {
   readonly ackMs: number;
   /** Reads meanwhile, at the local nodes, of what they had, that were not answered as they should be. */
   readonly unanswered: number;
+  /** For all of those reads, made at once. */
   readonly readMs: number;
+  /** What the local nodes answered about a key that they had never heard of: 503 or 504, for it may be further down. */
+  readonly unknown: readonly number[];
   /** Entries that waited in the journals of the nodes that answered. */
   readonly waiting: number;
   /** From when all were there again, until all answered the same. */
@@ -25,17 +28,19 @@ export interface OutageReport {
 const OWN = 20;
 const CONTESTED = 5;
 const DELETED = 5;
+/** How long a local node may try to find out about a key that it never heard of. */
+const UNKNOWN_MS = 1_000;
 /** How long it may take until all is where it belongs. */
 const PATIENCE_MS = 60_000;
 
 /** The global node is killed as a crash does it, and started again on the same data and port. */
-export async function killed(levels: Levels, ledger: Ledger): Promise<OutageReport> {
+export async function killed(levels: Levels, ledger: Ledger, known: string): Promise<OutageReport> {
   const { global, locals, region } = levels;
   const name = global.name;
   await prepare(levels, ledger, name);
   await global.kill();
   const meanwhile = await writeMeanwhile(locals, name, ledger);
-  const read = await readMeanwhile(levels, ledger);
+  const read = await readMeanwhile(locals, name, ledger, known);
   const waiting = await waitingIn([...locals, region]);
   await global.start();
   return { without: name, ...meanwhile, ...read, waiting, agreedMs: await cameTogether(levels, ledger) };
@@ -45,14 +50,14 @@ export async function killed(levels: Levels, ledger: Ledger): Promise<OutageRepo
  * The regional node takes connections and answers none. The global node is written to as well, and killed as soon as it
  * has acknowledged, so that its journal alone may have the last writes.
  */
-export async function cutOff(levels: Levels, ledger: Ledger): Promise<OutageReport> {
+export async function cutOff(levels: Levels, ledger: Ledger, known: string): Promise<OutageReport> {
   const { global, locals, region } = levels;
   const name = region.name;
   await prepare(levels, ledger, name);
   region.cutOff();
   const meanwhile = await writeMeanwhile([...locals, global], name, ledger);
   await global.kill();
-  const read = await readMeanwhile(levels, ledger);
+  const read = await readMeanwhile(locals, name, ledger, known);
   const waiting = await waitingIn(locals);
   await global.start();
   region.heal();
@@ -84,14 +89,19 @@ function writesAt(node: NodeProcess, outage: string): Promise<Written>[] {
   return [...writes, ...deletions];
 }
 
-/** What a local node had, or wrote itself. */
-async function readMeanwhile({ locals }: Levels, ledger: Ledger) {
-  const known = ledger.keys.filter((key) => key.startsWith("notes/"));
-  const [found, readMs] = await timed(() =>
-    Promise.all(locals.flatMap((local) => known.map(async (key) => [key, await local.read(key)] as const))),
+/** What a local node had or wrote itself; and what it cannot know. */
+async function readMeanwhile(locals: Levels["locals"], outage: string, ledger: Ledger, known: string) {
+  const readAt = async (local: NodeProcess, key: string) => (await local.read(key)).text === ledger.textOf(key);
+  const [right, ms] = await timed(() =>
+    Promise.all(
+      locals.flatMap((local) => [known, ...keysOf(outage, local.name, OWN)].map((key) => readAt(local, key))),
+    ),
   );
-  const wrong = found.filter(([key, { text }]) => text !== ledger.textOf(key));
-  return { unanswered: found.length === 0 ? 1 : wrong.length, readMs: readMs / Math.max(1, found.length) };
+  const asked = await Promise.all(
+    locals.map((local) => local.read(`without/${outage}/nobody.txt`, { timeoutMs: UNKNOWN_MS })),
+  );
+  const unanswered = right.filter((isRight) => !isRight).length;
+  return { unanswered, readMs: ms, unknown: asked.map(({ status }) => status) };
 }
 
 async function waitingIn(nodes: readonly NodeProcess[]): Promise<number> {

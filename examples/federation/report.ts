@@ -53,7 +53,7 @@ function outageTable(outages: readonly OutageReport[], paint: Paint): string[] {
     { title: "without", align: "left" },
     { title: "writes", align: "right" },
     { title: "on disk", align: "right" },
-    { title: "a read", align: "right" },
+    { title: "reads", align: "right" },
     { title: "kept", align: "right" },
     { title: "agreed after", align: "right" },
   ] as const;

@@ -87,6 +87,8 @@ const WALK = [
   ),
 ].join(", ");
 const NEAR = "memory; hit";
+/** What a node's memory answers by itself. */
+const MEMORY = { cacheControl: "only-if-cached" };
 
 export async function runTour(options: TourOptions): Promise<TourReport> {
   const begun = performance.now();
@@ -107,9 +109,9 @@ export async function runTour(options: TourOptions): Promise<TourReport> {
   step("editing", 3);
   const person = await edit(levels, clone, ledger);
   step("without the global node", 4);
-  const outages = [await killed(levels, ledger)];
+  const outages = [await killed(levels, ledger, EDITED)];
   step("without the regional node", 5);
-  outages.push(await cutOff(levels, ledger));
+  outages.push(await cutOff(levels, ledger, EDITED));
   step("comparing", 6);
   await agreement(all, ledger);
   const wrongAtNodes = await disagreeing(all, ledger, ledger.keys);
@@ -127,9 +129,10 @@ export async function runTour(options: TourOptions): Promise<TourReport> {
     { what: `and one at ${global.name}`, isSo: crowd.globalReads === 1 && crowd.gitReads === 1 },
     { what: "a local write is in git", isSo: write.agrees },
     { what: "a person's commit is in local memory", isSo: Object.values(person.arrivedMs).every((ms) => ms !== null) },
-    ...outages.flatMap(({ without, waiting, unanswered }) => [
+    ...outages.flatMap(({ without, waiting, unanswered, unknown }) => [
       { what: `without ${without} writes wait in journals`, isSo: waiting > 0 },
       { what: `without ${without} what is known is answered`, isSo: unanswered === 0 },
+      { what: `without ${without} nothing is called absent`, isSo: unknown.every((status) => status > 500) },
     ]),
     { what: "all nodes agree on every key", isSo: wrongAtNodes.length === 0 },
     { what: "git agrees with them", isSo: wrong.length === 0 },
@@ -182,7 +185,7 @@ async function readCold({ locals: [local], region, global }: Levels): Promise<To
   const [first, ms] = await timed(() => local.read(COLD));
   const [second, againMs] = await timed(() => local.read(COLD));
   const nodes = [local, region, global];
-  const near = await Promise.all(nodes.map((node) => node.read(COLD, "only-if-cached")));
+  const near = await Promise.all(nodes.map((node) => node.read(COLD, MEMORY)));
   const filled = nodes.filter((_, i) => near[i]?.text === first.text).map(({ name }) => name);
   const { cacheStatus } = first;
   return { node: local.name, ms, cacheStatus, filled, againMs, againCacheStatus: second.cacheStatus };
@@ -209,7 +212,11 @@ async function readAtOnce({ locals, region, global }: Levels): Promise<TourRepor
   };
 }
 
-async function writeOne({ locals: [local, other] }: Levels, bare: string, ledger: Ledger): Promise<TourReport["write"]> {
+async function writeOne(
+  { locals: [local, other] }: Levels,
+  bare: string,
+  ledger: Ledger,
+): Promise<TourReport["write"]> {
   const text = "written at a local node\n";
   const begun = performance.now();
   const [written, ackMs] = await timed(() => local.write(EDITED, text));
@@ -229,9 +236,7 @@ async function edit({ locals }: Levels, clone: string, ledger: Ledger): Promise<
   await commitFile(clone, ledger, EDITED, text);
   const commit = await push(clone, "Say it better");
   const arrivals = locals.map(async (local) => {
-    const [isThere, ms] = await timed(() =>
-      until(async () => (await local.read(EDITED, "only-if-cached")).text === text),
-    );
+    const [isThere, ms] = await timed(() => until(async () => (await local.read(EDITED, MEMORY)).text === text));
     return [local.name, isThere ? ms : null] as const;
   });
   return { key: EDITED, commit, arrivedMs: Object.fromEntries(await Promise.all(arrivals)) };
