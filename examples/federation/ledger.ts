@@ -53,6 +53,18 @@ function versionOf({ text, version }: Found): string | undefined {
   return text === undefined ? undefined : version;
 }
 
+/** Keys that some node lists and should not, or should and does not; "" when it could not list all. */
+export async function listedWrongly(nodes: readonly NodeProcess[], ledger: Ledger): Promise<readonly string[]> {
+  const lists = await Promise.all(nodes.map((node) => node.list()));
+  const wrong = lists.flatMap(({ keys, isWhole }) => {
+    const differing = [...new Set([...keys, ...ledger.keys])].filter(
+      (key) => keys.includes(key) !== (ledger.textOf(key) !== undefined),
+    );
+    return isWhole ? differing : ["", ...differing];
+  });
+  return [...new Set(wrong)];
+}
+
 /** Looks until all agree, but not for ever. @returns the keys that they do not agree on then. */
 export async function agreement(nodes: readonly NodeProcess[], ledger: Ledger): Promise<readonly string[]> {
   let left = ledger.keys;

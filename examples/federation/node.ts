@@ -37,6 +37,15 @@ export interface Written {
   readonly version: string;
 }
 
+interface Page {
+  readonly keys: readonly { readonly key: string }[];
+  readonly cursor: string | null;
+  readonly partial: readonly unknown[];
+}
+
+/** More keys than the tour has. */
+const PAGE = 10_000;
+
 /** `microsync serve` as a process: asked over HTTP, killed, cut off, and brought back on the same port and data. */
 export class NodeProcess {
   readonly name: string;
@@ -155,6 +164,12 @@ export class NodeProcess {
   async #change(key: string, init: RequestInit): Promise<string> {
     const answer = (await this.#well(pathOf(key), init)) as { readonly version: string };
     return answer.version;
+  }
+
+  /** Every key that has a value, and whether the list is whole. */
+  async list(): Promise<{ readonly keys: readonly string[]; readonly isWhole: boolean }> {
+    const page = (await this.#well(`/v1/kv?limit=${PAGE}`, { headers: { accept: "application/json" } })) as Page;
+    return { keys: page.keys.map(({ key }) => key), isWhole: page.cursor === null && page.partial.length === 0 };
   }
 
   /** Resolves when everything written before is in every layer, also of the nodes below. */

@@ -5,7 +5,7 @@ import { git, lastCommit } from "../start/git.ts";
 import type { Commit } from "../start/git.ts";
 import { until } from "../start/person.ts";
 import type { OnProgress } from "../start/walk.ts";
-import { Ledger, agreement, disagreeing, wrongInGit } from "./ledger.ts";
+import { Ledger, agreement, disagreeing, listedWrongly, wrongInGit } from "./ledger.ts";
 import { startLevels } from "./levels.ts";
 import type { Levels } from "./levels.ts";
 import { cutOff, killed } from "./outage.ts";
@@ -63,7 +63,7 @@ export interface TourReport {
     readonly keys: number;
     readonly acknowledged: number;
     readonly nodes: readonly string[];
-    /** Keys that some node does not answer as it should. */
+    /** Keys that some node does not answer or list as it should. */
     readonly wrongAtNodes: readonly string[];
     readonly wrongInGit: readonly string[];
   };
@@ -114,7 +114,8 @@ export async function runTour(options: TourOptions): Promise<TourReport> {
   outages.push(await cutOff(levels, ledger, EDITED));
   step("comparing", 6);
   await agreement(all, ledger);
-  const wrongAtNodes = await disagreeing(all, ledger, ledger.keys);
+  const answered = await disagreeing(all, ledger, ledger.keys);
+  const wrongAtNodes = [...new Set([...answered, ...(await listedWrongly(all, ledger))])];
   const wrong = await wrongInGit(bare, clone, ledger);
   step("stopping the nodes", 7);
   const ended = await levels.stop();
