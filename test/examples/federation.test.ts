@@ -153,7 +153,7 @@ describe.skipIf(!hasCurl)("docs/federation.md", () => {
     const command = join(folder, "microsync");
     const main = resolve(root, "dist/cli/main.js");
     writeFileSync(command, `#!/bin/sh\nexec '${process.execPath}' '${main}' "$@"\n`, { mode: 0o755 });
-    const env = { ...process.env, PATH: `${folder}:${process.env["PATH"]}` };
+    const env = { ...process.env, PATH: `${folder}:${process.env["PATH"]}`, XDG_CACHE_HOME: join(folder, "cache") };
     const child = spawn("bash", ["-c", await script()], { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
     let said = "";
     for (const stream of [child.stdout, child.stderr]) {
