@@ -1,10 +1,10 @@
 // The whole chain on real servers: etcd, PostgreSQL, Ceph's object gateway and a git server, started for this and stopped
 // after it. `npm run start:full`, or `npm run start:full -- --help`.
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { NEEDS, installCommand, installed, mayNotInstall, missing } from "../../test/servers/apt.ts";
+import { Ended, USAGE, interruption, openFolder } from "../start/ended.ts";
 import { steps } from "../start/progress.ts";
 import { paintFor } from "../start/table.ts";
 import { reportLines } from "./report.ts";
@@ -25,22 +25,10 @@ Exit status: 0, or 1 when something failed or a value was not as it should be,
 interrupted.
 `;
 
-const USAGE = 2;
 /** EX_UNAVAILABLE of sysexits.h. */
 const UNAVAILABLE = 69;
-const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 /** GitHub's stand-in answers a read of one key by a request. */
 const GITHUB_SINGLES_MAX = 200;
-
-/** An end that is no defect: what to say, and the exit status. */
-class Ended extends Error {
-  readonly status: number;
-
-  constructor(message: string, status: number) {
-    super(message);
-    this.status = status;
-  }
-}
 
 function options() {
   try {
@@ -83,39 +71,16 @@ async function haveServers(): Promise<void> {
   }
 }
 
-function openFolder(dir: string | undefined): string {
-  if (dir === undefined) return mkdtempSync(join(tmpdir(), "microsync-full-"));
-  const folder = resolve(dir);
-  mkdirSync(folder, { recursive: true });
-  if (readdirSync(folder).length > 0) throw new Ended(`--dir ${dir} is not empty`, USAGE);
-  return folder;
-}
-
-/** Ends with the first of these signals; later ones do not hinder the tidying up. */
-function interruption() {
-  const controller = new AbortController();
-  for (const [name, status] of Object.entries(SIGNALS)) {
-    process.on(name, () => {
-      if (!controller.signal.aborted) process.stderr.write("stopping the servers\n");
-      controller.abort(new Ended("interrupted", status));
-    });
-  }
-  const { signal } = controller;
-  const aborted = new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
-  aborted.catch(() => undefined);
-  return { signal, aborted };
-}
-
 async function main(): Promise<void> {
   const given = options();
   if (given.help) {
     process.stdout.write(HELP);
     return;
   }
-  const { signal, aborted } = interruption();
+  const { signal, aborted } = interruption("stopping the servers");
   await Promise.race([haveServers(), aborted]);
   const { keysMax, github } = given;
-  const folder = openFolder(given.dir);
+  const folder = openFolder(given.dir, "microsync-full-");
   const running = new Running();
   const bars = steps(process.stderr);
   try {
