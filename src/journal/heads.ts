@@ -98,6 +98,12 @@ export class Heads implements Records {
     while ((this.conditional.at(-1) ?? -1) >= length) this.conditional.pop();
   }
 
+  clear(): void {
+    this.truncate(0);
+    this.blocks.length = 0;
+    this.columns = columnsOf(COLUMNS_MIN);
+  }
+
   at(index: number): Indexed {
     const { block, at } = this.columns;
     return new StoredRecord(this.blocks[block[index] ?? 0] as Block, at[index] ?? 0);

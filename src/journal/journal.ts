@@ -146,6 +146,7 @@ export class Journal {
       undecided: (item) => this.open.set(item.head.key, item),
       done: () => {
         this.replay = undefined;
+        this.log.forgetRecovered();
         this.bodies.doomUnheld();
         hooks.replayed();
       },

@@ -23,6 +23,8 @@ export type { Draft, Indexed, LogRecord, Place, RecordKind } from "./record.ts";
 export interface Log {
   /** What the log held when it was opened, oldest first; heads only, bodies stay on disk. */
   readonly recovered: Records;
+  /** Nobody asks for `recovered` any more: it is empty from here on, and its memory is given back. */
+  forgetRecovered(): void;
   /**
    * Numbers the drafts at once, in order, and resolves `durable` when they are on disk, all together. They are encoded
    * before it returns: the caller may change its bytes at once.
@@ -92,7 +94,8 @@ export const WAITING_BYTES_MAX = 64 * 2 ** 20;
  * a few promises later; without this the first of them would have the disk for itself and all others would wait for it.
  */
 const COMPANY_TURNS = 32;
-const SPACES_KEPT = 2;
+/** Of the spaces that no group uses, together. */
+const SPACE_BYTES_KEPT = 16 * 2 ** 20;
 /** Head, envelope and short metadata: for counting what waits, where a little more or less does not matter. */
 const RECORD_BYTES_ABOUT = 128;
 
@@ -119,7 +122,7 @@ export async function openLog(options: LogOptions): Promise<Log> {
 
 class SegmentedLog implements Log {
   onDurable: ((first: number, last: number) => void) | undefined;
-  readonly recovered: Records;
+  readonly recovered: Heads;
   last: number;
   durable: number;
   private readonly files: Files;
@@ -136,7 +139,7 @@ class SegmentedLog implements Log {
   private gathering: Promise<void> | undefined;
   private closing: Promise<void> | undefined;
 
-  constructor(options: LogOptions, claim: Claim, store: Segments, recovered: Records, last: number) {
+  constructor(options: LogOptions, claim: Claim, store: Segments, recovered: Heads, last: number) {
     this.files = options.files;
     this.runtime = options.runtime;
     this.claim = claim;
@@ -174,6 +177,10 @@ class SegmentedLog implements Log {
       return starts.map((start, i) => group.place(start, starts[i + 1] ?? to));
     };
     return { first, places, durable: group.durable };
+  }
+
+  forgetRecovered(): void {
+    this.recovered.clear();
   }
 
   async read(place: Place, key: string): Promise<Entry> {
@@ -286,7 +293,8 @@ class SegmentedLog implements Log {
   }
 
   private giveBack(space: Space): void {
-    if (this.spaces.length < SPACES_KEPT && space.bytes.length <= 2 * this.groupBytesMax) this.spaces.push(space);
+    const kept = this.spaces.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    if (kept + space.bytes.length <= SPACE_BYTES_KEPT) this.spaces.push(space);
   }
 
   /** @returns about how many bytes the record will take. */

@@ -65,6 +65,8 @@ describe("the heads of records", () => {
     heads.truncate(3);
     expect(heads.conditional).toEqual([1]);
     expect(all(heads).map(({ key }) => key)).toEqual(["a", "d", "b"]);
+    heads.clear();
+    expect([all(heads), heads.conditional]).toEqual([[], []]);
   });
 
   // Mutation: the columns grow without what was in them.
