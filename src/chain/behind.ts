@@ -9,7 +9,7 @@ import type { CallOptions, Store, Write, WriteResult } from "../store.ts";
 import type { Version } from "../version.ts";
 import { ackOf } from "./ack.ts";
 import type { Ack } from "./ack.ts";
-import { forCaller } from "./caller.ts";
+import { forCaller } from "../caller.ts";
 import type { ChainWriteOptions } from "./chain.ts";
 import { conditional } from "./conditional.ts";
 import type { Conditional } from "./conditional.ts";

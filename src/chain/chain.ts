@@ -16,7 +16,7 @@ import type { Version, VersionClock } from "../version.ts";
 import { ackOf } from "./ack.ts";
 import { behind } from "./behind.ts";
 import type { Behind } from "./behind.ts";
-import { forCaller, itemsForCaller } from "./caller.ts";
+import { forCaller, itemsForCaller } from "../caller.ts";
 import { messageOf } from "./call.ts";
 import { carryUpwards } from "./carry.ts";
 import { collect } from "./collect.ts";

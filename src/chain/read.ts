@@ -4,7 +4,7 @@ import type { Copy, Entry } from "../entry.ts";
 import type { Answer, CallOptions, ReadOptions, Write } from "../store.ts";
 import { VERSION_ZERO } from "../version.ts";
 import type { Version } from "../version.ts";
-import { forCaller } from "./caller.ts";
+import { forCaller } from "../caller.ts";
 import { messageOf } from "./call.ts";
 import type { Flight } from "./flight.ts";
 import { stubMemory } from "./invalidate.ts";

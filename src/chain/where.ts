@@ -2,7 +2,7 @@ import type { Head } from "../entry.ts";
 import { asSyncError } from "../error.ts";
 import { checkCall } from "../store.ts";
 import type { CallOptions } from "../store.ts";
-import { forCaller } from "./caller.ts";
+import { forCaller } from "../caller.ts";
 import type { WhereAnswer } from "./chain.ts";
 import type { LayerCalls } from "./call.ts";
 import { isFor } from "./layer.ts";

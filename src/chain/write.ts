@@ -6,7 +6,7 @@ import type { CallOptions, Store, Write, WriteResult } from "../store.ts";
 import { versionMs } from "../version.ts";
 import { ackOf } from "./ack.ts";
 import type { LayerCalls } from "./call.ts";
-import { forCaller } from "./caller.ts";
+import { forCaller } from "../caller.ts";
 import type { ChainWriteOptions } from "./chain.ts";
 import { invalidate } from "./invalidate.ts";
 import type { Layer } from "./layer.ts";

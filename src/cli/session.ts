@@ -1,5 +1,5 @@
 import { readDuration } from "../config/values.ts";
-import { forCaller } from "../chain/caller.ts";
+import { forCaller } from "../caller.ts";
 import type { Chain } from "../chain/chain.ts";
 import type { CommonOptions, Sync } from "../sync.ts";
 import type { Io } from "./io.ts";

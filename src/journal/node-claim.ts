@@ -1,8 +1,8 @@
-import { readFileSync, readlinkSync } from "node:fs";
 import { open, readFile, readdir, rename, unlink } from "node:fs/promises";
-import { hostname } from "node:os";
 import { join } from "node:path";
 import { SyncError } from "../error.ts";
+import { lifeOf, thisProcess } from "../process.ts";
+import type { ProcessId } from "../process.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Claim } from "./files.ts";
 
@@ -14,21 +14,12 @@ import type { Claim } from "./files.ts";
  * so of two that claim at once at least one sees the other. Nobody takes over another's file: names are never used
  * twice, and the file of a dead process is only removed. So there is no moment at which a claim could be stolen.
  */
-interface Owner {
+interface Owner extends ProcessId {
   readonly file: string;
-  readonly pid: number;
-  readonly start: string;
-  readonly host: string;
-  /** New at each start of the machine; empty where the system has none. */
-  readonly boot: string;
-  /** Processes of other namespaces (containers) have numbers that mean nothing here; empty where there are none. */
-  readonly namespace: string;
 }
 
 const NAME = /^owner\.(\d+)\.(\d+)\.[0-9a-f]{16}$/;
 const UNFINISHED = /^owner\.\d+\.\d+\.[0-9a-f]{16}\.new$/;
-const START_FIELD = 19; // the 22nd of /proc/PID/stat, counted behind the name, which may hold anything
-const DEAD_STATES = new Set(["Z", "X"]); // ended, and only not yet fetched by the parent
 
 /** @throws SyncError UNAVAILABLE naming the owner. */
 export async function claimFolder(folder: string, runtime: Runtime): Promise<Claim> {
@@ -77,11 +68,9 @@ async function putClaim(folder: string, own: Owner): Promise<Owner> {
 }
 
 function self(runtime: Runtime): Owner {
-  const { pid } = process;
-  const start = stateOf(pid)?.start ?? "0";
-  const file = `owner.${pid}.${start}.${Buffer.from(runtime.random(new Uint8Array(8))).toString("hex")}`;
-  const boot = readLine("/proc/sys/kernel/random/boot_id");
-  return { file, pid, start, host: hostname(), boot, namespace: readNamespace() };
+  const own = thisProcess();
+  const random = Buffer.from(runtime.random(new Uint8Array(8))).toString("hex");
+  return { ...own, file: `owner.${own.pid}.${own.start}.${random}` };
 }
 
 async function readOwner(folder: string, file: string): Promise<Owner | undefined> {
@@ -98,16 +87,14 @@ async function readOwner(folder: string, file: string): Promise<Owner | undefine
 /** Why the folder cannot be had; undefined when the other owner is certainly dead. */
 function judge(folder: string, own: Owner, other: Owner): SyncError | undefined {
   const path = join(folder, other.file);
-  if (other.host !== own.host || (other.boot === own.boot && other.namespace !== own.namespace)) {
+  const life = lifeOf(other, own);
+  if (life === "dead") return undefined;
+  if (life === "unknown") {
     const where = other.host === own.host ? "another container" : `the machine ${JSON.stringify(other.host)}`;
     return owned(folder, `process ${other.pid} of ${where} owns it, which cannot be judged from here`, {
       cure: `if that process has ended, remove ${path}`,
     });
   }
-  if (other.boot !== own.boot) return undefined; // this machine was started again since
-  const state = stateOf(other.pid);
-  const alive = state === undefined ? isAlive(other.pid) : state.alive && state.start === other.start;
-  if (!alive) return undefined;
   if (other.pid === own.pid) {
     return owned(folder, `this process (${other.pid}) has it open already`, { cure: "open it once and share it" });
   }
@@ -120,40 +107,6 @@ function owned(folder: string, what: string, details: { cure: string }): SyncErr
     operation: "claim",
     ...details,
   });
-}
-
-/** What the kernel says of a process; undefined where it says nothing (no /proc), or has no such process. */
-function stateOf(pid: number): { readonly alive: boolean; readonly start: string } | undefined {
-  const text = readLine(`/proc/${pid}/stat`);
-  if (text === "") return undefined;
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return { alive: !DEAD_STATES.has(fields[0] ?? ""), start: fields[START_FIELD] ?? "0" };
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return codeOf(error) === "EPERM"; // it is there, and somebody else's
-  }
-}
-
-/** Empty where there is no such file. */
-function readLine(path: string): string {
-  try {
-    return readFileSync(path, "utf8").trimEnd();
-  } catch {
-    return "";
-  }
-}
-
-function readNamespace(): string {
-  try {
-    return readlinkSync("/proc/self/ns/pid");
-  } catch {
-    return ""; // not Linux, where a number is enough
-  }
 }
 
 async function removeIfThere(folder: string, name: string): Promise<void> {

@@ -1,4 +1,5 @@
 import { mkdir, realpath, stat } from "node:fs/promises";
+import { forCaller } from "../caller.ts";
 import { compareKeys } from "../entry.ts";
 import type { Head } from "../entry.ts";
 import { SyncError } from "../error.ts";
@@ -27,7 +28,6 @@ import { FolderLock } from "./file/lock.ts";
 import { Looks, givenBy } from "./file/look.ts";
 import type { Found } from "./file/look.ts";
 import { Side } from "./file/side.ts";
-import { unlessGivenUp } from "./file/wait.ts";
 import { keysUnder } from "./file/walk.ts";
 import { Watches } from "./file/watching.ts";
 import type { Seen } from "./file/watching.ts";
@@ -285,7 +285,7 @@ class FileStore implements Store {
     const quiet = running.catch(() => undefined);
     this.running.add(quiet);
     void quiet.then(() => this.running.delete(quiet));
-    return unlessGivenUp(running, this.runtime, options, this.name, operation);
+    return forCaller(running, options, this.runtime, this.name, operation);
   }
 
   private async shut(): Promise<void> {

@@ -1,3 +1,4 @@
+import { forCaller } from "../caller.ts";
 import type { Head } from "../entry.ts";
 import { SyncError } from "../error.ts";
 import type { Runtime, Timer } from "../runtime.ts";
@@ -33,7 +34,6 @@ import { pageOf } from "./lmdb/page.ts";
 import { Renewals } from "./lmdb/renewals.ts";
 import { stateFrom, stateRow, tagOf } from "./lmdb/rows.ts";
 import type { State } from "./lmdb/rows.ts";
-import { unlessGivenUp } from "./lmdb/wait.ts";
 
 export type { LmdbOptions } from "./lmdb/options.ts";
 
@@ -171,7 +171,7 @@ class Lmdb implements Store {
       };
     });
     const all = kept.size === 0 ? commit : this.thenTidy(commit, kept);
-    return unlessGivenUp(all, this.runtime, options, this.name, "write");
+    return forCaller(all, options, this.runtime, this.name, "write");
   }
 
   /** Whether its caller still waits or not: files go only when it is known that no row names them. */
@@ -216,7 +216,7 @@ class Lmdb implements Store {
       }
       return () => {};
     });
-    await unlessGivenUp(commit, this.runtime, options, this.name, "forget");
+    await forCaller(commit, options, this.runtime, this.name, "forget");
   }
 
   async *list(range: Range, options: ListOptions = {}): AsyncIterable<Listed> {

@@ -1,6 +1,6 @@
 import { BODY_BYTES_MIN, after, beginningOf, boundsOf, joined } from "../body.ts";
 import type { Body } from "../body.ts";
-import { forCaller } from "../chain/caller.ts";
+import { forCaller } from "../caller.ts";
 import { BYTES_TYPE } from "../codec/content-type.ts";
 import { checkKey } from "../entry.ts";
 import type { Entry } from "../entry.ts";

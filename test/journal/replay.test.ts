@@ -1,4 +1,5 @@
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { Heads } from "../../src/journal/heads.ts";
 import { behindWorld } from "../chain/behind-world.ts";
 import { get } from "../chain/world.ts";
 
@@ -18,11 +19,16 @@ async function ended() {
   return w;
 }
 
+afterEach(() => vi.restoreAllMocks());
+
 describe("a start that takes up the log in parts", () => {
-  // Mutations: Replay.newest gives undefined; gives the oldest; reads records that had their turn as well.
+  // Mutations: Replay.newest gives undefined; gives the oldest; reads records that had their turn as well; the bytes of
+  // the log stay in memory.
   it("answers reads with what is pending, before and after its turn", async () => {
     const w = await ended();
+    const cleared = vi.spyOn(Heads.prototype, "clear");
     const chain = await w.start(PART);
+    expect(cleared).not.toHaveBeenCalled();
     w.store("sql").down(["read", "write"]);
     w.store("git").down();
     expect(chain.journal?.isReplayed).toBe(false);
@@ -30,6 +36,7 @@ describe("a start that takes up the log in parts", () => {
     expect(await asked()).toEqual(["d3", undefined, "b3", "a3"]);
     await w.runtime.advance(0);
     expect(chain.journal?.isReplayed).toBe(true);
+    expect(cleared).toHaveBeenCalledOnce();
     expect(await asked()).toEqual(["d3", undefined, "b3", "a3"]);
     expect(chain.status().journal?.entries).toBe(4);
   });

@@ -1,3 +1,4 @@
+import { forCaller } from "../../caller.ts";
 import { Client, Metadata, credentials } from "@grpc/grpc-js";
 import type { ChannelCredentials, ClientDuplexStream, ServiceError } from "@grpc/grpc-js";
 import { SyncError } from "../../error.ts";
@@ -9,7 +10,6 @@ import { EtcdError, etcdFailure, reasonOf } from "./failures.ts";
 import { Gate } from "./gate.ts";
 import { AUTHENTICATE, WATCH } from "./messages.ts";
 import type { Method, WatchRequest, WatchResponse } from "./messages.ts";
-import { unlessGivenUp } from "./wait.ts";
 
 export interface ConnectionOptions {
   readonly runtime: Runtime;
@@ -237,7 +237,7 @@ export class Connection {
       .finally(() => {
         this.signingIn = undefined;
       });
-    await unlessGivenUp(this.signingIn, runtime, call, store);
+    await forCaller(this.signingIn, call, runtime, store, call.operation);
   }
 
   /** A stream of watch answers; `end` is called once, unless it was cancelled. */

@@ -1,3 +1,4 @@
+import { forCaller } from "../../caller.ts";
 import type { Runtime } from "../../runtime.ts";
 import { VERSION_ZERO, versionFromBytes, versionToBytes } from "../../version.ts";
 import type { Version } from "../../version.ts";
@@ -5,7 +6,6 @@ import type { Call, Connection, Reply } from "./connection.ts";
 import type { Layout } from "./layout.ts";
 import { EQUAL, OF_CREATE, RANGE, TXN } from "./messages.ts";
 import type { Header, KeyValue, Method } from "./messages.ts";
-import { unlessGivenUp } from "./wait.ts";
 
 /*
  * Whether etcd's revisions still mean what they meant. Each opened store that writes names itself, at random, under
@@ -83,7 +83,7 @@ export class History {
     this.naming ??= this.writeName(this.connection.ownCall("write")).finally(() => {
       this.naming = undefined;
     });
-    await unlessGivenUp(this.naming, this.runtime, call, this.store);
+    await forCaller(this.naming, call, this.runtime, this.store, call.operation);
   }
 
   /** The watermark is missing although there was one: the cluster was wiped. */

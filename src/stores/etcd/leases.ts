@@ -1,8 +1,8 @@
+import { forCaller } from "../../caller.ts";
 import type { Entry } from "../../entry.ts";
 import type { Runtime } from "../../runtime.ts";
 import type { Call, Connection } from "./connection.ts";
 import { LEASE_GRANT } from "./messages.ts";
-import { unlessGivenUp } from "./wait.ts";
 
 export const NO_LEASE = 0n;
 
@@ -49,7 +49,7 @@ export class Leases {
     const known = this.granted.get(end);
     const lease = known ?? this.grant(end);
     if (known === undefined) this.remember(end, lease);
-    return unlessGivenUp(lease, runtime, call, store);
+    return forCaller(lease, call, runtime, store, call.operation);
   }
 
   private remember(end: number, lease: Promise<bigint>): void {

@@ -1,3 +1,4 @@
+import { forCaller } from "../../caller.ts";
 import { SyncError } from "../../error.ts";
 import { randomBelow } from "../../runtime.ts";
 import type { Runtime } from "../../runtime.ts";
@@ -19,7 +20,6 @@ import {
   TXN,
 } from "./messages.ts";
 import type { KeyValue, Op } from "./messages.ts";
-import { unlessGivenUp } from "./wait.ts";
 
 export interface RoomOptions {
   readonly runtime: Runtime;
@@ -74,14 +74,9 @@ export class Room {
     const overdue = () => this.uncounted >= bytesMax * WAIT_SHARE;
     if (!overdue()) return;
     // What failed for others, or long ago, is tried again before it is told.
-    if (this.counting !== undefined)
-      await unlessGivenUp(
-        this.counting.catch(() => undefined),
-        runtime,
-        call,
-        store,
-      );
-    if (overdue()) await unlessGivenUp(this.count(), runtime, call, store);
+    const counted = this.counting?.catch(() => undefined);
+    if (counted !== undefined) await forCaller(counted, call, runtime, store, call.operation);
+    if (overdue()) await forCaller(this.count(), call, runtime, store, call.operation);
   }
 
   /** After a write of so many bytes. */
@@ -105,7 +100,7 @@ export class Room {
     this.relieving ??= this.relieve().finally(() => {
       this.relieving = undefined;
     });
-    await unlessGivenUp(this.relieving, runtime, call, store);
+    await forCaller(this.relieving, call, runtime, store, call.operation);
   }
 
   /** Waits for what is under way; its failure has been told or is nobody's any more. */

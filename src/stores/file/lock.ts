@@ -7,8 +7,8 @@ import { aborted, checkCall } from "../../store.ts";
 import type { CallOptions } from "../../store.ts";
 import { removeFile } from "./disk.ts";
 import { codeOf, fileFailure, isMissing } from "./failures.ts";
-import { lifeOf, thisProcess } from "./process.ts";
-import type { ProcessId } from "./process.ts";
+import { lifeOf, thisProcess } from "../../process.ts";
+import type { ProcessId } from "../../process.ts";
 
 /**
  * One writer of a folder at a time, among all processes of the machine. Each opened store has a file that says who it is;

@@ -1,4 +1,5 @@
 import type { ClientConfig } from "pg";
+import { forCaller } from "../../caller.ts";
 import { SyncError } from "../../error.ts";
 import type { Runtime, Timer } from "../../runtime.ts";
 import { aborted, checkCall, closedError } from "../../store.ts";
@@ -55,7 +56,7 @@ export class Pool {
     const task = this.run(operation, deadline, call.signal, work);
     this.busy.add(task);
     task.catch(() => undefined).finally(() => this.busy.delete(task));
-    return unlessAborted(task, call.signal, name, operation);
+    return forCaller(task, { signal: call.signal }, runtime, name, operation);
   }
 
   /** A connection outside the pool's count, for a subscription. Not given back: end or destroy it. */
@@ -210,19 +211,5 @@ function timeout(store: string, operation: string): SyncError {
     store,
     operation,
     cure: "what was sent may still take effect",
-  });
-}
-
-function unlessAborted<T>(
-  task: Promise<T>,
-  signal: AbortSignal | undefined,
-  store: string,
-  operation: string,
-): Promise<T> {
-  if (signal === undefined) return task;
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(aborted(signal, store, operation));
-    signal.addEventListener("abort", onAbort, { once: true });
-    task.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
   });
 }

@@ -1,7 +1,7 @@
-import { SyncError } from "../error.ts";
-import type { Runtime } from "../runtime.ts";
-import { aborted, checkCall } from "../store.ts";
-import type { CallOptions } from "../store.ts";
+import { SyncError } from "./error.ts";
+import type { Runtime } from "./runtime.ts";
+import { aborted, checkCall } from "./store.ts";
+import type { CallOptions } from "./store.ts";
 
 /**
  * Shared work, for one caller: his signal and his deadline end his waiting, not the work.
