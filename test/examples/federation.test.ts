@@ -10,24 +10,12 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { TourReport } from "../../examples/federation/tour.ts";
 import { until } from "../../examples/start/person.ts";
 import { read, root } from "../project.ts";
+import { starter } from "./program.ts";
+import type { Begun } from "./program.ts";
 
 let folder: string;
-const begun: { child: ChildProcess; ended: Promise<unknown> }[] = [];
-
-/** The built program (`npm run build:federation`), in a temporary folder of its own, so that what it leaves behind is seen. */
-function start(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-  const child = spawn(process.execPath, [resolve(root, "build/federation/federation/main.js"), ...args], {
-    env: { ...process.env, NO_COLOR: "", TMPDIR: folder, ...env },
-  });
-  const said = { stdout: "", stderr: "" };
-  child.stdout.setEncoding("utf8").on("data", (text: string) => (said.stdout += text));
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (said.stderr += text));
-  const ended = new Promise<{ status: number | null; stdout: string; stderr: string }>((done) =>
-    child.once("close", (status) => done({ status, ...said })),
-  );
-  begun.push({ child, ended });
-  return { child, ended };
-}
+const begun: Begun[] = [];
+const start = starter("build/federation/federation/main.js", () => folder, begun);
 
 /** The command lines of processes that were started below the folder, by their environment. */
 function running(): string[] {

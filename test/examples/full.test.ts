@@ -1,10 +1,10 @@
-import { spawn } from "node:child_process";
-import type { ChildProcess } from "node:child_process";
 import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync, watch } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { TourReport } from "../../examples/full/tour.ts";
+import { starter } from "./program.ts";
+import type { Begun } from "./program.ts";
 import { NEEDS, installed, mustRun } from "../servers/apt.ts";
 import { root } from "../project.ts";
 
@@ -20,22 +20,8 @@ const why = await Promise.all([etcd, postgres, radosgw].map((need) => installed(
 );
 
 let folder: string;
-const begun: { child: ChildProcess; ended: Promise<unknown> }[] = [];
-
-/** The built program (`npm run build:full`), in a temporary folder of its own, so that what it leaves behind is seen. */
-function start(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-  const child = spawn(process.execPath, [resolve(root, "build/full/examples/full/main.js"), ...args], {
-    env: { ...process.env, NO_COLOR: "", TMPDIR: folder, ...env },
-  });
-  const said = { stdout: "", stderr: "" };
-  child.stdout.setEncoding("utf8").on("data", (text: string) => (said.stdout += text));
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (said.stderr += text));
-  const ended = new Promise<{ status: number | null; stdout: string; stderr: string }>((done) =>
-    child.once("close", (status) => done({ status, ...said })),
-  );
-  begun.push({ child, ended });
-  return { child, ended };
-}
+const begun: Begun[] = [];
+const start = starter("build/full/examples/full/main.js", () => folder, begun);
 
 /** The command lines of processes that name the folder. */
 function running(): string[] {
