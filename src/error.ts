@@ -35,6 +35,8 @@ export interface ErrorDetails {
   readonly retryable?: boolean;
   /** The server asked not to be tried again for so many milliseconds. */
   readonly retryAfterMs?: number;
+  /** What was written is durable here all the same. */
+  readonly stored?: boolean;
 }
 
 /** Every error that Sync throws or returns. It never holds a value or a credential. */
@@ -47,6 +49,8 @@ export class SyncError extends Error {
   readonly retryable: boolean;
   /** How long not to try again, in milliseconds, where a server said so. */
   readonly retryAfterMs: number | undefined;
+  /** What was written is durable here, and sent on by itself: only the level that the call asked for is not met yet. */
+  readonly stored: boolean;
   readonly store: string | undefined;
   readonly operation: string | undefined;
   readonly key: string | undefined;
@@ -58,6 +62,7 @@ export class SyncError extends Error {
     this.what = what;
     this.retryable = details.retryable ?? RETRYABLE.has(code);
     this.retryAfterMs = details.retryAfterMs;
+    this.stored = details.stored ?? false;
     this.store = details.store;
     this.operation = details.operation;
     this.key = details.key;

@@ -34,8 +34,8 @@ export async function allTheWayDown(
     return [...results];
   } catch (thrown) {
     const cause = asSyncError(thrown);
-    const here = state.behind === undefined ? "stored" : "in the journal";
-    const what = `${here}, but not yet in every layer below: ${cause.message}`;
+    const stored = state.behind !== undefined;
+    const what = `${stored ? "in the journal" : "stored"}, but not yet in every layer below: ${cause.message}`;
     const cure = "flush once what stands in the way is gone";
     const error = new SyncError("UNAVAILABLE", what, {
       store: state.name,
@@ -43,6 +43,7 @@ export async function allTheWayDown(
       cause,
       cure,
       retryable: false,
+      stored,
     });
     return results.map((result) => (result.status === "stored" ? failed(error) : result));
   }

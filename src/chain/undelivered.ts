@@ -27,6 +27,7 @@ export function notYet({ lanes }: Stuck, store: string, key: string): SyncError 
     operation: "write",
     key,
     retryable: false,
+    stored: true,
     cure: "it is sent once the layer takes it; flush waits for that",
     cause: lanes.find(({ error }) => error !== undefined)?.error,
   });
@@ -34,14 +35,14 @@ export function notYet({ lanes }: Stuck, store: string, key: string): SyncError 
 
 /** The same error of a call that must not be made again. */
 export function notRetryable(error: SyncError): SyncError {
-  const { code, what, store, operation, key, cure, cause } = error;
+  const { code, what, store, operation, key, cure, cause, stored } = error;
   const place = {
     ...(store === undefined ? {} : { store }),
     ...(operation === undefined ? {} : { operation }),
     ...(key === undefined ? {} : { key }),
     ...(cure === undefined ? {} : { cure }),
   };
-  return new SyncError(code, what, { ...place, cause, retryable: false });
+  return new SyncError(code, what, { ...place, cause, stored, retryable: false });
 }
 
 /** What `flush` says of entries that nobody will take. */

@@ -17,9 +17,6 @@ import type { Call } from "./state.ts";
 /** How often a conditional write is stamped anew because the layer held a newer tombstone. */
 const STAMPS_MAX = 4;
 
-/** How the chain begins what it says of a level that is not met yet. */
-const STORED_HERE = "in the journal";
-
 type Draft = Omit<Entry, "version">;
 
 /** What a mount knows better than the headers of its requests. */
@@ -133,8 +130,7 @@ export async function writeOne(call: Call, write: Write): Promise<Outcome> {
     const [result] = await chain.write([write], { ack, deadline });
     if (result === undefined) throw new SyncError("INTERNAL", "the write got no result");
     const isLate = result.status === "failed" && result.error.code === "UNAVAILABLE";
-    const isStored = isLate && result.error.what.startsWith(STORED_HERE);
-    const pending = isLate && isBehind ? await lacking(call, write, isStored) : undefined;
+    const pending = isLate && isBehind ? await lacking(call, write, result.error.stored) : undefined;
     return pending === undefined ? { result, pending } : { result: { status: "stored" }, pending };
   } catch (error) {
     if (!isBehind || !(error instanceof SyncError) || error.code !== "TIMEOUT") throw error;

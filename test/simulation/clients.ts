@@ -297,8 +297,7 @@ export class Clients {
     const code = result.status === "failed" ? result.error.code : "";
     if (code !== "" && !EXPECTED.has(code)) facts.bad("threw", `${client} change ${key}: ${describe(result)}`);
     // In the layer that decides, though not yet in all others.
-    const isLate =
-      result.status === "failed" && code === "UNAVAILABLE" && result.error.what.startsWith("in the journal");
+    const isLate = result.status === "failed" && result.error.stored;
     const happened = result.status === "stored" || isLate;
     if (happened) this.acknowledged(node, process, entry, "journal");
     if (happened && own !== undefined && this.isOverlooked(key, own, entry.version)) {
