@@ -14,8 +14,18 @@ export function forCaller<T>(
   store: string,
   operation: string,
 ): Promise<T> {
-  const { signal, deadline } = options ?? {};
-  if (signal === undefined && deadline === undefined) return work;
+  if (options?.signal === undefined && options?.deadline === undefined) return work;
+  return bounded(work, options, runtime, store, operation);
+}
+
+function bounded<T>(
+  work: Promise<T>,
+  options: CallOptions,
+  runtime: Runtime,
+  store: string,
+  operation: string,
+): Promise<T> {
+  const { signal, deadline } = options;
   return new Promise<T>((resolve, reject) => {
     work.catch(() => undefined);
     checkCall(runtime, options, store, operation);

@@ -240,31 +240,46 @@ function checkBody(store: Store, { key, state }: Entry, { size, sha256 }: Body):
 /** The result of a write that this store refuses whatever it holds; undefined if it may be tried. */
 export function refusal(store: Store, { entry, if: condition, body }: Write): WriteResult | undefined {
   const { supports } = store;
-  const details = () => at(store, "write", entry.key);
-  if (supports.readonly) return failed(new SyncError("READONLY", "the store takes no writes", details()));
+  if (supports.readonly)
+    return failed(new SyncError("READONLY", "the store takes no writes", at(store, "write", entry.key)));
   if (condition !== undefined && !supports.conditional) {
     const cure = "send conditional writes to a layer that can compare-and-set";
-    return failed(new SyncError("UNSUPPORTED", "the store has no conditional writes", { ...details(), cure }));
+    return failed(
+      new SyncError("UNSUPPORTED", "the store has no conditional writes", { ...at(store, "write", entry.key), cure }),
+    );
   }
   if (body !== undefined) {
     if (supports.streamBytesMax === 0) {
       const cure = "give it the value whole, or use a store that takes streams";
-      return failed(new SyncError("UNSUPPORTED", "the store takes no value as a stream", { ...details(), cure }));
+      return failed(
+        new SyncError("UNSUPPORTED", "the store takes no value as a stream", {
+          ...at(store, "write", entry.key),
+          cure,
+        }),
+      );
     }
     if (body.size > supports.streamBytesMax) {
       const what = `the value has ${body.size} bytes, the limit is ${supports.streamBytesMax}`;
       return failed(
-        new SyncError("TOO_LARGE", what, { ...details(), cure: "split it, or use a store that takes more" }),
+        new SyncError("TOO_LARGE", what, {
+          ...at(store, "write", entry.key),
+          cure: "split it, or use a store that takes more",
+        }),
       );
     }
     return undefined;
   }
   if (entry.state === "stub" && !supports.stubs) {
-    return failed(new SyncError("UNSUPPORTED", "the store takes no stubs", details()));
+    return failed(new SyncError("UNSUPPORTED", "the store takes no stubs", at(store, "write", entry.key)));
   }
   if (entry.value !== null && entry.value.length > supports.valueBytesMax) {
     const what = `the value has ${entry.value.length} bytes, the limit is ${supports.valueBytesMax}`;
-    return failed(new SyncError("TOO_LARGE", what, { ...details(), cure: "split it, or use a store that takes more" }));
+    return failed(
+      new SyncError("TOO_LARGE", what, {
+        ...at(store, "write", entry.key),
+        cure: "split it, or use a store that takes more",
+      }),
+    );
   }
   return undefined;
 }

@@ -168,15 +168,18 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     };
   };
 
-  const writePlain = async (
-    writes: readonly Write[],
-    ack: Ack,
-    call: CallOptions | undefined,
-  ): Promise<WriteResult[]> => {
+  const writePlain = (writes: readonly Write[], ack: Ack, call: CallOptions | undefined): Promise<WriteResult[]> => {
     let bytes = 0;
     for (const { entry } of writes) bytes += entry.value?.length ?? 0;
     const entered = journal.enter(writes.length, bytes, call);
-    if (entered !== undefined) (await entered)();
+    if (entered === undefined) return append(writes, ack);
+    return entered.then((take) => {
+      take();
+      return append(writes, ack);
+    });
+  };
+
+  const append = (writes: readonly Write[], ack: Ack): Promise<WriteResult[]> => {
     const isJudged = ack.kind === "layers" || ack.kind === "all";
     // Where the layers are not waited for, this node says what it knows; else they say it. They get it all the same:
     // what is newer may be in one of them and not in the others yet.
@@ -184,15 +187,15 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     const { items, durable } = journal.append(writes.map(owned), isJudged);
     if (ack.kind === "memory") {
       answerAtOnce(items, durable);
-      return results;
+      return Promise.resolve(results);
     }
-    try {
-      await durable;
-    } catch (error) {
-      const refused = failed(asSyncError(error, { store: state.name, operation: "write" }));
-      return writes.map(() => refused);
-    }
-    return isJudged ? acked(items, maskOf(lanesOf, ack)) : results;
+    return durable.then(
+      () => (isJudged ? acked(items, maskOf(lanesOf, ack)) : results),
+      (error: unknown) => {
+        const refused = failed(asSyncError(error, { store: state.name, operation: "write" }));
+        return writes.map(() => refused);
+      },
+    );
   };
 
   /** Which writes are older than what this node has written, answered or was told of. */
@@ -347,14 +350,12 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
 
   return {
     journal,
-    write: (self, writes, call) =>
-      forCaller(
-        withKeptBodies(journal, writes, call, (own) => writeAll(self, own, call)),
-        call,
-        runtime,
-        state.name,
-        "write",
-      ),
+    write(self, writes, call) {
+      const work = areKept(journal, writes)
+        ? writeAll(self, writes, call)
+        : keepBodies(journal, writes, call, (own) => writeAll(self, own, call));
+      return forCaller(work, call, runtime, state.name, "write");
+    },
     copies(keys, authority, wholeBytesMax) {
       const found: Pending[] = [];
       for (const { key } of keys) {
@@ -439,16 +440,9 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
 }
 
 /** Bodies that are not the journal's are taken into it first, since they have to outlive the call. */
-function withKeptBodies<T>(
-  journal: Journal,
-  writes: readonly Write[],
-  call: CallOptions | undefined,
-  work: (writes: readonly Write[]) => Promise<T>,
-): Promise<T> {
-  for (const { body } of writes) {
-    if (body !== undefined && !journal.bodies.owns(body)) return keepBodies(journal, writes, call, work);
-  }
-  return work(writes);
+function areKept(journal: Journal, writes: readonly Write[]): boolean {
+  for (const { body } of writes) if (body !== undefined && !journal.bodies.owns(body)) return false;
+  return true;
 }
 
 function giveMemory(state: ChainState, index: number, items: readonly Item[]): void {

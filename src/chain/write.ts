@@ -63,14 +63,19 @@ export function refusalOf(state: ChainState, self: Store, write: Write): WriteRe
   const { key, version } = write.entry;
   const refused = refusal(self, write);
   if (refused !== undefined) return refused;
-  const details = () => ({ store: state.name, operation: "write", key });
   if (versionMs(version) > state.runtime.now() + state.skewMaxMs) {
     const what = `version ${version} lies more than ${state.skewMaxMs} ms in the future`;
     const cure = "correct the clock of the machine that wrote it";
-    return failed(new SyncError("SKEW", what, { ...details(), cure }));
+    return failed(new SyncError("SKEW", what, { store: state.name, operation: "write", key, cure }));
   }
   if (firstFor(state, key) === -1) {
-    return failed(new SyncError("READONLY", "no layer that keeps this key takes writes", details()));
+    return failed(
+      new SyncError("READONLY", "no layer that keeps this key takes writes", {
+        store: state.name,
+        operation: "write",
+        key,
+      }),
+    );
   }
   return undefined;
 }
@@ -78,6 +83,7 @@ export function refusalOf(state: ChainState, self: Store, write: Write): WriteRe
 /** The layer that takes a key first: the first one of the chain, else the deepest store; -1 when none takes it. */
 function firstFor(state: ChainState, key: string): number {
   const takes = (index: number) => state.layers[index]?.readonly === false;
+  if (state.everywhere !== undefined && takes(state.first)) return state.first;
   const route = routeOf(state, key);
   if (takes(state.first) && route.includes(state.first)) return state.first;
   return route.findLast((index) => takes(index) && state.layers[index]?.role === "store") ?? -1;
