@@ -29,7 +29,10 @@ export function progress(label: string, stream: Terminal): Progress {
   };
 }
 
-/** A bar for each of many steps, one after the other: the next step begins where another one is named. */
+/**
+ * A bar for each of many steps, one after the other: the next step begins where another one is named. Elsewhere than on a
+ * terminal the name of each is a line, once.
+ */
 export interface Steps {
   readonly show: (step: string, done: number, total: number) => void;
   readonly end: () => void;
@@ -37,11 +40,14 @@ export interface Steps {
 
 export function steps(stream: Terminal): Steps {
   let shown = { step: "", bar: SILENT };
+  const named = new Set<string>();
   return {
     show(step, done, total) {
       if (step !== shown.step) {
         shown.bar.end();
         shown = { step, bar: progress(step, stream) };
+        if (stream.isTTY !== true && !named.has(step)) stream.write(`${step}\n`);
+        named.add(step);
       }
       shown.bar.show(done, total);
     },

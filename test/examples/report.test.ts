@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { formatMs, summarise } from "../../examples/start/durations.ts";
 import { loadFeatures } from "../../examples/start/features.ts";
-import { progress } from "../../examples/start/progress.ts";
+import { progress, steps } from "../../examples/start/progress.ts";
 import { box, paintFor } from "../../examples/start/table.ts";
 
 describe("durations", () => {
@@ -73,6 +73,15 @@ describe("the progress bar", () => {
     bar.show(1, 2);
     bar.end();
     expect(drawn).toEqual([]);
+  });
+
+  // Mutation: a line each time a step is gone on with.
+  it("is the name of each step there, once", () => {
+    const drawn: string[] = [];
+    const bars = steps({ write: (text) => drawn.push(text) });
+    for (const step of ["filling git", "filling S3", "filling git", "reading"]) bars.show(step, 1, 2);
+    bars.end();
+    expect(drawn).toEqual(["filling git\n", "filling S3\n", "reading\n"]);
   });
 });
 
