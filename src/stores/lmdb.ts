@@ -22,7 +22,8 @@ import { formatCursor, parseCursor } from "./cursor.ts";
 import type { Place } from "./cursor.ts";
 import { applyWrite, copyOf, encode, headOf, settled } from "./lmdb/apply.ts";
 import { openEnvironment } from "./lmdb/environment.ts";
-import type { Environment, Row, Tables } from "./lmdb/environment.ts";
+import type { Environment, Tables } from "./lmdb/environment.ts";
+import type { Row } from "./lmdb/staged.ts";
 import { changesAfter, epochAt, newEpoch, writer } from "./lmdb/log.ts";
 import type { Writer } from "./lmdb/log.ts";
 import { Large, NONE_KEPT } from "./lmdb/large.ts";
@@ -52,8 +53,8 @@ const text = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /**
  * Entries in a folder on this machine's disk, by LMDB. A resolved write survives a power loss. Several processes may
- * use one folder: every decision is made inside LMDB's one write transaction; what another process wrote is read at
- * once and told by `watch` when it next looks.
+ * use one folder: what was decided is stored only if nobody committed since, else it is decided again; what another
+ * process wrote is read at once and told by `watch` when it next looks.
  *
  * @throws SyncError INVALID for an option out of range or a file in the way, NOT_FOUND, UNAUTHORISED for a folder that
  * may not be written, CORRUPT for a database that is damaged or of a later format. Nothing is written then.

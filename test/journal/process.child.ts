@@ -129,8 +129,7 @@ async function held(): Promise<void> {
 async function drain(): Promise<void> {
   const [kind = "", count = "0", drainMs = "0"] = argument.split(",");
   const disk = chaos(await lmdb(join(folder, "disk"), { runtime: systemRuntime }), { runtime: systemRuntime, seed: 1 });
-  // lmdb's own thread can keep a process that exits in the middle of a transaction from ending.
-  if (kind === "down" || kind === "exit") disk.down(["write"]);
+  if (kind === "down") disk.down(["write"]);
   if (kind === "slow") disk.storm({ delay: 1 });
   const db = await open([layer(disk, { name: "disk", flushEntriesMax: 1, flushIntervalMs: 60_000 })], {
     base: folder,

@@ -73,7 +73,23 @@ async function fill(): Promise<void> {
   await store.close();
 }
 
-const works: Readonly<Record<string, () => Promise<void>>> = { acks, race, fill };
+/** Exits in the middle of writes: after so many acknowledgements, and so many turns of the loop into the next write. */
+async function exits(): Promise<void> {
+  const [round = 0, acknowledged = 0, turns = 0] = argument.split(",").map(Number);
+  const writing = async (writer: number) => {
+    for (let i = 0; ; i++) {
+      await store.write([{ entry: entry(`${round}/${writer}/${i}`, i, new Uint8Array(100).fill(i)), asOf: 0 }]);
+      say(`${round}/${writer}/${i}`);
+      if (writer !== 0 || i !== acknowledged) continue;
+      void store.write([{ entry: entry(`${round}/last`, i, new Uint8Array(100)), asOf: 0 }]);
+      for (let turn = 0; turn < turns; turn++) await new Promise(setImmediate);
+      process.exit(7);
+    }
+  };
+  await Promise.all([0, 1, 2].map(writing));
+}
+
+const works: Readonly<Record<string, () => Promise<void>>> = { acks, race, fill, exits };
 process.on("unhandledRejection", (error) => {
   say(`unhandled ${String(error)}`);
   process.exit(9);

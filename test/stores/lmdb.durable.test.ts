@@ -14,6 +14,8 @@ import { compiled } from "./compiled.ts";
 
 /** Acknowledged means on disk, for one process and for several. */
 const SEED = 20;
+/** A process that has not ended by then hangs, in milliseconds. */
+const ENDED_MS = 20_000;
 const folder = mkdtempSync(join(tmpdir(), "microsync-lmdb-durable-"));
 const runtime = systemRuntime;
 let program = "";
@@ -85,6 +87,22 @@ describe("lmdb on disk", () => {
     }
     expect(acknowledged).toBeGreaterThanOrEqual(30);
   });
+
+  // Mutation it catches: `root.childTransaction` in environment.ts, whose thread then waits for one that is waiting for it.
+  it("lets a process end that exits in the middle of writes, 30 times, and keeps what it acknowledged", async () => {
+    const place = join(folder, "exited");
+    for (let round = 0; round < 30; round++) {
+      const child = start("exits", place, `${round},${round % 5},${round % 4}`);
+      const late = setTimeout(() => child.kill("SIGKILL"), ENDED_MS);
+      const lines = await linesOf(child);
+      clearTimeout(late);
+      expect([child.exitCode, child.signalCode], `round ${round}`).toEqual([7, null]);
+      const store = await lmdb(place, { runtime });
+      const answers = await store.read(lines);
+      await store.close();
+      expect(answers.filter(({ entry }) => entry?.value?.length !== 100)).toEqual([]);
+    }
+  }, 120_000);
 
   // A killed process proves nothing about the power: what the kernel was told to do does. The sync is slowed down, so
   // that an acknowledgement that does not wait for it comes first. Mutation it catches: `noSync: true`.

@@ -444,7 +444,7 @@ async function put2(store: Store, i: number): Promise<void> {
 }
 
 describe("one transaction", () => {
-  // Mutation it catches: `transaction` for `childTransaction` in environment.ts, which commits what came before a throw.
+  // Mutation it catches: `undo` left out in commits.ts, which commits what came before a throw.
   it("does nothing of a call that fails in the middle", async () => {
     const path = newFolder();
     const store = await lmdb(path, { runtime });

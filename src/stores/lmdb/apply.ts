@@ -6,7 +6,7 @@ import { STORED, TOO_OLD, failed } from "../../store.ts";
 import type { Write, WriteResult } from "../../store.ts";
 import type { Version } from "../../version.ts";
 import { zlibCompression } from "../../zlib.ts";
-import type { Table } from "./environment.ts";
+import type { Table } from "./staged.ts";
 import type { Writer } from "./log.ts";
 import { envelopeOf } from "./rows.ts";
 

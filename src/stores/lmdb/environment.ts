@@ -5,23 +5,10 @@ import { dirname, join } from "node:path";
 import { open } from "lmdb";
 import type { Database, RootDatabase } from "lmdb";
 import { SyncError } from "../../error.ts";
+import { Commits } from "./commits.ts";
 import { lmdbFailure } from "./failures.ts";
-
-/** One of LMDB's named databases: bytes to bytes, in byte order. A value read is the reader's own. */
-export interface Table {
-  get(key: Uint8Array): Uint8Array | undefined;
-  /** Only in a transaction. */
-  put(key: Uint8Array, value: Uint8Array): void;
-  /** Only in a transaction. */
-  remove(key: Uint8Array): void;
-  /** At most `limit` rows from `start` on, or downwards from it. No transaction stays open behind it. */
-  page(start: Uint8Array | undefined, limit: number, direction?: "up" | "down"): Row[];
-}
-
-export interface Row {
-  readonly key: Uint8Array;
-  readonly value: Uint8Array;
-}
+import { StagedTable } from "./staged.ts";
+import type { Row, Table } from "./staged.ts";
 
 export const TABLES = ["entries", "changes", "removals", "renewals", "epochs", "about", "bodies"] as const;
 
@@ -31,8 +18,9 @@ export type Tables = Readonly<Record<(typeof TABLES)[number], Table>>;
 export interface Environment {
   readonly tables: Tables;
   /**
-   * Runs `body`, which may not be asynchronous, in a write transaction that no other process or call shares. Resolves
-   * when it is on disk; when `body` throws or the disk refuses, nothing of it is stored.
+   * Runs `body`, which may not be asynchronous, as a write transaction that no other process or call comes between; again
+   * from the beginning where one did. Resolves when it is on disk; when `body` throws or the disk refuses, nothing of it
+   * is stored.
    *
    * With `overlappingSync` off LMDB commits as its authors wrote it: data pages, fdatasync, then the page that names
    * them through a descriptor opened with O_DSYNC. test/stores/lmdb.durable.test.ts watches the system calls.
@@ -136,10 +124,8 @@ async function openTables(folder: string, store: string): Promise<Environment> {
   });
   try {
     checkFormat(root, folder, store);
-    const tables = Object.fromEntries(
-      TABLES.map((name) => [name, table(root.openDB<Uint8Array, Uint8Array>({ name, ...ENCODING }), store)]),
-    );
-    return environment(root, tables as Record<(typeof TABLES)[number], Table>, store);
+    const databases = TABLES.map((name) => root.openDB<Uint8Array, Uint8Array>({ name, ...ENCODING }));
+    return environment(root, databases, store);
   } catch (error) {
     await root.close();
     throw error;
@@ -166,17 +152,25 @@ function checkFormat(root: RootDatabase<Uint8Array, Uint8Array>, folder: string,
 
 export const FORMAT_ROW: Row = { key: FORMAT_KEY, value: new TextEncoder().encode(String(FORMAT)) };
 
-function environment(root: RootDatabase<Uint8Array, Uint8Array>, tables: Tables, store: string): Environment {
+function environment(
+  root: RootDatabase<Uint8Array, Uint8Array>,
+  databases: readonly Database<Uint8Array, Uint8Array>[],
+  store: string,
+): Environment {
+  const staged = databases.map((database) => new StagedTable(database, store));
+  const tables = Object.fromEntries(TABLES.map((name, i) => [name, staged[i]])) as unknown as Tables;
+  const refresh = () => root.resetReadTxn();
+  const commits = new Commits(databases[TABLES.indexOf("about")] as Database<Uint8Array, Uint8Array>, staged, refresh);
   return {
     tables,
     async transaction(body) {
       try {
-        return await root.childTransaction(body);
+        return await commits.transaction(body);
       } catch (error) {
         throw lmdbFailure(await commitError(error), { store, operation: "write" });
       }
     },
-    refresh: () => root.resetReadTxn(),
+    refresh,
     close: () => root.close(),
   };
 }
@@ -190,26 +184,6 @@ async function commitError(error: unknown): Promise<unknown> {
   } catch (reason) {
     return reason;
   }
-}
-
-function table(database: Database<Uint8Array, Uint8Array>, store: string): Table {
-  const guarded = <T>(operation: string, work: () => T): T => {
-    try {
-      return work();
-    } catch (error) {
-      throw lmdbFailure(error, { store, operation });
-    }
-  };
-  return {
-    get: (key) => guarded("read", () => database.getBinary(key as Buffer)),
-    put: (key, value) => guarded("write", () => database.putSync(key, value)),
-    remove: (key) => guarded("write", () => void database.removeSync(key)),
-    page: (start, limit, direction = "up") =>
-      guarded("read", () => {
-        const from = start === undefined ? {} : { start };
-        return [...database.getRange({ ...from, limit, reverse: direction === "down" })];
-      }),
-  };
 }
 
 async function statOf(path: string) {

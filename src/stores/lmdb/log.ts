@@ -1,5 +1,6 @@
 import type { Runtime } from "../../runtime.ts";
-import type { Row, Table, Tables } from "./environment.ts";
+import type { Tables } from "./environment.ts";
+import type { Row, Table } from "./staged.ts";
 import { envelopeState } from "../../envelope.ts";
 import { fileOf, sizeOf } from "./bodies.ts";
 import { changeOf, entryRow, envelopeOf, integerFrom, integerKey } from "./rows.ts";

@@ -1,5 +1,6 @@
 import type { Range } from "../../store.ts";
-import type { Row, Tables } from "./environment.ts";
+import type { Tables } from "./environment.ts";
+import type { Row } from "./staged.ts";
 
 const utf8 = new TextEncoder();
 
