@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 
-/** The files of a small authority: itself, a certificate for 127.0.0.1, and one for a client. */
+/** The files of a small authority: itself, a certificate for this machine or another host, and one for a client. */
 export interface Certificates {
   readonly ca: string;
   readonly serverCert: string;
@@ -10,8 +10,11 @@ export interface Certificates {
   readonly clientKey: string;
 }
 
-/** Makes them in a folder, by openssl. */
-export function makeCertificates(folder: string): Certificates {
+/**
+ * Makes them in a folder, by openssl.
+ * @param names what the certificates are for, as X.509 writes it.
+ */
+export function makeCertificates(folder: string, names = "IP:127.0.0.1,DNS:localhost"): Certificates {
   const path = (name: string) => join(folder, name);
   const openssl = (...args: string[]) => {
     const { status, stderr } = spawnSync("openssl", args, { cwd: folder, encoding: "utf8" });
@@ -22,7 +25,7 @@ export function makeCertificates(folder: string): Certificates {
   for (const name of ["server", "client"]) {
     openssl("req", ...newKey, "-keyout", `${name}.key`, "-out", `${name}.csr`, "-subj", `/O=${name}`);
     const signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2"];
-    const extension = "subjectAltName=IP:127.0.0.1,DNS:localhost";
+    const extension = `subjectAltName=${names}`;
     spawnSync("sh", ["-c", `printf '%s' '${extension}' > ${name}.ext`], { cwd: folder });
     openssl("x509", "-req", "-in", `${name}.csr`, ...signed, "-extfile", `${name}.ext`, "-out", `${name}.pem`);
   }
