@@ -2,6 +2,7 @@ import { lstat, mkdir, realpath, rename, rm, rmdir, writeFile } from "node:fs/pr
 import { dirname, join, sep } from "node:path";
 import { SyncError } from "../error.ts";
 import { hasCode } from "../config/folders.ts";
+import type { FoundStream } from "../sync.ts";
 import { metaOfKey } from "../stores/git-layout/kind.ts";
 import { SIDE_FOLDER, insidePath, keyOfPath, pathOfKey } from "../stores/git-layout/path.ts";
 import { unwritable } from "./sink.ts";
@@ -47,35 +48,42 @@ export async function exportFolder(folder: string, shown: string, force: boolean
     kept = above;
   };
 
+  const write = async (
+    key: string,
+    content: Uint8Array | AsyncIterable<Uint8Array>,
+    { expires, meta }: Pick<FoundStream, "expires" | "meta">,
+  ): Promise<void> => {
+    const path = pathOfKey(key);
+    if (keyOfPath(path) !== key) {
+      throw new SyncError("UNSUPPORTED", "no file name stands for this key", { cure: "export to a file of lines" });
+    }
+    try {
+      await makeFolders(path);
+      let target = join(root, path);
+      const there = await look(target);
+      if (there?.isDirectory() === true) target = join(root, insidePath(path));
+      else if (there !== undefined && !force) {
+        throw new SyncError("CONFLICT", "another key has the same file name on this file system", {
+          cure: "export to a file of lines, or to a file system that keeps upper and lower case apart",
+        });
+      }
+      if (!target.startsWith(root + sep))
+        throw new SyncError("INTERNAL", "the file would be outside the folder", { key });
+      const written = temporary();
+      await writeFile(written, content, { flag: "wx" });
+      await rename(written, target);
+    } catch (error) {
+      if (error instanceof SyncError) throw error;
+      throw unwritable(join(shown, path), error);
+    }
+    const { "content-type": type, ...own } = meta;
+    if (expires !== null || Object.keys(own).length > 0 || type !== metaOfKey(key)["content-type"]) untold++;
+  };
+
   return {
     whole: false,
-    async add({ key, value, expires, meta }) {
-      const path = pathOfKey(key);
-      if (keyOfPath(path) !== key) {
-        throw new SyncError("UNSUPPORTED", "no file name stands for this key", { cure: "export to a file of lines" });
-      }
-      try {
-        await makeFolders(path);
-        let target = join(root, path);
-        const there = await look(target);
-        if (there?.isDirectory() === true) target = join(root, insidePath(path));
-        else if (there !== undefined && !force) {
-          throw new SyncError("CONFLICT", "another key has the same file name on this file system", {
-            cure: "export to a file of lines, or to a file system that keeps upper and lower case apart",
-          });
-        }
-        if (!target.startsWith(root + sep))
-          throw new SyncError("INTERNAL", "the file would be outside the folder", { key });
-        const written = temporary();
-        await writeFile(written, value.bytes, { flag: "wx" });
-        await rename(written, target);
-      } catch (error) {
-        if (error instanceof SyncError) throw error;
-        throw unwritable(join(shown, path), error);
-      }
-      const { "content-type": type, ...own } = meta;
-      if (expires !== null || Object.keys(own).length > 0 || type !== metaOfKey(key)["content-type"]) untold++;
-    },
+    add: (entry) => write(entry.key, entry.value.bytes, entry),
+    addStream: (key, found) => write(key, found.stream, found),
     async end() {
       await clean(side);
       if (untold === 0) return undefined;

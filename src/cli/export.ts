@@ -8,8 +8,9 @@ import type { Sink } from "./sink.ts";
 import { failures } from "./failures.ts";
 import { gathered, jsonLine } from "./lines.ts";
 import { tellPartial } from "./list.ts";
-import { lineOf } from "./ndjson.ts";
+import { lineOf, linePieces } from "./ndjson.ts";
 import { bytesText, countText, progress } from "./progress.ts";
+import { readable } from "./readable.ts";
 import type { Raw } from "./raw.ts";
 import type { OpenSession, Session } from "./session.ts";
 
@@ -28,18 +29,19 @@ export async function run(session: Session, args: readonly string[], { force = f
   let keys = 0;
   let bytes = 0;
   const view: OpenSession["db"] = prefix === "" ? db : db.namespace<Raw>(prefix);
-  const entries = view.entries(call);
+  const partial = new Set<string>();
   const sink = await makeSink();
   let note: string | undefined;
   try {
-    for await (const entry of entries) {
+    for await (const item of readable(view, prefix, call, partial)) {
       try {
-        await sink.add(entry);
+        if ("stream" in item) await sink.addStream(item.key, item.stream);
+        else await sink.add(item.entry);
         keys++;
-        bytes += entry.value.bytes.length;
+        bytes += "stream" in item ? item.stream.size : item.entry.value.bytes.length;
       } catch (error) {
         if (!(error instanceof SyncError) || error.code === "ABORTED" || sink.whole) throw error;
-        await failed.add(entry.key, error);
+        await failed.add(item.key, error);
       }
       shown.tell(() => `exporting: ${countText(keys, "key")}, ${bytesText(bytes)}`);
       if (io.signal.aborted) throw new SyncError("ABORTED", `interrupted after ${countText(keys, "key")}`);
@@ -50,7 +52,7 @@ export async function run(session: Session, args: readonly string[], { force = f
     throw error;
   }
   await shown.clear();
-  const status = (await failed.end()) || (await tellPartial(io, entries.partial));
+  const status = (await failed.end()) || (await tellPartial(io, [...partial]));
   if (to === "-") return status;
   if (json) await io.stdout.write(jsonLine({ exported: keys, bytes, failed: failed.count }));
   else await io.stderr.write(`exported ${countText(keys, "key")}, ${bytesText(bytes)}\n`);
@@ -66,7 +68,11 @@ async function sinkFor({ io }: Session, to: string, force: boolean): Promise<() 
       await out.end();
       return undefined;
     };
-    return async () => ({ whole: true, add: async (entry) => out.add(lineOf(entry)), end, cancel: end });
+    const add: Sink["add"] = async (entry) => out.add(lineOf(entry));
+    const addStream: Sink["addStream"] = async (key, found) => {
+      for await (const piece of linePieces(key, found)) await out.add(piece);
+    };
+    return async () => ({ whole: true, add, addStream, end, cancel: end });
   }
   const path = resolve(io.folder, to);
   const isFile = /\.(?:ndjson|jsonl)$/i.test(path);
@@ -93,12 +99,16 @@ async function fileSink(path: string, shown: string): Promise<Sink> {
   const file = await openFile(temporary, "wx").catch((error: unknown) => {
     throw unwritable(shown, error);
   });
+  const write = async (text: string): Promise<void> => {
+    await file.appendFile(text).catch((error: unknown) => {
+      throw unwritable(shown, error);
+    });
+  };
   return {
     whole: true,
-    async add(entry) {
-      await file.write(lineOf(entry)).catch((error: unknown) => {
-        throw unwritable(shown, error);
-      });
+    add: async (entry) => write(lineOf(entry)),
+    async addStream(key, found) {
+      for await (const piece of linePieces(key, found)) await write(piece);
     },
     async end() {
       await file.sync();

@@ -1,6 +1,7 @@
 import { createReadStream } from "node:fs";
 import { open as openFile, readdir, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { NO_META } from "../entry.ts";
 import { SyncError } from "../error.ts";
 import { hasCode } from "../config/folders.ts";
 import { keyOfPath } from "../stores/git-layout/path.ts";
@@ -10,15 +11,16 @@ import type { Failures } from "./failures.ts";
 import type { Io } from "./io.ts";
 import { jsonLine } from "./lines.ts";
 import { LINE_BYTES_MAX, itemOf, linesOf } from "./ndjson.ts";
-import type { Item } from "./ndjson.ts";
+import type { Item, LargeItem } from "./ndjson.ts";
 import { bytesText, countText, progress } from "./progress.ts";
-import { send } from "./send.ts";
+import { send, sendLarge } from "./send.ts";
 import type { Session } from "./session.ts";
-import { INPUT_BYTES_MAX, input } from "./stdin.ts";
+import { input } from "./stdin.ts";
 
-/** A batch is sent when it holds so many bytes of values, or so many keys. */
+/** A batch is sent when it holds so many bytes of values, or so many keys. A value of as many bytes goes by itself. */
 const BATCH_BYTES_MAX = 16 * 1024 ** 2;
 const BATCH_KEYS_MAX = 2_000;
+const PIECE_BYTES = 64 * 1024;
 
 /** Files of a folder, or lines of a file, as keys. What fails is told and does not stop the rest. */
 export async function run(
@@ -33,12 +35,10 @@ export async function run(
   let keys = 0;
   let bytes = 0;
   for await (const batch of batches(items)) {
-    const written = await send(
-      { db, prefix, failed, runtime: io.runtime, options: { ...call, ack: flags.ack } },
-      batch,
-    );
+    const sending = { db, prefix, failed, runtime: io.runtime, options: { ...call, ack: flags.ack } };
+    const written = "open" in batch ? await sendLarge(sending, batch) : await send(sending, batch);
     keys += written.length;
-    for (const { raw } of written) bytes += raw.bytes.length;
+    for (const item of written) bytes += "open" in item ? item.size : item.raw.bytes.length;
     shown.tell(() => `importing: ${countText(keys, "key")}, ${bytesText(bytes)}`);
     if (io.signal.aborted) throw new SyncError("ABORTED", `interrupted after ${countText(keys, "key")}`);
   }
@@ -53,10 +53,14 @@ function summary(failed: number): string {
   return failed === 0 ? "" : `; ${failed} failed`;
 }
 
-async function* batches(items: AsyncIterable<Item>): AsyncGenerator<readonly Item[], void> {
+async function* batches(items: AsyncIterable<Item | LargeItem>): AsyncGenerator<readonly Item[] | LargeItem, void> {
   let batch: Item[] = [];
   let bytes = 0;
   for await (const item of items) {
+    if ("open" in item) {
+      yield item;
+      continue;
+    }
     batch.push(item);
     bytes += item.raw.bytes.length + item.key.length;
     if (bytes < BATCH_BYTES_MAX && batch.length < BATCH_KEYS_MAX) continue;
@@ -68,7 +72,7 @@ async function* batches(items: AsyncIterable<Item>): AsyncGenerator<readonly Ite
 }
 
 /** What is to be imported; its existence is checked before the chain is opened. */
-async function itemsFrom(io: Io, from: string, failed: Failures): Promise<AsyncIterable<Item>> {
+async function itemsFrom(io: Io, from: string, failed: Failures): Promise<AsyncIterable<Item | LargeItem>> {
   if (from === "-") return itemsOfLines(input(io), failed);
   const path = resolve(io.folder, from);
   try {
@@ -87,7 +91,9 @@ async function itemsFrom(io: Io, from: string, failed: Failures): Promise<AsyncI
   return itemsOfLines(createReadStream(path), failed);
 }
 
-async function* itemsOfLines(chunks: AsyncIterable<Uint8Array>, failed: Failures): AsyncGenerator<Item, void> {
+type Items = AsyncGenerator<Item | LargeItem, void>;
+
+async function* itemsOfLines(chunks: AsyncIterable<Uint8Array>, failed: Failures): Items {
   for await (const { number, bytes } of linesOf(chunks)) {
     let item: Item;
     try {
@@ -97,14 +103,20 @@ async function* itemsOfLines(chunks: AsyncIterable<Uint8Array>, failed: Failures
       await failed.add(`line ${number}`, error);
       continue;
     }
-    yield item;
+    const { key, raw, expires, meta } = item;
+    if (raw.bytes.length < BATCH_BYTES_MAX) yield item;
+    else yield { key, expires, meta, type: raw.type, size: raw.bytes.length, open: () => inPieces(raw.bytes) };
   }
 }
 
 /** The folders that hold what git and Sync know of the files, not files of their own. */
 const SKIPPED = new Set([".git", ".microsync"]);
 
-async function* itemsOfFolder(folder: string, failed: Failures, below = ""): AsyncGenerator<Item, void> {
+async function* inPieces(bytes: Uint8Array): AsyncGenerator<Uint8Array, void> {
+  for (let at = 0; at < bytes.length; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
+}
+
+async function* itemsOfFolder(folder: string, failed: Failures, below = ""): Items {
   const names = await readdir(join(folder, below), { withFileTypes: true });
   for (const entry of names.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     const path = below === "" ? entry.name : `${below}/${entry.name}`;
@@ -112,7 +124,7 @@ async function* itemsOfFolder(folder: string, failed: Failures, below = ""): Asy
       if (!SKIPPED.has(entry.name.toLowerCase())) yield* itemsOfFolder(folder, failed, path);
       continue;
     }
-    let item: Item;
+    let item: Item | LargeItem;
     try {
       item = await itemOfFile(folder, path, entry.isFile());
     } catch (error) {
@@ -123,7 +135,7 @@ async function* itemsOfFolder(folder: string, failed: Failures, below = ""): Asy
   }
 }
 
-async function itemOfFile(folder: string, path: string, isFile: boolean): Promise<Item> {
+async function itemOfFile(folder: string, path: string, isFile: boolean): Promise<Item | LargeItem> {
   if (!isFile) {
     throw new SyncError("UNSUPPORTED", "it is not a file", { cure: "links, pipes and devices are left out" });
   }
@@ -134,9 +146,11 @@ async function itemOfFile(folder: string, path: string, isFile: boolean): Promis
   const file = await openFile(join(folder, path), "r");
   try {
     const { size } = await file.stat();
-    if (size > INPUT_BYTES_MAX) throw new SyncError("TOO_LARGE", `the file has ${size} bytes`, { cure: "split it" });
-    const bytes = await file.readFile();
-    return { key, raw: { bytes, type: metaOfKey(key)["content-type"] }, expires: null, meta: {} };
+    const type = metaOfKey(key)["content-type"];
+    const item = { key, expires: null, meta: NO_META };
+    if (size < BATCH_BYTES_MAX) return { ...item, raw: { bytes: await file.readFile(), type } };
+    const open = () => createReadStream(join(folder, path), { highWaterMark: PIECE_BYTES });
+    return { ...item, type, size, open };
   } finally {
     await file.close();
   }

@@ -4,7 +4,7 @@ import type { Runtime } from "../runtime.ts";
 import { BatchError } from "../sync.ts";
 import type { BatchFailure, LifeOptions, SetManyOptions, Sync } from "../sync.ts";
 import type { Failures } from "./failures.ts";
-import type { Item } from "./ndjson.ts";
+import type { Item, LargeItem } from "./ndjson.ts";
 import type { Raw } from "./raw.ts";
 
 export interface Sending {
@@ -26,7 +26,7 @@ const BACKOFF_MS = 500;
  * @returns what was written. @throws whatever ends the import as a whole.
  */
 export async function send(sending: Sending, batch: readonly Item[], retries = 0): Promise<readonly Item[]> {
-  const { db, prefix, options, failed, runtime } = sending;
+  const { db, prefix, options, failed } = sending;
   if (batch.length === 0) return [];
   let error: BatchError;
   try {
@@ -49,9 +49,7 @@ export async function send(sending: Sending, batch: readonly Item[], retries = 0
   const written = error.othersWritten ? rest : await send(sending, rest, retries);
   if (again.size === 0) return written;
 
-  await sleep(runtime, randomBelow(runtime, BACKOFF_MS * 2 ** retries), options.signal).catch((cause: unknown) => {
-    throw new SyncError("ABORTED", "interrupted while waiting to try again", { operation: "import", cause });
-  });
+  await pause(sending, retries);
   const left = batch.filter(({ key }) => again.has(prefix + key));
   const half = Math.ceil(left.length / 2);
   return [
@@ -59,4 +57,32 @@ export async function send(sending: Sending, batch: readonly Item[], retries = 0
     ...(await send(sending, left.slice(0, half), retries + 1)),
     ...(await send(sending, left.slice(half), retries + 1)),
   ];
+}
+
+/** Writes one large value, read anew each time that it is tried. @returns it, unless it was refused, which is told. */
+export async function sendLarge(
+  sending: Omit<Sending, "db"> & { readonly db: Pick<Sync<Raw>, "setStream"> },
+  item: LargeItem,
+): Promise<readonly LargeItem[]> {
+  const { db, prefix, options, failed } = sending;
+  const { key, type, expires, meta } = item;
+  for (let retries = 0; ; retries++) {
+    try {
+      await db.setStream(prefix + key, item.open(), { ...options, expires, meta, contentType: type });
+      return [item];
+    } catch (error) {
+      if (!(error instanceof SyncError) || error.code === "ABORTED" || error.code === "CLOSED") throw error;
+      if (!error.retryable || retries === RETRIES_MAX) {
+        await failed.add(prefix + key, error);
+        return [];
+      }
+    }
+    await pause(sending, retries);
+  }
+}
+
+async function pause({ runtime, options }: Pick<Sending, "runtime" | "options">, retries: number): Promise<void> {
+  await sleep(runtime, randomBelow(runtime, BACKOFF_MS * 2 ** retries), options.signal).catch((cause: unknown) => {
+    throw new SyncError("ABORTED", "interrupted while waiting to try again", { operation: "import", cause });
+  });
 }

@@ -1,6 +1,6 @@
 import { dirname } from "node:path";
 import { SyncError } from "../error.ts";
-import type { ListedEntry } from "../sync.ts";
+import type { FoundStream, ListedEntry } from "../sync.ts";
 import type { Raw } from "./raw.ts";
 
 /** What an export is written to. */
@@ -9,6 +9,8 @@ export interface Sink {
   readonly whole: boolean;
   /** @throws SyncError for an entry that cannot be written. */
   add(entry: ListedEntry<Raw>): Promise<void>;
+  /** The same for one whose value is read as it is written. */
+  addStream(key: string, found: FoundStream): Promise<void>;
   /** What files cannot say of the entries written, as a note; undefined when nothing is lost. */
   end(): Promise<string | undefined>;
   /** Removes what is unfinished. */

@@ -5,7 +5,7 @@ import type { Listed } from "../store.ts";
 import type { Engine } from "./engine.ts";
 import { decodeThrough } from "./lens.ts";
 import type { Lens } from "./lens.ts";
-import { askMany, tooLarge } from "./reading.ts";
+import { askManyBodies, tooLarge, whole } from "./reading.ts";
 import type { ListOptions, ListedEntry, Listing } from "./types.ts";
 import { callOptions } from "./wait.ts";
 
@@ -119,21 +119,28 @@ async function* resolved(
     }
     held.push(item);
     if (held.length < STUB_BATCH) continue;
-    yield* lookUp(engine, held, options);
+    yield* lookUp(engine, held, detail, options);
     held = [];
   }
-  if (held.length > 0) yield* lookUp(engine, held, options);
+  if (held.length > 0) yield* lookUp(engine, held, detail, options);
 }
 
-async function* lookUp(engine: Engine, held: readonly Item[], options: ListOptions): AsyncGenerator<Entry, void> {
+async function* lookUp(
+  engine: Engine,
+  held: readonly Item[],
+  detail: "entries" | "values",
+  { signal, timeoutMs }: ListOptions,
+): AsyncGenerator<Entry, void> {
   const stubs = held.filter((item) => item.head?.state === "stub").map(({ key }) => key);
-  const answers = await askMany(engine, stubs, { signal: options.signal, timeoutMs: options.timeoutMs });
-  const byKey = new Map(stubs.map((key, index) => [key, answers[index]?.entry]));
+  const answers = await askManyBodies(engine, stubs, { signal, timeoutMs });
+  const byKey = new Map(stubs.map((key, index) => [key, answers[index]]));
   for (const item of held) {
     if (item.head?.state !== "stub") yield entryOf(item);
     else {
-      const entry = byKey.get(item.key);
-      if (entry !== undefined) yield entry;
+      const live = byKey.get(item.key);
+      // Values too large to be read whole are not for whoever wants keys, and told of in their turn to the others.
+      const isRead = live?.body !== undefined && detail === "values" && live.body.size <= engine.chain.wholeBytesMax;
+      if (live !== undefined) yield isRead ? (await whole(engine, live, { signal, timeoutMs })).entry : live.entry;
     }
   }
 }

@@ -34,7 +34,7 @@ export async function askBodies(
 }
 
 /** An answer as a reader of whole values needs it. @throws SyncError TOO_LARGE naming `getStream`. */
-async function whole({ chain, runtime }: Engine, live: Live, options: GetOptions | undefined): Promise<Live> {
+export async function whole({ chain, runtime }: Engine, live: Live, options: GetOptions | undefined): Promise<Live> {
   const { body, entry } = live;
   if (body === undefined) return live;
   if (body.size > chain.wholeBytesMax) throw tooLarge(entry.key, body.size, chain.wholeBytesMax);
@@ -57,6 +57,19 @@ export async function askMany(
   keys: readonly string[],
   options: GetOptions | undefined,
 ): Promise<(Live | undefined)[]> {
+  const live = await askManyBodies(engine, keys, options);
+  for (const [i, found] of live.entries()) {
+    if (found?.body !== undefined) live[i] = await whole(engine, found, options);
+  }
+  return live;
+}
+
+/** The same, where a large value may stay where it is. */
+export async function askManyBodies(
+  engine: Engine,
+  keys: readonly string[],
+  options: GetOptions | undefined,
+): Promise<(Live | undefined)[]> {
   for (const key of keys) checkKey(key);
   const asked = readOptions(engine.runtime, options);
   const { batchMax } = engine.chain.supports;
@@ -64,10 +77,7 @@ export async function askMany(
   for (let from = 0; from < keys.length; from += batchMax) {
     const batch = keys.slice(from, from + batchMax);
     const answers = await engine.chain.read(batch, asked);
-    for (const [index, key] of batch.entries()) {
-      const found = judge(engine, key, answers[index], asked);
-      live.push(found?.body === undefined ? found : await whole(engine, found, options));
-    }
+    for (const [index, key] of batch.entries()) live.push(judge(engine, key, answers[index], asked));
   }
   return live;
 }

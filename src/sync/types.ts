@@ -257,6 +257,7 @@ export interface Sync<In = unknown, Out = In> {
   readonly update: unknown extends Out ? UntypedUpdate : TypedUpdate<In, Out>;
 
   list(options?: ListOptions): Listing<string>;
+  /** A value above `wholeBytesMax` ends the walk with TOO_LARGE and its key, in its turn: `after` that key it goes on. */
   entries<V extends Out = Out>(options?: ListOptions): Listing<ListedEntry<V>>;
   watch(options?: WatchOptions): AsyncIterable<WatchEvent>;
 
