@@ -54,7 +54,7 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   sync: ["@standard-schema/spec"],
   "stores/lmdb": ["lmdb"],
   "stores/sql": ["pg"],
-  "stores/s3": ["aws4fetch", "undici"],
+  "stores/s3": ["aws4fetch"],
   "stores/wire": ["undici"],
   "stores/etcd": ["@grpc/grpc-js"],
   node: ["hono"],

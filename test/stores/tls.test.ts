@@ -27,12 +27,17 @@ async function listener(names: string) {
   const { ca, serverCert, serverKey } = makeCertificates(folder, names);
   const sockets = new Set<TLSSocket>();
   let heard = 0;
+  let onHeard = () => {};
+  const spokenTo = new Promise<void>((resolve) => {
+    onHeard = resolve;
+  });
   const certificate = { key: readFileSync(serverKey), cert: readFileSync(serverCert) };
   const server = createServer({ ...certificate, ALPNProtocols: ["h2", "http/1.1"] }, (socket) => {
     sockets.add(socket);
     socket.on("error", () => {});
     socket.on("data", (bytes) => {
       heard += bytes.length;
+      onHeard();
       socket.destroy();
     });
   });
@@ -42,13 +47,18 @@ async function listener(names: string) {
     server.close();
     rmSync(folder, { recursive: true });
   });
-  return { ca, port: (server.address() as AddressInfo).port, heard: () => heard };
+  return { ca, port: (server.address() as AddressInfo).port, spokenTo, heard: () => heard };
 }
 
 const stores = {
   async etcd(port: number, ca: string): Promise<unknown> {
-    const store = await etcd(`etcds://127.0.0.1:${port}/p`, { runtime, env: {}, ca, timeoutMs: 2000 });
-    return store.read(["k"]).finally(() => store.close());
+    const patience = { attemptMs: 20_000, timeoutMs: 25_000 };
+    const store = await etcd(`etcds://127.0.0.1:${port}/p`, { runtime, env: {}, ca, ...patience });
+    try {
+      return await store.read(["k"]);
+    } finally {
+      await store.close();
+    }
   },
   async s3(port: number, ca: string): Promise<unknown> {
     return s3({
@@ -71,9 +81,10 @@ describe.each(["etcd", "s3"] as const)("the certificate that %s is shown", (name
   };
 
   it("is taken for the host that was asked for", async () => {
-    const { ca, port, heard } = await listener("IP:127.0.0.1");
-    await failure(port, ca);
-    expect(heard()).toBeGreaterThan(0);
+    const { ca, port, spokenTo } = await listener("IP:127.0.0.1");
+    const asking = failure(port, ca);
+    await spokenTo;
+    await asking;
   });
 
   it("is refused for another host, and nothing is said", async () => {

@@ -5,7 +5,7 @@ import type { Runtime } from "../../runtime.ts";
 import { aborted } from "../../store.ts";
 import type { CallOptions } from "../../store.ts";
 import type { Credentials } from "./credentials.ts";
-import { headerOf, limited, pauseOf, statusError } from "./failures.ts";
+import { limited, pauseOf, statusError } from "./failures.ts";
 import type { Http, HttpAnswer } from "../wire/http.ts";
 import { GRAPHQL_HOURLY, REST_HOURLY } from "./spending.ts";
 import type { GithubBudgets } from "./spending.ts";
@@ -115,9 +115,9 @@ export function githubApi(settings: ApiSettings): Api {
 
   /** Takes over what the server counts. */
   const account = (answer: HttpAnswer): void => {
-    const remaining = Number(headerOf(answer, "x-ratelimit-remaining") ?? Number.NaN);
-    const resetAt = Number(headerOf(answer, "x-ratelimit-reset") ?? Number.NaN) * 1000;
-    const resource = headerOf(answer, "x-ratelimit-resource");
+    const remaining = Number(answer.headers["x-ratelimit-remaining"] ?? Number.NaN);
+    const resetAt = Number(answer.headers["x-ratelimit-reset"] ?? Number.NaN) * 1000;
+    const resource = answer.headers["x-ratelimit-resource"];
     if (!(remaining >= 0 && resetAt > 0)) return;
     if (resource === "core") budgets.rest.correct({ limit: REST_HOURLY, remaining, resetAt, underWay });
     if (resource === "graphql") budgets.graphql.correct({ limit: GRAPHQL_HOURLY, remaining, resetAt, underWay });
@@ -145,7 +145,7 @@ export function githubApi(settings: ApiSettings): Api {
       };
       const answer = await http.send(request, ANSWER_BYTES_MAX, { signal: options.signal, deadline });
       counts.bytesGot += answer.bytes.length;
-      const date = Date.parse(headerOf(answer, "date") ?? "");
+      const date = Date.parse(answer.headers["date"] ?? "");
       settings.onAnswer?.(Number.isNaN(date) ? undefined : date);
       return { answer, token };
     } finally {
@@ -234,7 +234,7 @@ export function githubApi(settings: ApiSettings): Api {
     const { data, errors } = json(answer) as Partial<GraphqlAnswer>;
     const problems = errors ?? [];
     if (problems.some(({ type }) => type === "RATE_LIMITED")) {
-      const until = Number(headerOf(answer, "x-ratelimit-reset") ?? Number.NaN) * 1000;
+      const until = Number(answer.headers["x-ratelimit-reset"] ?? Number.NaN) * 1000;
       const waitMs = until > 0 ? Math.max(0, until - runtime.now()) : 60_000;
       budgets.graphql.notBefore(runtime.now() + waitMs);
       throw limited("GitHub asks to slow down", "graphql", waitMs);

@@ -6,11 +6,6 @@ import type { HttpAnswer } from "../wire/http.ts";
 export const PAUSE_MS = 60_000;
 const MESSAGE_MAX = 200;
 
-export function headerOf({ headers }: Pick<HttpAnswer, "headers">, name: string): string | undefined {
-  const value = headers[name];
-  return Array.isArray(value) ? value[0] : value;
-}
-
 /** What the answer says, without anything that could be more than a sentence. */
 export function messageOf({ bytes }: Pick<HttpAnswer, "bytes">): string {
   try {
@@ -26,10 +21,10 @@ export function messageOf({ bytes }: Pick<HttpAnswer, "bytes">): string {
 /** How long GitHub wants to be left alone, in milliseconds; undefined when the answer is not about a limit. */
 export function pauseOf(answer: HttpAnswer, now: number): number | undefined {
   if (answer.status !== 403 && answer.status !== 429) return undefined;
-  const after = Number(headerOf(answer, "retry-after") ?? Number.NaN);
+  const after = Number(answer.headers["retry-after"] ?? Number.NaN);
   if (after >= 0) return after * 1000;
-  const reset = Number(headerOf(answer, "x-ratelimit-reset") ?? Number.NaN);
-  if (headerOf(answer, "x-ratelimit-remaining") === "0" && reset > 0) return Math.max(0, reset * 1000 - now);
+  const reset = Number(answer.headers["x-ratelimit-reset"] ?? Number.NaN);
+  if (answer.headers["x-ratelimit-remaining"] === "0" && reset > 0) return Math.max(0, reset * 1000 - now);
   return answer.status === 429 || /rate limit|abuse/i.test(messageOf(answer)) ? PAUSE_MS : undefined;
 }
 
@@ -63,7 +58,7 @@ export function statusError(answer: HttpAnswer, operation: string): SyncError {
     return error("UNAVAILABLE", "GitHub did not take the request as it stands; its reason is above");
   }
   if (status >= 500) {
-    const after = Number(headerOf(answer, "retry-after") ?? Number.NaN);
+    const after = Number(answer.headers["retry-after"] ?? Number.NaN);
     return error("UNAVAILABLE", "try again later", after >= 0 ? after * 1000 : undefined);
   }
   return error("UNAVAILABLE", "check that the address is GitHub's API");

@@ -11,7 +11,7 @@ import { asking } from "./asking.ts";
 import { byMutation } from "./by-mutation.ts";
 import { byRest, encodeRef, isText } from "./by-rest.ts";
 import { githubCommits } from "./commits.ts";
-import { headerOf, messageOf, statusError } from "./failures.ts";
+import { messageOf, statusError } from "./failures.ts";
 import { githubObjects } from "./objects.ts";
 import { pace } from "./pace.ts";
 import { learn, parcelOf } from "./publish.ts";
@@ -65,7 +65,7 @@ export function githubPlace(settings: GithubPlaceSettings): Place {
     if (answer.status === 404 || (answer.status === 409 && /empty/i.test(messageOf(answer)))) return null;
     if (answer.status !== 200) throw statusError(answer, "read");
     const { object } = json(answer) as { object: { sha: string } };
-    const etag = headerOf(answer, "etag");
+    const etag = answer.headers["etag"];
     if (etag !== undefined) last = { etag, commit: object.sha };
     return object.sha;
   };

@@ -11,7 +11,7 @@ import { encodeName } from "./endpoint.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { brokenOf, codeOf, failureOf, isPassing, strangeOf } from "./failures.ts";
 import type { Where } from "./failures.ts";
-import type { Answering, Sending, Transport } from "./transport.ts";
+import type { Answering, Sending, Transport } from "../wire/transport.ts";
 
 /** One request, as the store thinks of it. */
 export interface Ask {

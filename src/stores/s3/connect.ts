@@ -5,7 +5,7 @@ import { Client } from "./client.ts";
 import { surroundings } from "./credentials.ts";
 import type { Credentials } from "./credentials.ts";
 import { endpointOf } from "./endpoint.ts";
-import { transport } from "./transport.ts";
+import { transport } from "../wire/transport.ts";
 
 export interface ConnectOptions {
   readonly runtime: Runtime;

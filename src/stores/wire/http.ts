@@ -1,9 +1,9 @@
-import { Readable } from "node:stream";
-import type { Agent, Dispatcher } from "undici";
 import { SyncError } from "../../error.ts";
 import type { Runtime, Timer } from "../../runtime.ts";
 import { aborted } from "../../store.ts";
 import type { CallOptions } from "../../store.ts";
+import { transport } from "./transport.ts";
+import type { Sending } from "./transport.ts";
 
 export interface HttpSettings {
   readonly runtime: Runtime;
@@ -15,18 +15,12 @@ export interface HttpSettings {
   readonly connectionsMax: number;
 }
 
-export interface HttpRequest {
-  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
-  readonly url: string;
-  readonly headers: Readonly<Record<string, string>>;
-  /** A stream is sent as it comes; its length belongs into the headers. */
-  readonly body?: string | Uint8Array | AsyncIterable<Uint8Array> | undefined;
-}
+export type HttpRequest = Omit<Sending, "signal">;
 
 export interface HttpHead {
   readonly status: number;
-  /** Names in lower case. */
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  /** Names in lower case; of a name that came several times, the first. */
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 export interface HttpAnswer extends HttpHead {
@@ -39,9 +33,9 @@ export interface HttpStream extends HttpHead {
 }
 
 /**
- * Requests over a bounded pool of connections. TLS is the platform's, with its checks; redirects are not followed.
- * Any status is an answer. @throws SyncError ABORTED, TIMEOUT, TOO_LARGE, or UNAVAILABLE when the connection failed;
- * what was sent may have taken effect.
+ * Requests over a bounded pool of connections, each within its time. Any status is an answer.
+ * @throws SyncError ABORTED, TIMEOUT, TOO_LARGE, or UNAVAILABLE when the connection failed; what was sent may have taken
+ * effect.
  */
 export interface Http {
   /** @param answerBytesMax a larger answer is an error. */
@@ -53,45 +47,17 @@ export interface Http {
 }
 
 export function http(settings: HttpSettings): Http {
-  const { timeoutMs, connectionsMax } = settings;
-  let connections = 0;
-  let loading: Promise<{ agent: Agent; request: typeof Dispatcher.prototype.request }> | undefined;
+  const over = transport({ connections: settings.connectionsMax });
   let closing: Promise<void> | undefined;
 
-  /** The client is loaded by the first request: a store that never asks anybody needs none. */
-  const load = async () => {
-    const { Agent } = await import("undici");
-    // Time is kept here, by the Runtime: the agent's own limits only have to be no shorter.
-    const limitMs = timeoutMs + 1_000;
-    const agent = new Agent({
-      connections: connectionsMax,
-      pipelining: 1,
-      headersTimeout: limitMs,
-      bodyTimeout: limitMs,
-      connect: { timeout: limitMs },
-    });
-    agent.on("connect", () => connections++);
-    agent.on("disconnect", () => connections--);
-    return { agent, request: agent.request.bind(agent) };
-  };
-
   const begin = async (sent: HttpRequest, options: CallOptions) => {
-    const { method, url, headers, body = null } = sent;
-    const { origin, pathname, search } = new URL(url);
+    const { method, url, body } = sent;
+    const { pathname } = new URL(url);
     const patience = patienceOf(settings, `${method} ${pathname}`, options, () => closing !== undefined);
     try {
       if (closing !== undefined) throw new SyncError("CLOSED", "the store is closed", { store: settings.store });
-      const { request } = await (loading ??= load());
-      const content =
-        body === null || typeof body === "string" || body instanceof Uint8Array ? body : Readable.from(moving(body));
-      const answer = await request({
-        origin,
-        path: pathname + search,
-        method,
-        headers,
-        body: content,
-        signal: patience.signal,
-      });
+      const isWhole = body === undefined || typeof body === "string" || body instanceof Uint8Array;
+      const answer = await over.send({ ...sent, body: isWhole ? body : moving(body), signal: patience.signal });
       return { answer, patience };
     } catch (error) {
       throw patience.over(error);
@@ -107,20 +73,20 @@ export function http(settings: HttpSettings): Http {
 
   return {
     get connections() {
-      return connections;
+      return over.open;
     },
     async send(sent, answerBytesMax, options) {
       const { answer, patience } = await begin(sent, options);
       try {
-        const chunks: Buffer[] = [];
+        const chunks: Uint8Array[] = [];
         let bytes = 0;
-        for await (const chunk of answer.body as AsyncIterable<Buffer>) {
+        for await (const chunk of answer.body) {
           bytes += chunk.length;
           if (bytes > answerBytesMax) throw patience.tooLarge(answerBytesMax);
           chunks.push(chunk);
         }
         patience.end();
-        return { status: answer.statusCode, headers: answer.headers, bytes: Buffer.concat(chunks) };
+        return { status: answer.status, headers: answer.headers, bytes: Buffer.concat(chunks) };
       } catch (error) {
         throw patience.over(error);
       }
@@ -129,7 +95,7 @@ export function http(settings: HttpSettings): Http {
       const { answer, patience } = await begin(sent, options);
       const pieces = async function* () {
         try {
-          for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
+          for await (const chunk of answer.body) {
             patience.renew();
             yield chunk;
           }
@@ -139,12 +105,10 @@ export function http(settings: HttpSettings): Http {
           patience.end();
         }
       };
-      return { status: answer.statusCode, headers: answer.headers, body: pieces() };
+      return { status: answer.status, headers: answer.headers, body: pieces() };
     },
     close() {
-      closing ??= (async () => {
-        await (await loading)?.agent.destroy();
-      })();
+      closing ??= over.close();
       return closing;
     },
   };

@@ -1,13 +1,13 @@
 import { Readable } from "node:stream";
-import { Agent, request } from "undici";
+import type { Agent, Dispatcher } from "undici";
 
 /** A request as it goes over the wire. */
 export interface Sending {
-  readonly method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
+  readonly method: "GET" | "HEAD" | "PUT" | "POST" | "PATCH" | "DELETE";
   readonly url: string;
-  readonly headers: Record<string, string>;
-  /** A stream's length is in the headers. */
-  readonly body?: Uint8Array | AsyncIterable<Uint8Array> | undefined;
+  readonly headers: Readonly<Record<string, string>>;
+  /** A stream is sent as it comes; its length is in the headers. */
+  readonly body?: string | Uint8Array | AsyncIterable<Uint8Array> | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -23,12 +23,14 @@ export interface Answering {
 
 export interface Transport {
   send(sending: Sending): Promise<Answering>;
+  /** Connections that are open now. */
+  readonly open: number;
   /** Ends every connection. */
   close(): Promise<void>;
 }
 
 export interface TransportOptions {
-  /** How many connections there are at most; more requests wait for one. */
+  /** How many connections to one host there are at most; more requests wait for one. */
   readonly connections: number;
   /** Certificates of authorities to trust, in PEM. Default: those of Node. */
   readonly ca?: string | undefined;
@@ -40,29 +42,48 @@ const IDLE_MS = 20_000;
 const PIECES = { objectMode: false, highWaterMark: 64 * 1024 };
 const HEADER_BYTES_MAX = 64 * 1024;
 
-/** HTTP over connections that are kept. Its own time limits are off: the client's {@link Call} has them. */
+/**
+ * HTTP over connections that are kept. TLS is the platform's, with its checks; redirects are not followed. Its own time
+ * limits are off, but that of making a connection: whoever sends has them.
+ */
 export function transport({ connections, ca }: TransportOptions): Transport {
-  const agent = new Agent({
-    connections,
-    pipelining: 1,
-    keepAliveTimeout: IDLE_MS,
-    keepAliveMaxTimeout: IDLE_MS,
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    maxHeaderSize: HEADER_BYTES_MAX,
-    connect: { ca },
-  });
+  let open = 0;
+  let loading: Promise<{ agent: Agent; request: typeof Dispatcher.prototype.request }> | undefined;
+  /** The client is loaded by the first request: a store that never asks anybody needs none. */
+  const load = async () => {
+    const { Agent } = await import("undici");
+    const agent = new Agent({
+      connections,
+      pipelining: 1,
+      keepAliveTimeout: IDLE_MS,
+      keepAliveMaxTimeout: IDLE_MS,
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      maxHeaderSize: HEADER_BYTES_MAX,
+      connect: { ca },
+    });
+    agent.on("connect", () => open++);
+    agent.on("disconnect", () => open--);
+    return { agent, request: agent.request.bind(agent) };
+  };
   return {
+    get open() {
+      return open;
+    },
     async send({ method, url, headers, body, signal }) {
+      const { request } = await (loading ??= load());
+      const { origin, pathname, search } = new URL(url);
+      const isWhole = body === undefined || typeof body === "string" || body instanceof Uint8Array;
       const {
         statusCode,
         headers: raw,
         body: stream,
-      } = await request(url, {
-        dispatcher: agent,
+      } = await request({
+        origin,
+        path: pathname + search,
         method,
         headers,
-        body: body === undefined || body instanceof Uint8Array ? (body ?? null) : Readable.from(body, PIECES),
+        body: isWhole ? (body ?? null) : Readable.from(body, PIECES),
         signal,
         // Else undici closes the connection after every HEAD, for servers that send a body with one.
         reset: false,
@@ -83,6 +104,8 @@ export function transport({ connections, ca }: TransportOptions): Transport {
         },
       };
     },
-    close: () => agent.destroy(),
+    async close() {
+      await (await loading)?.agent.destroy();
+    },
   };
 }
