@@ -1,0 +1,172 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Entry } from "../../src/entry.ts";
+import { encodeEnvelope } from "../../src/envelope.ts";
+import type { Call, Connection } from "../../src/stores/etcd/connection.ts";
+import type { History } from "../../src/stores/etcd/history.ts";
+import { Layout } from "../../src/stores/etcd/layout.ts";
+import { Leases } from "../../src/stores/etcd/leases.ts";
+import { Room } from "../../src/stores/etcd/room.ts";
+import { formatVersion } from "../../src/version.ts";
+import { etcdMissing } from "../servers/etcd-missing.ts";
+import { startEtcd } from "../servers/etcd.ts";
+import type { EtcdCluster } from "../servers/etcd.ts";
+import { entries, entry, openAt, put, rawEtcd, runtime, versions } from "./etcd/world.ts";
+
+/** What only many at once, or bytes that are none of its own, make of etcd's transactions. */
+describe.skipIf(etcdMissing !== undefined)("writes to etcd", () => {
+  let cluster: EtcdCluster;
+  beforeAll(async () => {
+    cluster = await startEtcd();
+  });
+  afterAll(() => cluster.close());
+  const at = (prefix: string) => `${cluster.endpoints}/${prefix}`;
+  const patience = { attemptMs: 20_000, timeoutMs: 60_000 };
+  const tombstoneOf = (item: Entry): Entry => ({ ...item, state: "deleted", value: null });
+
+  // Mutation: what a write replaces is put without comparing its revision in decide.ts. All look before any has put.
+  it("over a tombstone, if absent, are met for one of many", async () => {
+    const store = await openAt(at("tombstone"), patience);
+    await put(store, [tombstoneOf(entry("k"))]);
+    const many = Array.from({ length: 8 }, (_, i) => entry("k", String(i)));
+    const results = await Promise.all(
+      many.map(async (item) => (await store.write([{ entry: item, asOf: 0, if: "absent" }]))[0]?.status),
+    );
+    expect(results.toSorted()).toEqual([...Array.from({ length: 7 }, () => "conflict"), "stored"]);
+    const [kept] = await store.read(["k"]);
+    expect(kept?.entry).toEqual(many[results.indexOf("stored")]);
+    await store.close();
+  });
+
+  // Mutations: a condition decided on bytes that nobody can read; a later format taken for damage.
+  it("over what is no entry: a condition is not known to hold, and a plain write heals it, but no later format", async () => {
+    const store = await openAt(at("bytes"), patience);
+    const raw = rawEtcd(cluster.endpoints);
+    await put(store, [entry("warm")]);
+    const later = encodeEnvelope(entry("later"), {});
+    later[3] = (later[3] ?? 0) + 1;
+    await raw.put("bytes/k/later", later);
+    // As an entry of a high version begins, so that it is met by the first comparison.
+    const damaged = encodeEnvelope(entry("damaged", "x".repeat(100)), {});
+    damaged[damaged.length - 1] = (damaged.at(-1) ?? 0) ^ 1;
+    await raw.put("bytes/k/damaged", damaged);
+    const failing = async (item: Entry, condition?: "absent") => {
+      const [result] = await store.write([{ entry: item, asOf: 0, if: condition }]);
+      return result?.status === "failed" ? result.error.code : result?.status;
+    };
+    expect(await failing(entry("damaged"), "absent")).toBe("CORRUPT");
+    expect(await failing(entry("later"), "absent")).toBe("CORRUPT");
+    // Older than what may be there, so that it is looked at.
+    const old = { ...entry("later"), version: formatVersion(1, 0, "00000000000000aa") };
+    expect(await failing(old)).toBe("CORRUPT");
+    expect(await failing({ ...old, key: "damaged" })).toBe("stored");
+    expect((await store.read(["damaged"]))[0]?.entry?.version).toBe(old.version);
+    await raw.close();
+    await store.close();
+  });
+
+  // Mutation: a transaction is not cut by its bytes in writing.ts.
+  it("of many large values are cut into requests that etcd takes", async () => {
+    const store = await openAt(at("large"), patience);
+    const items = entries("k", 9).map((item) => ({
+      ...item,
+      value: Buffer.concat(Array.from({ length: 8 }, () => runtime.random(new Uint8Array(60_000)))),
+    }));
+    await put(store, items);
+    const keys = items.map(({ key }) => key);
+    expect(await versions(store, keys)).toEqual(items.map(({ version }) => version));
+    await store.close();
+  });
+
+  // Mutation: a transaction of whose answer nobody knows the size is not halved in writing.ts.
+  it("that are answered by more than is taken at once are asked in halves", async () => {
+    const store = await openAt(at("answers"), { ...patience, requestBytesMax: 65_536 });
+    const older = entries("k", 100);
+    const held = entries("k", 100).map((item) => ({ ...item, value: runtime.random(new Uint8Array(40_000)) }));
+    await put(store, held);
+    const results = await store.write(older.map((item) => ({ entry: item, asOf: 0 })));
+    expect(results).toEqual(held.map(({ version }) => ({ status: "superseded", by: version })));
+    await store.close();
+  });
+
+  // Mutation: 126 keys for a transaction that has one more level in writing.ts: etcd refuses it.
+  it("below the watermark are as many as etcd takes with one more level", async () => {
+    const store = await openAt(at("low"), patience);
+    const old = entries("k", 130);
+    const collected = entry("gone");
+    await put(store, [collected]);
+    await store.forget([{ key: "gone", version: collected.version, reason: "collected" }]);
+    for (let time = 0; time < 2; time++) {
+      const results = await store.write(old.map((item) => ({ entry: item, asOf: 0 })));
+      expect(new Set(results.map(({ status }) => status))).toEqual(new Set(["too-old"]));
+    }
+    await store.close();
+  });
+
+  // Mutation: a renewal without comparing the note in writing.ts. All look before any has renewed.
+  it("that renew a copy at once leave the latest date", async () => {
+    const store = await openAt(at("dates"), { ...patience, role: "cache" });
+    const item = entry("k");
+    await store.write([{ entry: item, asOf: 1000 }]);
+    const dates = [9000, 2000, 8000, 3000, 7000, 4000];
+    await Promise.all(dates.map((asOf) => store.write([{ entry: item, asOf }])));
+    expect((await store.read(["k"]))[0]?.asOf).toBe(9000);
+    await store.close();
+  });
+});
+
+describe("what a cache in etcd remembers", () => {
+  const call: Call = { operation: "write", deadline: runtime.monotonic() + 60_000, signal: undefined };
+
+  // Mutation: no bound in `remember` of leases.ts.
+  it("are so many leases; the oldest is granted anew", async () => {
+    let granted = 0;
+    const connection = {
+      ownCall: () => call,
+      call: () => Promise.resolve({ answer: { id: BigInt(++granted) } }),
+    } as unknown as Connection;
+    let now = 1.7e12;
+    const clock = { ...runtime, now: () => now };
+    const leases = new Leases(connection, { runtime: clock, store: "etcd", retentionMs: 0, copyTtlMs: undefined });
+    const lease = () => leases.forEntry(entry("k", "x", now + 1000), call);
+    const begun = now;
+    for (let i = 0; i <= 1024; i++) {
+      now = begun + i * 64_000;
+      await lease();
+    }
+    expect(granted).toBe(1025);
+    await lease();
+    expect(granted).toBe(1025);
+    now = begun;
+    await lease();
+    expect(granted).toBe(1026);
+  });
+
+  // Mutation: `admit` of room.ts does not wait for the count.
+  it("is counted before more is written, once twice the share is uncounted", async () => {
+    let answer = () => {};
+    const counted = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    const history = {
+      async ask() {
+        await counted;
+        return { answer: { kvs: [], more: false, responses: [] } };
+      },
+    } as unknown as History;
+    const connection = { ownCall: () => call } as unknown as Connection;
+    const bytesMax = 160_000;
+    const options = { store: "etcd", layout: new Layout("p"), connection, history, bytesMax, maintain: false };
+    const room = new Room({ ...options, runtime: { ...runtime, random: (into) => into.fill(0) } });
+    await room.admit(call);
+    room.wrote(bytesMax / 8);
+    let isAdmitted = false;
+    const waiting = room.admit(call).then(() => {
+      isAdmitted = true;
+    });
+    await new Promise(setImmediate);
+    expect(isAdmitted).toBe(false);
+    answer();
+    await waiting;
+    await room.close();
+  });
+});
