@@ -20,7 +20,7 @@ import type {
 } from "../store.ts";
 import { formatCursor, parseCursor } from "./cursor.ts";
 import type { Place } from "./cursor.ts";
-import { applyWrite, copyOf, encode, headOf, settled } from "./lmdb/apply.ts";
+import { applyWrite, copyOf, headOf, settled } from "./lmdb/apply.ts";
 import { openEnvironment } from "./lmdb/environment.ts";
 import type { Environment, Tables } from "./lmdb/environment.ts";
 import type { Row } from "./lmdb/staged.ts";
@@ -33,7 +33,7 @@ import { limitsOf } from "./lmdb/options.ts";
 import type { Limits, LmdbOptions } from "./lmdb/options.ts";
 import { pageOf } from "./lmdb/page.ts";
 import { Renewals } from "./lmdb/renewals.ts";
-import { stateFrom, stateRow, tagOf } from "./lmdb/rows.ts";
+import { isSameState, stateFrom, stateRow, tagOf } from "./lmdb/rows.ts";
 import type { State } from "./lmdb/rows.ts";
 
 export type { LmdbOptions } from "./lmdb/options.ts";
@@ -148,8 +148,9 @@ class Lmdb implements Store {
     this.enter("write", options);
     checkWrite(this, writes);
     const results = writes.map((write) => refusal(this, write));
-    this.environment.refresh();
-    const pending = this.unsettled(writes, results);
+    const pending = writes.flatMap((write, at) =>
+      results[at] === undefined ? [{ write, key: utf8.encode(write.entry.key), at }] : [],
+    );
     if (pending.some(({ write }) => write.body !== undefined)) await this.writeLarge(pending, results, options);
     else if (pending.length > 0) await this.store(pending, results, options, NONE_KEPT);
     return results as WriteResult[];
@@ -188,12 +189,13 @@ class Lmdb implements Store {
 
   /** As {@link store}, once the bodies are in files. Closing waits for all of it. */
   private async writeLarge(
-    unsettled: readonly Pending[],
+    given: readonly Pending[],
     results: (WriteResult | undefined)[],
     options: CallOptions,
   ): Promise<void> {
     this.writing++;
     try {
+      const unsettled = this.unsettled(given, results);
       const kept = await this.large.keep(unsettled, results, options);
       const pending = unsettled.filter(({ at }) => results[at] === undefined);
       if (pending.length > 0) await this.store(pending, results, options, kept);
@@ -316,30 +318,24 @@ class Lmdb implements Store {
 
   // ---- Writing. ----
 
-  /** Fills in the results that need no transaction, and gives back the writes that do. */
-  private unsettled(writes: readonly Write[], results: (WriteResult | undefined)[]) {
-    const pending: Pending[] = [];
+  /** Without those whose body need not be kept, because nothing of it would be stored; their results are filled in. */
+  private unsettled(given: readonly Pending[], results: (WriteResult | undefined)[]): readonly Pending[] {
+    this.environment.refresh();
     const touched = new Set<string>();
-    for (const [at, write] of writes.entries()) {
-      if (results[at] !== undefined) continue;
-      const { entry, asOf, if: condition } = write;
-      const key = utf8.encode(entry.key);
-      if (condition === undefined && !touched.has(entry.key)) {
+    return given.filter(({ write, key, at }) => {
+      const { entry, if: condition, body } = write;
+      if (body !== undefined && condition === undefined && !touched.has(entry.key)) {
         const row = this.tables.entries.get(key);
         const outcome = row === undefined ? undefined : settled(entry, row, this.name, this.large.apart(write, key));
         if (outcome === "renewed") this.renew(write);
-        if (outcome !== undefined) {
-          results[at] = outcome === "renewed" ? STORED : outcome;
-          continue;
-        }
+        results[at] = outcome === "renewed" ? STORED : outcome;
       }
       touched.add(entry.key);
-      pending.push({ write, envelope: encode(entry, asOf), key, at }); // compressed before the lock is taken
-    }
-    return pending;
+      return results[at] === undefined;
+    });
   }
 
-  private apply({ write, envelope, key }: Pending, writer: Writer, kept: KeptBodies) {
+  private apply({ write, key }: Pending, writer: Writer, kept: KeptBodies) {
     const asOfHeld = (row: Uint8Array) => {
       const { head, asOf } = headOf(write.entry.key, row, this.name);
       return this.renewals.asOfOf(this.tables, head.key, key, head.version, asOf);
@@ -348,7 +344,7 @@ class Lmdb implements Store {
     const body = kept.get(write)?.row;
     const { entries } = this.tables;
     const now = this.runtime.now();
-    return applyWrite(write, envelope, key, entries, writer, now, this.name, asOfHeld, apart, body);
+    return applyWrite(write, key, entries, writer, now, this.name, asOfHeld, apart, body);
   }
 
   /**
@@ -363,9 +359,9 @@ class Lmdb implements Store {
     this.writing++;
     try {
       const { after, over, changed, dropped } = await this.environment.transaction(() => {
-        checkCall(this.runtime, options, this.name, operation); // it may have waited long for the lock
+        checkCall(this.runtime, options, this.name, operation); // it may have waited long for its turn
         const state = this.state();
-        const before = state.last;
+        const before = { ...state };
         let naming = this.epochNamed ? undefined : newEpoch(this.runtime);
         const use = writer(this.tables, state, this.limits.removalsMax, () => {
           const name = naming;
@@ -374,14 +370,17 @@ class Lmdb implements Store {
         });
         const after = body(use);
         if (state.bytes > this.limits.bytesMax) use.dropOldest(DROP_ROWS);
-        const renewed = this.renewals.write(this.tables, RENEWALS_PER_TRANSACTION, (key) => utf8.encode(key));
-        this.tables.about.put(STATE_KEY, stateRow(state));
+        const isChanged = !isSameState(before, state);
+        if (isChanged) this.tables.about.put(STATE_KEY, stateRow(state));
+        // They have no commit of their own but when they are due: what stores nothing costs none.
+        const most = isChanged || operation === "renew" ? RENEWALS_PER_TRANSACTION : 0;
+        const renewed = this.renewals.write(this.tables, most, (key) => utf8.encode(key));
         const both = () => {
           after();
           renewed();
         };
-        const { dropped } = use;
-        return { after: both, over: state.bytes > this.limits.bytesMax, changed: state.last > before, dropped };
+        const over = state.bytes > this.limits.bytesMax;
+        return { after: both, over, changed: state.last > before.last, dropped: use.dropped };
       });
       if (changed) this.epochNamed = true;
       after();
@@ -492,7 +491,7 @@ class Lmdb implements Store {
   private async shut(): Promise<void> {
     this.renewing?.cancel();
     for (const wake of this.waiting) wake();
-    if (this.renewals.size > 0) await this.commit("close", {}, () => () => {}).catch(() => {});
+    if (this.renewals.size > 0) await this.commit("renew", {}, () => () => {}).catch(() => {});
     // What a call does after its commit must not meet a closed database.
     while (this.writing > 0) await new Promise<void>((resolve) => this.idle.push(resolve));
     await this.environment.close();

@@ -9,6 +9,7 @@ import type { Entry } from "../../src/entry.ts";
 import { SyncError } from "../../src/error.ts";
 import type { Store } from "../../src/store.ts";
 import { lmdb } from "../../src/stores/lmdb.ts";
+import { openEnvironment } from "../../src/stores/lmdb/environment.ts";
 import type { LmdbOptions } from "../../src/stores/lmdb.ts";
 import { systemRuntime } from "../../src/system.ts";
 import { formatVersion } from "../../src/version.ts";
@@ -271,6 +272,27 @@ describe("renewals", () => {
     const again = await lmdb(path, { runtime });
     expect((await again.read(["k"]))[0]?.asOf).toBe(100);
     await again.close();
+  });
+
+  // Mutations it catches: the state written by every transaction; renewals put on disk by each of them.
+  it("and what is superseded have no commit of their own", async () => {
+    const path = newFolder();
+    const store = await lmdb(path, { runtime });
+    await put(store, [entry("k", 2)], 100);
+    const disk = await openEnvironment(path, false, "lmdb");
+    const turn = () => {
+      disk.refresh();
+      return Buffer.from(disk.tables.about.get(new TextEncoder().encode("turn")) ?? []).toString("hex");
+    };
+    const before = turn();
+    expect(before).toMatch(/^[0-9a-f]{16}$/);
+    for (const asOf of [200, 300]) await put(store, [entry("k", 2)], asOf);
+    const [older] = await store.write([{ entry: entry("k", 1), asOf: 400 }]);
+    expect(older?.status).toBe("superseded");
+    expect((await store.read(["k"]))[0]?.asOf).toBe(300);
+    expect(turn()).toBe(before);
+    await disk.close();
+    await store.close();
   });
 
   it("reach the disk by themselves after a while", async () => {

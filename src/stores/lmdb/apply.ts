@@ -12,7 +12,7 @@ import { envelopeOf } from "./rows.ts";
 
 const compression = zlibCompression;
 
-export function encode(entry: Entry, asOf: number): Uint8Array {
+function encode(entry: Entry, asOf: number): Uint8Array {
   return encodeEnvelope(entry, { asOf, compression });
 }
 
@@ -104,7 +104,6 @@ export interface Applied {
 /** Decides one write inside a transaction and stores what is to be stored. `asOfHeld` is that of the row held. */
 export function applyWrite(
   { entry, asOf, if: condition }: Write,
-  envelope: Uint8Array,
   key: Uint8Array,
   entries: Table,
   writer: Writer,
@@ -129,7 +128,7 @@ export function applyWrite(
   }
   if (row === undefined) {
     if (entry.version <= writer.state.watermark) return done(TOO_OLD);
-    writer.store(key, envelope, undefined, body);
+    writer.store(key, encode(entry, asOf), undefined, body);
     return done(STORED);
   }
   const outcome = settled(entry, row, store, apart);
@@ -138,7 +137,7 @@ export function applyWrite(
   // Copies of one version share the latest asOf; of two versions each has its own.
   const isSame = !isBelow(row, entry.version) && intactHead(entry.key, row, store)?.version === entry.version;
   const later = isSame ? Math.max(asOf, asOfHeld(row)) : asOf;
-  writer.store(key, later === asOf ? envelope : encode(entry, later), row, body);
+  writer.store(key, encode(entry, later), row, body);
   return done(STORED);
 }
 

@@ -17,7 +17,6 @@ const utf8 = new TextEncoder();
 /** A write that needs a transaction, and the number of its result. */
 export interface Pending {
   readonly write: Write;
-  readonly envelope: Uint8Array;
   readonly key: Uint8Array;
   readonly at: number;
 }

@@ -62,7 +62,8 @@ export function writer(
   const forgetRow = (key: Uint8Array, before: Uint8Array) => {
     state.bytes -= bytesOnDisk(key, before);
     changes.remove(integerKey(changeOf(before)));
-    renewals.remove(key);
+    // A look for a row costs less than the removal of one that is not there.
+    if (renewals.get(key) !== undefined) renewals.remove(key);
     if (envelopeState(envelopeOf(before)) === "stub") forgetBody(key);
   };
 

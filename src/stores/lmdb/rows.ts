@@ -76,7 +76,7 @@ function renewalCheck(key: Uint8Array, row: Uint8Array): number {
   return crc32c(bytes);
 }
 
-// ---- The row of `about` that every transaction rewrites. ----
+// ---- The row of `about` that every transaction rewrites that changes anything. ----
 
 /** What is true of the whole store. */
 export interface State {
@@ -97,6 +97,10 @@ const STATE_BYTES = NUMBERS.length * INTEGER_BYTES + VERSION_BYTES + CRC_BYTES;
 
 export function newState(): State {
   return { last: 0, floor: 0, bytes: 0, removals: 0, epochs: 0, watermark: VERSION_ZERO };
+}
+
+export function isSameState(a: State, b: State): boolean {
+  return NUMBERS.every((name) => a[name] === b[name]) && a.watermark === b.watermark;
 }
 
 export function stateRow(state: State): Uint8Array {

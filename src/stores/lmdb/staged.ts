@@ -116,5 +116,5 @@ export class StagedTable implements Table {
 }
 
 function textOf(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1");
+  return String.fromCharCode.apply(null, key as unknown as number[]); // keys are short: a Buffer around each would cost more
 }
