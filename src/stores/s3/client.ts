@@ -67,6 +67,9 @@ const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
 /** The slowest line on which a body is still waited for: 64 bytes a millisecond is half a megabit a second. */
 const BYTES_PER_MS_MIN = 64;
 
+type SignerOptions = ConstructorParameters<typeof AwsV4Signer>[0];
+type ToSign = Pick<SignerOptions, "method" | "url" | "headers" | "signQuery">;
+
 /** Signed requests with time limits and repetition. Every operation of S3 that is sent here may be sent twice. */
 export class Client {
   readonly name: string;
@@ -76,6 +79,9 @@ export class Client {
   requests = 0;
   private readonly options: ClientOptions;
   private readonly signingKeys = new Map<string, ArrayBuffer>();
+  /** Of the last signature, in Unix seconds, and as it was written. */
+  private second = Number.NaN;
+  private dateText = "";
 
   constructor(options: ClientOptions) {
     this.options = options;
@@ -185,20 +191,8 @@ export class Client {
 
   /** @throws SyncError for a body that is longer than it may be, or shorter than it was said to be. */
   private async whole(call: Call, ask: Ask, answer: Answering, bytesMax: number): Promise<Uint8Array> {
-    const chunks: Uint8Array[] = [];
-    let length = 0;
-    for await (const chunk of answer.body) {
-      length += chunk.length;
-      if (length > bytesMax) throw this.tooLong(call, ask, length);
-      chunks.push(chunk);
-    }
-    if (chunks.length === 1 && chunks[0] !== undefined) return own(chunks[0]);
-    const whole = new Uint8Array(length);
-    let at = 0;
-    for (const chunk of chunks) {
-      whole.set(chunk, at);
-      at += chunk.length;
-    }
+    const whole = await answer.whole(bytesMax);
+    if (whole === undefined) throw this.tooLong(call, ask, bytesMax + 1);
     return whole;
   }
 
@@ -234,19 +228,37 @@ export class Client {
     return { method, url, headers, body: stream?.open() ?? ask.body, signal };
   }
 
-  private signer(given: { method: string; url: string; headers?: Record<string, string>; signQuery?: boolean }) {
-    const { credentials, endpoint, runtime } = this.options;
+  private signer({ method, url, headers, signQuery }: ToSign): AwsV4Signer {
+    const { credentials, endpoint } = this.options;
     const { accessKeyId, secretAccessKey, sessionToken } = credentials;
-    return new AwsV4Signer({
-      ...given,
+    const { region } = endpoint;
+    const datetime = this.date();
+    const cache = this.signingKeys;
+    // Written out: to spread objects into one costs more than the rest of it.
+    const options: SignerOptions = {
+      method,
+      url,
       accessKeyId,
       secretAccessKey,
-      ...(sessionToken === undefined ? {} : { sessionToken }),
       service: "s3",
-      region: endpoint.region,
-      cache: this.signingKeys,
-      datetime: new Date(runtime.now()).toISOString().replace(/[:-]|\.\d{3}/g, ""),
-    });
+      region,
+      cache,
+      datetime,
+    };
+    if (headers !== undefined) options.headers = headers;
+    if (signQuery !== undefined) options.signQuery = signQuery;
+    if (sessionToken !== undefined) options.sessionToken = sessionToken;
+    return new AwsV4Signer(options);
+  }
+
+  /** The time as signatures have it, to the second. */
+  private date(): string {
+    const second = Math.floor(this.runtime.now() / 1000);
+    if (second !== this.second) {
+      this.second = second;
+      this.dateText = new Date(second * 1000).toISOString().replace(/[:-]|\.\d{3}/g, "");
+    }
+    return this.dateText;
   }
 }
 
@@ -262,9 +274,4 @@ const SUM_OF_NOTHING = sha256(new Uint8Array(0));
 
 export function sha256(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
-}
-
-/** The bytes as a plain Uint8Array that keeps no larger buffer alive. */
-function own(chunk: Uint8Array): Uint8Array {
-  return chunk.byteLength === chunk.buffer.byteLength && !Buffer.isBuffer(chunk) ? chunk : new Uint8Array(chunk);
 }

@@ -110,14 +110,8 @@ export async function fetchEntry(
       return { found, body: undefined };
     }
     extend(found.bytes);
-    const body = new Uint8Array(found.bytes);
-    let filled = 0;
-    for await (const chunk of answer.body) {
-      if (filled + chunk.length > body.length) throw short(where);
-      body.set(chunk, filled);
-      filled += chunk.length;
-    }
-    if (filled !== body.length) throw short(where);
+    const body = await answer.whole(found.bytes);
+    if (body?.length !== found.bytes) throw short(where);
     return { found, body };
   });
   facts.set(name, got?.found, at);

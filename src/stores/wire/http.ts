@@ -78,15 +78,10 @@ export function http(settings: HttpSettings): Http {
     async send(sent, answerBytesMax, options) {
       const { answer, patience } = await begin(sent, options);
       try {
-        const chunks: Uint8Array[] = [];
-        let bytes = 0;
-        for await (const chunk of answer.body) {
-          bytes += chunk.length;
-          if (bytes > answerBytesMax) throw patience.tooLarge(answerBytesMax);
-          chunks.push(chunk);
-        }
+        const bytes = await answer.whole(answerBytesMax);
+        if (bytes === undefined) throw patience.tooLarge(answerBytesMax);
         patience.end();
-        return { status: answer.status, headers: answer.headers, bytes: Buffer.concat(chunks) };
+        return { status: answer.status, headers: answer.headers, bytes };
       } catch (error) {
         throw patience.over(error);
       }

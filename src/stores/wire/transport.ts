@@ -17,6 +17,8 @@ export interface Answering {
   /** Names in lower case; of a name that came several times, the first. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body: AsyncIterable<Uint8Array>;
+  /** All of the body. Undefined when it is larger than so many bytes: the connection is given up then. */
+  whole(bytesMax: number): Promise<Uint8Array | undefined>;
   /** Gives the connection up. */
   drop(): void;
 }
@@ -97,15 +99,46 @@ export function transport({ connections, ca }: TransportOptions): Transport {
         status: statusCode,
         headers: named,
         body: stream,
-        drop: () => {
-          // An error that comes of giving up has nobody to go to.
-          stream.on("error", () => {});
-          stream.destroy();
-        },
+        whole: (bytesMax) => wholeOf(stream, bytesMax),
+        drop: () => drop(stream),
       };
     },
     async close() {
       await (await loading)?.agent.destroy();
     },
   };
+}
+
+function drop(stream: Readable): void {
+  // An error that comes of giving up has nobody to go to.
+  stream.on("error", () => {});
+  stream.destroy();
+}
+
+/** By events, since an iterator costs more than everything else that a small answer does. */
+function wholeOf(stream: Readable, bytesMax: number): Promise<Uint8Array | undefined> {
+  return new Promise((resolve, reject) => {
+    const chunks: Uint8Array[] = [];
+    let length = 0;
+    stream.on("data", (chunk: Uint8Array) => {
+      length += chunk.length;
+      chunks.push(chunk);
+      if (length <= bytesMax) return;
+      drop(stream);
+      resolve(undefined);
+    });
+    stream.on("end", () => resolve(joined(chunks, length)));
+    stream.on("error", reject);
+  });
+}
+
+/** As a plain Uint8Array that keeps no larger buffer alive. */
+function joined(chunks: readonly Uint8Array[], length: number): Uint8Array {
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
 }
