@@ -150,6 +150,21 @@ describe.skipIf(server === undefined)("where another transaction comes between",
     expect(seen).toBe(2);
   });
 
+  // Mutation: newest-wins left out of the upsert of the short way of one write.
+  it("an older write by itself is told so too, and does not replace it", async () => {
+    const { store, url } = await opened();
+    const other = await stranger(url);
+    await other.query(
+      `INSERT INTO sync (key, value, state, version) VALUES ('k', 'newer', 'value', '${versionAt(9)}')`,
+    );
+    const writing = store.write([write(entry("k", 5, "older"))]);
+    await waits();
+    await other.query("COMMIT");
+    await other.end();
+    expect(await writing).toEqual([{ status: "superseded", by: versionAt(9) }]);
+    expect(await valueOf(store, "k")).toBe("newer");
+  });
+
   // Mutation: the guard (division by zero) left out: "other" would be there while "k" is not yet decided.
   it("no part of the batch is visible before all of it", async () => {
     const { store, url } = await opened();
@@ -226,6 +241,17 @@ describe.skipIf(server === undefined)("where another transaction comes between",
 });
 
 describe.skipIf(server === undefined)("one version with two contents", () => {
+  // Mutation: the version being written does not count as met in the statement.
+  it("that is a stub becomes the value, whatever the condition was that it was written on", async () => {
+    const { store } = await opened();
+    const stub = (key: string) => entry(key, 3, "", { state: "stub", value: null });
+    await put(store, stub("a"), stub("b"), stub("c"));
+    expect(await store.write([write(entry("a", 3, "v"), "absent")])).toEqual([{ status: "stored" }]);
+    const both = [write(entry("b", 3, "v"), "absent"), write(entry("c", 3, "v"), versionAt(1))];
+    expect(await store.write(both)).toEqual([{ status: "stored" }, { status: "stored" }]);
+    for (const key of ["a", "b", "c"]) expect(await valueOf(store, key)).toBe("v");
+  });
+
   it("keeps the one that the merge rule prefers, in a batch too, and counts the rest as stored", async () => {
     const { store } = await opened();
     const contents = [
