@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Entry } from "../../src/entry.ts";
 import { encodeEnvelope } from "../../src/envelope.ts";
+import { SyncError } from "../../src/error.ts";
 import type { Call, Connection } from "../../src/stores/etcd/connection.ts";
 import type { History } from "../../src/stores/etcd/history.ts";
 import { Layout } from "../../src/stores/etcd/layout.ts";
@@ -106,11 +107,13 @@ describe.skipIf(etcdMissing !== undefined)("writes to etcd", () => {
   // Mutation: a renewal without comparing the note in writing.ts. All look before any has renewed.
   it("that renew a copy at once leave the latest date", async () => {
     const store = await openAt(at("dates"), { ...patience, role: "cache" });
-    const item = entry("k");
-    await store.write([{ entry: item, asOf: 1000 }]);
     const dates = [9000, 2000, 8000, 3000, 7000, 4000];
-    await Promise.all(dates.map((asOf) => store.write([{ entry: item, asOf }])));
-    expect((await store.read(["k"]))[0]?.asOf).toBe(9000);
+    const items = entries("k", 12);
+    await store.write(items.map((item) => ({ entry: item, asOf: 1000 })));
+    // Which comes last is etcd's choice, a dozen times.
+    await Promise.all(items.flatMap((item) => dates.map((asOf) => store.write([{ entry: item, asOf }]))));
+    const answers = await store.read(items.map(({ key }) => key));
+    expect(answers.map(({ asOf }) => asOf)).toEqual(items.map(() => 9000));
     await store.close();
   });
 });
@@ -168,6 +171,19 @@ describe("what a cache in etcd remembers", () => {
     expect(isAdmitted).toBe(false);
     answer();
     await waiting;
+    await room.close();
+  });
+
+  // Mutation: `admit` of room.ts goes on when what was counted failed.
+  it("is counted anew, and told of, when counting has failed", async () => {
+    const broken = new SyncError("UNAVAILABLE", "etcd does not answer", {});
+    const history = { ask: () => Promise.reject(broken) } as unknown as History;
+    const connection = { ownCall: () => call } as unknown as Connection;
+    const bytesMax = 160_000;
+    const options = { store: "etcd", layout: new Layout("p"), connection, history, bytesMax, maintain: false };
+    const room = new Room({ ...options, runtime: { ...runtime, random: (into) => into.fill(0) } });
+    room.wrote(bytesMax / 8);
+    await expect(room.admit(call)).rejects.toBe(broken);
     await room.close();
   });
 });
