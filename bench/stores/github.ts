@@ -15,9 +15,24 @@ interface Mutation {
   readonly variables: { readonly input: { expectedHeadOid: string; branch: object } };
 }
 
+interface Committed {
+  readonly data: { readonly createCommitOnBranch?: { readonly commit: { readonly oid: string } } };
+}
+
+/** A request as the store sent it. */
+interface Sent {
+  readonly method: "GET" | "POST";
+  readonly path: string;
+  readonly headers: Record<string, string>;
+  readonly body: string | null;
+}
+
+/** What an answer depends on. */
+const HEADERS = ["accept", "authorization", "content-type", "if-none-match"];
+
 /**
  * The bare client sends what the store sent, in its order: the commits of a write to a repository of its own, the queries
- * of a read to the same one. Each of the store's is sent once.
+ * of a read, and its looks at the branch, to the same one. Each of the store's is sent once.
  */
 export async function githubSubject(): Promise<Subject> {
   const folder = mkdtempSync(join(tmpdir(), "microsync-bench-"));
@@ -43,18 +58,20 @@ export async function githubSubject(): Promise<Subject> {
   await seeding.close();
   let head = execFileSync("git", ["-C", bareFolder, "rev-parse", "main"], { encoding: "utf8" }).trim();
 
-  const commits: string[] = [];
-  /** The queries of a read, by its keys. */
-  const asked = new Map<string, string[]>();
-  let recorder: ((query: string) => void) | undefined;
-  server.fault = ({ url }, body) => {
-    if (recorder === undefined || url !== "/graphql") return undefined;
-    const text = body.toString("utf8");
-    if (text.includes("createCommitOnBranch")) commits.push(text);
-    else recorder(text);
+  /** What each write sent. */
+  const writes: Sent[][] = [];
+  /** What a read sent, by its keys. */
+  const asked = new Map<string, Sent[]>();
+  let recorder: ((sent: Sent) => void) | undefined;
+  server.fault = (incoming, bytes) => {
+    if (recorder === undefined) return undefined;
+    const body = bytes.length === 0 ? null : bytes.toString("utf8");
+    const headers = Object.fromEntries(HEADERS.flatMap((name) => [[name, String(incoming.headers[name] ?? "")]]));
+    for (const name of HEADERS) if (headers[name] === "") delete headers[name];
+    recorder({ method: incoming.method as Sent["method"], path: incoming.url ?? "", headers, body });
     return undefined;
   };
-  const recording = async <T>(record: (query: string) => void, call: () => Promise<T>): Promise<T> => {
+  const recording = async <T>(record: (sent: Sent) => void, call: () => Promise<T>): Promise<T> => {
     recorder = record;
     try {
       return await call();
@@ -63,45 +80,50 @@ export async function githubSubject(): Promise<Subject> {
     }
   };
   const nameOf = (names: readonly string[]) => JSON.stringify(names);
-  const write: Store["write"] = (...args) =>
-    recording(
-      () => undefined,
+  const write: Store["write"] = (...args) => {
+    const all: Sent[] = [];
+    writes.push(all);
+    return recording(
+      (sent) => all.push(sent),
       () => store.write(...args),
     );
+  };
   const read: Store["read"] = (...args) => {
-    const queries: string[] = [];
-    asked.set(nameOf(args[0]), queries);
+    const all: Sent[] = [];
+    asked.set(nameOf(args[0]), all);
     return recording(
-      (query) => queries.push(query),
+      (sent) => all.push(sent),
       () => reader.read(...args),
     );
   };
   const recorded = Object.create(store, { write: { value: write }, read: { value: read } }) as Store;
-  const send = async (body: string) => {
-    const answer = await request(`${server.api}/graphql`, {
-      method: "POST",
-      headers: { authorization: "Bearer tok_octo", "content-type": "application/json" },
-      body,
-      dispatcher: agent,
-    });
-    return (await answer.body.json()) as { data: { createCommitOnBranch?: { commit: { oid: string } } } };
+  const send = async ({ path, ...sent }: Sent) => {
+    const answer = await request(`${server.api}${path}`, { ...sent, dispatcher: agent });
+    return answer.body.text();
+  };
+  /** The commit, in the other repository. */
+  const commit = async (sent: Sent) => {
+    const mutation = JSON.parse(sent.body ?? "") as Mutation;
+    mutation.variables.input.expectedHeadOid = head;
+    mutation.variables.input.branch = { repositoryNameWithOwner: "octo/bare", branchName: "main" };
+    const { data } = JSON.parse(await send({ ...sent, body: JSON.stringify(mutation) })) as Committed;
+    head = data.createCommitOnBranch?.commit.oid ?? head;
   };
   return {
     store: recorded,
     bare: {
       async write() {
-        const sent = JSON.parse(commits.shift() ?? "null") as Mutation | null;
-        if (sent === null) throw new Error("nothing to imitate");
-        sent.variables.input.expectedHeadOid = head;
-        sent.variables.input.branch = { repositoryNameWithOwner: "octo/bare", branchName: "main" };
-        const { data } = await send(JSON.stringify(sent));
-        head = data.createCommitOnBranch?.commit.oid ?? head;
+        for (const sent of writes.shift() ?? []) {
+          const isCommit = sent.body?.includes("createCommitOnBranch") === true;
+          if (isCommit) await commit(sent);
+          else await send(sent);
+        }
       },
       async read(names) {
-        for (const query of asked.get(nameOf(names)) ?? []) await send(query);
+        for (const sent of asked.get(nameOf(names)) ?? []) await send(sent);
       },
     },
-    bareIs: "undici: the same GraphQL commits and queries as the store has just sent",
+    bareIs: "undici: the same commits and requests as the store has just sent",
     versions: "the test server of this project, undici",
     imitates: true,
     unit: "requests",
