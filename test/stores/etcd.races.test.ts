@@ -3,10 +3,14 @@ import type { Entry } from "../../src/entry.ts";
 import { encodeEnvelope } from "../../src/envelope.ts";
 import { SyncError } from "../../src/error.ts";
 import type { Call, Connection } from "../../src/stores/etcd/connection.ts";
+import { EtcdError } from "../../src/stores/etcd/failures.ts";
 import type { History } from "../../src/stores/etcd/history.ts";
 import { Layout } from "../../src/stores/etcd/layout.ts";
 import { Leases } from "../../src/stores/etcd/leases.ts";
+import type { EtcdReader } from "../../src/stores/etcd/reading.ts";
 import { Room } from "../../src/stores/etcd/room.ts";
+import { EtcdWatch } from "../../src/stores/etcd/watching.ts";
+import { formatCursor } from "../../src/stores/cursor.ts";
 import { formatVersion } from "../../src/version.ts";
 import { etcdMissing } from "../servers/etcd-missing.ts";
 import { startEtcd } from "../servers/etcd.ts";
@@ -186,4 +190,22 @@ describe("what a cache in etcd remembers", () => {
     await expect(room.admit(call)).rejects.toBe(broken);
     await room.close();
   });
+});
+
+// Mutation: `changes` of watching.ts does not tell it, and the watch fails. No server compacts at that moment when asked.
+it("a watch whose past is compacted while it is read is told to list again", async () => {
+  const gone = new EtcdError("gone", "UNAVAILABLE", "required revision has been compacted", {});
+  const history = {
+    onGoneBack: () => () => {},
+    epochAt: () => Promise.resolve({ epoch: { name: "ab", since: 1 }, cluster: "c1", revision: 10 }),
+    ask: () => Promise.reject(gone),
+  } as unknown as History;
+  const connection = {} as Connection;
+  const reader = {} as EtcdReader;
+  const parts = { runtime, store: "etcd", layout: new Layout("p"), connection, history, reader, timeoutMs: 1000 };
+  const cursor = formatCursor({ epoch: "c1xabx1", change: 5, initialKey: undefined });
+  const call: Call = { operation: "watch", deadline: runtime.monotonic() + 60_000, signal: undefined };
+  const told: string[] = [];
+  for await (const { kind } of new EtcdWatch(parts, { prefix: "" }, { cursor }, () => call).changes()) told.push(kind);
+  expect(told).toEqual(["relist"]);
 });

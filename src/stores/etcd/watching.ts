@@ -131,19 +131,17 @@ export class EtcdWatch {
     yield* this.live();
   }
 
-  /** Whether the history that a cursor was given in is the one that is there, and still goes back as far. */
+  /**
+   * Whether the history that a cursor was given in is the one that is there.
+   * @throws EtcdError of reason "gone" when it does not go back as far any more.
+   */
   private async reaches(text: string, change: number, begun: number): Promise<boolean> {
     const from = epochFrom(text);
     if (from === undefined || from.cluster !== this.cluster) return false;
     const revision = Math.max(change, from.epoch.since);
     if (change < 1 || revision > begun) return false;
-    try {
-      const { epoch } = await this.options.history.epochAt(revision, this.callOf());
-      return epoch.name === from.epoch.name && epoch.since === from.epoch.since;
-    } catch (error) {
-      if (reasonOf(error) === "gone") return false;
-      throw error;
-    }
+    const { epoch } = await this.options.history.epochAt(revision, this.callOf());
+    return epoch.name === from.epoch.name && epoch.since === from.epoch.since;
   }
 
   private async *live(): AsyncIterable<Change> {

@@ -7,6 +7,7 @@ import type { Objects } from "../../../src/stores/github/objects.ts";
 import { EMPTY_TREE } from "../../../src/stores/github/tree.ts";
 import { differences } from "../../../src/stores/github/walk.ts";
 import { systemRuntime } from "../../../src/system.ts";
+import type { Fault } from "../../servers/github.ts";
 import { one, put, textOf, value } from "../git/entries.ts";
 import { githubWorld } from "./world.ts";
 import type { GithubWorld } from "./world.ts";
@@ -25,7 +26,7 @@ describe.each([
   ["by GraphQL", true],
   ["by REST", false],
 ] as const)("a commit %s", (_, hasGraphql) => {
-  // Mutations: `found.made` not told in by-mutation.ts; `isThere` left out in by-rest.ts.
+  // Mutations: `found.made` not told, or a second answer taken for all, in by-mutation.ts; `isThere` left out in by-rest.ts.
   it("whose answer is lost, and which another store follows, has happened all the same", async () => {
     world.server.hasGraphql = hasGraphql;
     const store = await world.open();
@@ -34,9 +35,15 @@ describe.each([
     const other = await world.open(undefined, { cacheFolder: `${world.folder}/other` });
     const theirs = value("k", "theirs");
     const follow = [() => put(other, theirs)];
+    const parent = execFileSync("git", ["-C", world.bare, "rev-parse", "main"]).toString().trim();
     let isLost = false;
     let isFollowing = false;
+    let lags = hasGraphql ? 1 : 0;
     world.server.fault = (request, body) => {
+      // GitHub may show the branch as it was before: that is no sign that the commit was not made.
+      if (isLost && request.url?.includes("/git/ref/") === true && lags-- > 0) {
+        return { status: 200, body: { object: { sha: parent } } };
+      }
       if (isLost || !(hasGraphql ? body.includes("createCommitOnBranch") : request.method === "PATCH"))
         return undefined;
       isLost = true;
@@ -51,6 +58,57 @@ describe.each([
     expect(await store.write([{ entry: mine, asOf: 0, if: "absent" }])).toEqual([{ status: "stored" }]);
     expect(await textOf(store, "k")).toBe("theirs");
     expect(subjects().filter((subject) => subject === 'Sync: set "k"').length).toBe(2);
+  }, 120_000);
+
+  // Mutation: any commit on the same parent taken for one's own in by-mutation.ts, whatever its mark.
+  it("that never arrived is not taken for another store's on the same parent", async () => {
+    world.server.hasGraphql = hasGraphql;
+    const store = await world.open();
+    await put(store, value("first", "0"));
+    const other = await world.open(undefined, { cacheFolder: `${world.folder}/other` });
+    const follow = [() => put(other, value("beside", "theirs"))];
+    let isCut = false;
+    world.server.fault = (request, body) => {
+      if (isCut || !(hasGraphql ? body.includes("createCommitOnBranch") : request.method === "PATCH")) return undefined;
+      isCut = true;
+      return "cut";
+    };
+    world.server.extra = async () => {
+      if (isCut) await follow.pop()?.();
+      return false;
+    };
+    expect(await store.write([{ entry: value("k", "mine"), asOf: 0, if: "absent" }])).toEqual([{ status: "stored" }]);
+    expect([await textOf(store, "k"), await textOf(store, "beside")]).toEqual(["mine", "theirs"]);
+  }, 120_000);
+});
+
+describe("a move of the branch by REST", () => {
+  const answering = async (fault: Fault, times = 1) => {
+    world.server.hasGraphql = false;
+    const store = await world.open();
+    await put(store, value("first", "0"));
+    let left = times;
+    world.server.fault = (request) => (request.method === "PATCH" && left-- > 0 ? fault : undefined);
+    return store.write([{ entry: value("k", "1"), asOf: 0, if: "absent" }]).catch((error: unknown) => error);
+  };
+
+  // Mutation: 409 taken for a refusal in by-rest.ts.
+  it.each([
+    [409, "Conflict"],
+    [422, "Update is not a fast forward"],
+  ])("that is answered by %i %s is decided again", async (status, message) => {
+    expect(await answering({ status, body: { message } })).toEqual([{ status: "stored" }]);
+  });
+
+  it("that the branch's rules refuse is READONLY, with the reason", async () => {
+    const body = { message: "Changes must be made through a pull request." };
+    const told = await answering({ status: 422, body });
+    expect(told).toMatchObject({ code: "READONLY", message: expect.stringContaining(body.message) });
+  });
+
+  // Mutation: that nothing has arrived yet taken for never in by-rest.ts.
+  it("that nobody ever answered, and that is not there, is INDETERMINATE", async () => {
+    expect(await answering("cut", 3)).toMatchObject({ code: "INDETERMINATE" });
   });
 });
 
