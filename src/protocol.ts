@@ -131,6 +131,8 @@ export interface ReadHead {
   readonly keys: readonly string[];
   /** Place among the keys, and version. */
   readonly atLeast?: readonly (readonly [number, Version])[] | undefined;
+  /** Places of keys of whose version in `atLeast` the caller has the value. */
+  readonly holds?: readonly number[] | undefined;
   readonly maxAgeMs?: number | undefined;
   readonly authority?: boolean | undefined;
   /** A larger value is answered as a body. */
@@ -152,6 +154,8 @@ export interface AnswerHead {
   /** Left out: false. */
   readonly stale?: true | undefined;
   readonly from: string;
+  /** It is what the caller holds; left out: false. */
+  readonly unchanged?: true | undefined;
   readonly body?: { readonly size: number; readonly sha256?: string | undefined } | undefined;
 }
 
@@ -236,6 +240,7 @@ export const EVENT = {
   change: "change",
   current: "up-to-date",
   relist: "must-refetch",
+  interrupted: "interrupted",
   heartbeat: "heartbeat",
   error: "error",
 } as const;

@@ -91,6 +91,8 @@ export interface ReadOptions extends CallOptions {
   readonly authority?: boolean | undefined;
   /** Versions the caller has seen: an answer below its key's version is not good enough if a newer one can be had. */
   readonly atLeast?: ReadonlyMap<string, Version> | undefined;
+  /** Versions whose values the caller has: the answer with one of them may be `unchanged`. */
+  readonly holds?: ReadonlyMap<string, Version> | undefined;
   /**
    * A larger value is answered as a `body`, if the store gives any, instead of being brought into memory. Default: the
    * store's `valueBytesMax`.
@@ -104,6 +106,8 @@ export interface Answer {
   readonly entry: Entry | undefined;
   /** There is a value, too large to be given at once: its bytes. The entry is then of state "stub", with its metadata. */
   readonly body?: Body | undefined;
+  /** The newest is the version that the caller holds: the entry is a stub of it, and the rest is what the caller has. */
+  readonly unchanged?: boolean | undefined;
   /** Unix ms at which this was last known to be the newest (the moment the asking began). Absence has one too. */
   readonly asOf: number;
   /** Every layer that might know was asked. Always true of a leaf. */
@@ -198,8 +202,16 @@ export interface WatchOptions extends CallOptions {
 export type Change =
   /** `head` is what is stored now; null when the key was removed without a tombstone. */
   | { readonly kind: "change"; readonly key: string; readonly head: Head | null; readonly cursor: string }
-  /** Everything up to the moment the watch began has been told. Comes once per watch, whatever its cursor. */
+  /**
+   * Everything up to the moment the watch began has been told. Comes once per watch, whatever its cursor, and once more
+   * after each interruption.
+   */
   | { readonly kind: "current"; readonly cursor: string }
+  /**
+   * From some moment before this on, changes may not have been told. The watch goes on by itself: what is missing is told
+   * when it stands again, and then "current"; or it ends with "relist" or an error.
+   */
+  | { readonly kind: "interrupted"; readonly reason: string }
   /** Changes were missed (an old cursor, another epoch, a slow reader). The watch ends: begin again without a cursor. */
   | { readonly kind: "relist"; readonly reason: string };
 

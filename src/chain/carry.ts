@@ -3,6 +3,7 @@ import { randomBelow, sleep } from "../runtime.ts";
 import type { Change, Write } from "../store.ts";
 import { messageOf } from "./call.ts";
 import type { LayerCalls } from "./call.ts";
+import type { Gap } from "./gaps.ts";
 import { isFor } from "./layer.ts";
 import { invalidate } from "./invalidate.ts";
 import { readKeys } from "./read.ts";
@@ -21,7 +22,7 @@ const REFRESH_MAX = 256;
 const RETRY_MS = 500;
 const RETRY_MS_MAX = 30_000;
 
-type Told = Exclude<Change, { kind: "relist" }>;
+type Told = Extract<Change, { kind: "change" | "current" }>;
 
 /**
  * Carries what others change in one layer to the layers above it, until the signal: caches get stubs, `store` layers
@@ -39,13 +40,15 @@ export async function carryUpwards(
   let retryMs = RETRY_MS;
   calls.watch = "starting";
   while (!signal.aborted) {
-    place = await carryUntilItEnds(state, index, calls, place, signal, () => {
+    place = await carryUntilItEnds(state, index, calls, place, signal, (stands) => {
+      onBegun();
+      if (!stands) return;
       calls.watch = "live";
       retryMs = RETRY_MS;
-      onBegun();
     });
     onBegun();
     if (signal.aborted) break;
+    interrupted(state, index);
     await sleep(state.runtime, 1 + randomBelow(state.runtime, retryMs), signal).catch(() => undefined);
     retryMs = Math.min(retryMs * 2, RETRY_MS_MAX);
   }
@@ -65,7 +68,7 @@ async function carryUntilItEnds(
   calls: LayerCalls,
   { cursor, gap }: Place,
   signal: AbortSignal,
-  onTold: () => void,
+  onTold: (stands: boolean) => void,
 ): Promise<Place> {
   const { store, name, watchIntervalMs } = calls.layer;
   const attempt = new AbortController();
@@ -84,7 +87,12 @@ async function carryUntilItEnds(
         await state.behind?.resend(index);
         return { cursor: undefined, gap: true };
       }
-      onTold();
+      onTold(change.kind !== "interrupted");
+      if (change.kind === "interrupted") {
+        interrupted(state, index);
+        failing(state, calls, change.reason);
+        continue;
+      }
       // What changed between the gap and this moment was told to nobody.
       if (change.kind === "current" && cursor === undefined && gap) missed(state, name, "the watch stands again");
       if (change.kind === "current" || holds(state, index, change.key)) await queue.add(change);
@@ -92,11 +100,7 @@ async function carryUntilItEnds(
     await queue.drained();
   } catch (error) {
     if (!signal.aborted) {
-      const cause = queue.failure?.error ?? error;
-      if (calls.watch !== "failing") {
-        state.report({ kind: "watch-failed", layer: name, message: messageOf(cause) });
-      }
-      calls.watch = "failing";
+      failing(state, calls, messageOf(queue.failure?.error ?? error));
     }
   } finally {
     signal.removeEventListener("abort", stop);
@@ -106,12 +110,29 @@ async function carryUntilItEnds(
   return queue.carried === undefined ? { cursor, gap } : { cursor: queue.carried, gap: false };
 }
 
+/** For a while nothing is told of the layer. What it told before is good again when it has told what was missed. */
+function interrupted(state: ChainState, index: number): void {
+  state.gaps.open(index, state.runtime.now());
+  state.flights.overtakeAll();
+}
+
+function failing(state: ChainState, calls: LayerCalls, message: string): void {
+  if (calls.watch !== "failing") state.report({ kind: "watch-failed", layer: calls.layer.name, message });
+  calls.watch = "failing";
+}
+
 /** Changes were missed: every copy from before now has to be asked for again. */
 function missed(state: ChainState, layer: string, reason: string): void {
   state.floors.suspect(state.runtime.now());
   state.flights.overtakeAll();
   state.negatives.clear();
   state.report({ kind: "relist", layer, message: reason });
+}
+
+/** What was told, and of "current" the gap that it ends. */
+interface Waiting {
+  readonly change: Told;
+  readonly gap: Gap | undefined;
 }
 
 /** Gathers changes while a batch of them is being carried, so that a burst costs each layer a few calls. */
@@ -126,7 +147,7 @@ interface ChangeQueue {
 }
 
 function changeQueue(state: ChainState, index: number, calls: LayerCalls, onFailure: () => void): ChangeQueue {
-  let waiting: Told[] = [];
+  let waiting: Waiting[] = [];
   let carrying: Promise<void> | undefined;
   let carried: string | undefined;
   let failure: { readonly error: unknown } | undefined;
@@ -136,9 +157,11 @@ function changeQueue(state: ChainState, index: number, calls: LayerCalls, onFail
       while (waiting.length > 0) {
         const batch = waiting.slice(0, BATCH_MAX);
         waiting = waiting.slice(BATCH_MAX);
-        await carry(state, index, calls, batch);
-        carried = batch.at(-1)?.cursor;
-        if (batch.some((change) => change.kind === "current")) state.bootstraps.told(index, true);
+        const changes = batch.map(({ change }) => change);
+        await carry(state, index, calls, changes);
+        carried = changes.at(-1)?.cursor;
+        if (changes.some((change) => change.kind === "current")) state.bootstraps.told(index, true);
+        for (const { gap } of batch) if (gap !== undefined) state.gaps.close(index, gap);
       }
     } catch (error) {
       failure = { error };
@@ -156,7 +179,7 @@ function changeQueue(state: ChainState, index: number, calls: LayerCalls, onFail
     },
     async add(change) {
       if (failure !== undefined) throw failure.error;
-      waiting.push(change);
+      waiting.push({ change, gap: change.kind === "current" ? state.gaps.of(index) : undefined });
       if (carrying === undefined) {
         carrying = carryAll();
         state.background.add(carrying);

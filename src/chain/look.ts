@@ -1,4 +1,5 @@
 import type { Slot } from "../slot.ts";
+import { routeOf } from "./state.ts";
 import type { ChainState } from "./state.ts";
 import { jittered } from "./walk.ts";
 
@@ -12,7 +13,7 @@ export function looker(state: ChainState): (key: string) => Slot | undefined {
   const [calls] = state.calls;
   if (slots === undefined || layer === undefined || calls === undefined) return () => undefined;
   const { counts } = calls;
-  const { floors, runtime } = state;
+  const { floors, gaps, runtime } = state;
   const isTruth = state.layers.length === 1;
 
   /** When the slot stops answering by itself. It may never begin to: a stub, or an asOf in the future. */
@@ -29,6 +30,7 @@ export function looker(state: ChainState): (key: string) => Slot | undefined {
     if (slot.deadline === -1) slot.deadline = deadlineOf(slot);
     const now = runtime.coarseNow();
     if (now >= slot.deadline || (slot.asOf <= floors.suspectUntil && !isTruth)) return undefined;
+    if (gaps.isAny && !isTruth && slot.asOf <= gaps.suspectUntil(routeOf(state, key), now)) return undefined;
     // The clock stepped back: the copy's age is not known any more.
     if (slot.asOf - now > COARSE_MS_MAX && !isTruth) return undefined;
     counts.hits++;

@@ -63,7 +63,8 @@ function freshnessOf(options: ReadOptions | undefined): Freshness {
 function sharedAnswer(state: ChainState, key: string): Promise<Answer> | undefined {
   const now = state.runtime.now();
   const absentAt = state.negatives.get(key, now);
-  if (absentAt !== undefined && state.floors.get(key, now)?.dead !== false) {
+  const isKnown = absentAt !== undefined && absentAt > state.gaps.suspectUntil(routeOf(state, key), now);
+  if (isKnown && state.floors.get(key, now)?.dead !== false) {
     return Promise.resolve({ entry: undefined, asOf: absentAt, complete: true, stale: false, from: state.name });
   }
   return state.flights.joinable(key)?.answer;
@@ -93,16 +94,16 @@ async function walkTogether(
   { atLeast, wholeBytesMax = state.wholeBytesMax }: ReadOptions = {},
 ): Promise<void> {
   const startedAt = state.runtime.now();
-  const { plan, floors, behind } = state;
+  const { plan, floors, gaps, behind } = state;
   const own = behind?.copies(begun, freshness.kind === "authority", wholeBytesMax);
   const pending = own instanceof Promise ? await own : own;
   let trips: Trip[] = begun.map((flight) => {
     const { key } = flight;
     const floor = floors.get(key, startedAt);
-    const { suspectUntil } = floors;
-    const seen = { floor, suspectUntil, atLeast: atLeast?.get(key), pending: pending?.get(key) };
-    const start = { plan, key, freshness, startedAt, ...seen };
-    return { flight, walk: begin({ ...start, route: routeOf(state, key) }), from: [] };
+    const route = routeOf(state, key);
+    const suspect = { suspectUntil: floors.suspectUntil, gapUntil: gaps.suspectUntil(route, startedAt) };
+    const seen = { floor, ...suspect, atLeast: atLeast?.get(key), pending: pending?.get(key) };
+    return { flight, walk: begin({ plan, key, freshness, startedAt, route, ...seen }), from: [] };
   });
   for (;;) {
     const going = trips.filter((trip) => nextLayer(trip.walk) !== undefined);
@@ -166,11 +167,12 @@ async function askBatch(
     const now = state.runtime.now();
     for (const [i, trip] of trips.entries()) {
       const answer = answers[i];
-      if (answer === undefined) move(state, layer, trip, { kind: "failed" }, now);
-      else {
-        trip.from[layer] = answer.from === store.name ? calls.layer.name : `${calls.layer.name}/${answer.from}`;
-        move(state, layer, trip, { kind: "answer", ...answer }, now);
+      if (answer === undefined) {
+        move(state, layer, trip, { kind: "failed" }, now);
+        continue;
       }
+      trip.from[layer] = answer.from === store.name ? calls.layer.name : `${calls.layer.name}/${answer.from}`;
+      move(state, layer, trip, replyOf(trip, answer), now);
     }
   } catch (error) {
     // One damaged entry must not hide the others of its batch.
@@ -186,8 +188,13 @@ async function askBatch(
 /** How fresh the layer's answer has to be: as asked for, or as the copies that will be filled from it have to be. */
 function askFor(state: ChainState, layer: number, trips: readonly Trip[], freshness: Freshness): ReadOptions {
   const atLeast = new Map<string, Version>();
-  for (const { walk } of trips) if (walk.top > VERSION_ZERO) atLeast.set(walk.key, walk.top);
-  const floor = atLeast.size > 0 ? { atLeast } : {};
+  const holds = new Map<string, Version>();
+  for (const { walk } of trips) {
+    if (walk.top > VERSION_ZERO) atLeast.set(walk.key, walk.top);
+    const copy = heldBy(walk);
+    if (copy !== undefined) holds.set(walk.key, copy.entry.version);
+  }
+  const floor = { ...(atLeast.size > 0 ? { atLeast } : {}), ...(holds.size > 0 ? { holds } : {}) };
   switch (freshness.kind) {
     case "authority":
       return { authority: true, ...floor };
@@ -196,6 +203,19 @@ function askFor(state: ChainState, layer: number, trips: readonly Trip[], freshn
     case "cached":
       return layer === 0 ? floor : { maxAgeMs: state.layers[0]?.ttlMs, ...floor };
   }
+}
+
+/** A value that the walk has met and that may be the newest: it need not be sent again. */
+function heldBy({ seen, top }: Walk): Copy | undefined {
+  return seen.find(({ entry }) => entry.version === top && entry.value !== null);
+}
+
+/** What the layer said, with the value that the walk has where that is all it said. */
+function replyOf({ walk }: Trip, answer: Answer): Reply {
+  if (answer.unchanged !== true) return { kind: "answer", ...answer };
+  const copy = heldBy(walk);
+  if (copy === undefined || copy.entry.version !== answer.entry?.version) return { kind: "failed" };
+  return { kind: "answer", ...answer, entry: copy.entry };
 }
 
 function move(state: ChainState, layer: number, trip: Trip, reply: Reply, now: number): void {

@@ -11,6 +11,8 @@ import type { LayerCalls } from "./call.ts";
 import type { Report } from "./chain.ts";
 import { floors } from "./floors.ts";
 import type { Floors } from "./floors.ts";
+import { gaps } from "./gaps.ts";
+import type { Gaps } from "./gaps.ts";
 import { flights } from "./flight.ts";
 import type { Flights } from "./flight.ts";
 import { lateWrites } from "./late.ts";
@@ -41,6 +43,7 @@ export interface ChainState {
   /** All of the layers, where each of them holds every key. */
   readonly everywhere: readonly number[] | undefined;
   readonly floors: Floors;
+  readonly gaps: Gaps;
   readonly negatives: Negatives;
   readonly flights: Flights;
   readonly late: LateWrites;
@@ -102,6 +105,7 @@ export function chainState(options: StateOptions): ChainState {
     slots: layers.map(({ store }) => (isSlotStore(store) ? store : undefined)),
     copyLifeMs,
     floors: floors(copyLifeMs, FLOORS_MAX),
+    gaps: gaps(layers),
     negatives: negatives(options.negativeTtlMs, NEGATIVES_MAX),
     flights: flights(),
     late: lateWrites(LATE_WRITES_MAX),

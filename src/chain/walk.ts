@@ -81,8 +81,10 @@ export interface Walk {
   readonly freshness: Freshness;
   /** Unix ms at which the asking began: no answer can be known to be newer than this. */
   readonly startedAt: number;
-  /** Copies with an asOf up to this are suspect: a gap in a watch, or floors that were forgotten. */
+  /** Copies with an asOf up to this are suspect: changes that were missed, or floors that were forgotten. */
   readonly suspectUntil: number;
+  /** The same of copies that came from layers: a watch that does not stand. */
+  readonly gapUntil: number;
   readonly floor: Floor | undefined;
   readonly atLeast: Version;
   /** The layers that are for this key, in order. */
@@ -140,6 +142,7 @@ export interface WalkStart {
   readonly freshness: Freshness;
   readonly startedAt: number;
   readonly suspectUntil?: number;
+  readonly gapUntil?: number;
   readonly floor?: Floor | undefined;
   readonly atLeast?: Version | undefined;
   /** What the journal has of the key, dated by its write: a copy like another while it is fresh, and a floor always. */
@@ -158,7 +161,8 @@ export function begin(start: WalkStart): Walk {
 }
 
 function beginAtLayers(start: WalkStart): Walk {
-  const { plan, key, freshness, startedAt, suspectUntil = 0, floor, atLeast = VERSION_ZERO, route } = start;
+  const { plan, key, freshness, startedAt, floor, route } = start;
+  const { suspectUntil = 0, gapUntil = 0, atLeast = VERSION_ZERO } = start;
   const top = floor !== undefined && floor.version > atLeast ? floor.version : atLeast;
   // An authority read asks nobody in front of the authority; what this process knows of them is in the floor.
   const stores = route.filter((layer) => plan.layers[layer]?.role === "store");
@@ -171,6 +175,7 @@ function beginAtLayers(start: WalkStart): Walk {
     freshness,
     startedAt,
     suspectUntil,
+    gapUntil,
     floor,
     atLeast,
     route,
@@ -369,9 +374,14 @@ function isFresh(walk: Walk, copy: Seen): boolean {
   if (walk.freshness.kind === "authority") {
     return layer.role === "store" && !walk.silent && copy.layer >= walk.authority && isCurrent(walk, copy);
   }
-  if (copy.asOf <= walk.suspectUntil) return false;
+  if (isSuspect(walk, copy)) return false;
   const ttlMs = jittered(walk.key, layer);
   return walk.startedAt - copy.asOf <= (walk.freshness.kind === "maxAge" ? Math.min(walk.freshness.ms, ttlMs) : ttlMs);
+}
+
+/** What is pending was not got from a layer, and is not the older for a watch that does not stand. */
+function isSuspect({ suspectUntil, gapUntil }: Walk, { asOf, layer }: Seen): boolean {
+  return asOf <= suspectUntil || (asOf <= gapUntil && layer !== JOURNAL);
 }
 
 /** The authority's own copy is current by definition; below it only what was known when the walk began is. */
@@ -386,7 +396,7 @@ function maySend(walk: Walk, copy: Seen, now: number): boolean {
   return (
     layer.staleWhileRefresh &&
     walk.freshness.kind === "cached" &&
-    copy.asOf > walk.suspectUntil &&
+    !isSuspect(walk, copy) &&
     !isDead(copy.entry, now) &&
     walk.startedAt - copy.asOf <= layer.ttlMs + layer.graceMs
   );

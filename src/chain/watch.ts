@@ -71,11 +71,18 @@ async function* merged(
   }
   const early: Told[] = [];
   const waiting = new Set(sources.map(({ layer }) => layer.name));
+  let isTold = false;
   while (waiting.size > 0) {
     const event = await events.next();
     if (event === undefined) return;
     const { name, change } = event;
     if (change.kind === "relist") return yield change;
+    if (change.kind === "interrupted") {
+      waiting.add(name);
+      if (!isTold) yield interruptedAt(name, change);
+      isTold = true;
+      continue;
+    }
     cursors[name] = change.cursor;
     if (change.kind === "current") waiting.delete(name);
     else if (isNews(change)) early.push(change);
@@ -95,9 +102,22 @@ async function* merged(
     if (event === undefined) return;
     const { name, change } = event;
     if (change.kind === "relist") return yield change;
+    if (change.kind === "interrupted") {
+      if (waiting.size === 0) yield interruptedAt(name, change);
+      waiting.add(name);
+      continue;
+    }
     cursors[name] = change.cursor;
     if (change.kind === "change" && isNews(change)) yield told(state, change, here(null));
+    // The last of the watches that were interrupted stands again.
+    if (change.kind === "current" && waiting.delete(name) && waiting.size === 0) {
+      yield { kind: "current", cursor: here(null) };
+    }
   }
+}
+
+function interruptedAt(name: string, { reason }: Extract<Change, { kind: "interrupted" }>): Change {
+  return { kind: "interrupted", reason: `${name}: ${reason}` };
 }
 
 /** A change as it is told, once this process can no longer answer with anything older. */

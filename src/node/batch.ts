@@ -78,7 +78,7 @@ async function read(call: Call, head: ReadHead): Promise<Response> {
   const keys = itemsOf(call.state, head.keys, "keys");
   for (const key of keys) allowKey(call.grant, key);
   const options = readOptions(call, head, keys);
-  const messages = answersTo(call, keys, options)[Symbol.asyncIterator]();
+  const messages = answersTo(call, keys, options, heldPlaces(call, head))[Symbol.asyncIterator]();
   // The first part decides whether it is an answer or a failure; what fails after that breaks the answer off.
   const first = await messages.next();
   if (first.done === true) return message(encodeMessage({ answers: [] } satisfies AnswersHead));
@@ -87,7 +87,12 @@ async function read(call: Call, head: ReadHead): Promise<Response> {
   return message(streamOf(after([first.value, second.value], { [Symbol.asyncIterator]: () => messages })));
 }
 
-async function* answersTo(call: Call, keys: readonly string[], options: ReadOptions): AsyncIterable<Uint8Array> {
+async function* answersTo(
+  call: Call,
+  keys: readonly string[],
+  options: ReadOptions,
+  held: ReadonlySet<number>,
+): AsyncIterable<Uint8Array> {
   const { chain, runtime } = call.state;
   let atOnce = READ_AT_ONCE;
   for (let at = 0; at < keys.length;) {
@@ -98,12 +103,15 @@ async function* answersTo(call: Call, keys: readonly string[], options: ReadOpti
     let parts: Uint8Array[] = [];
     let bytes = 0;
     let allBytes = 0;
-    for (const answer of found) {
-      const entry = answer.entry === undefined ? undefined : crossing(answer.entry, answer.body !== undefined, now);
-      const part = entry === undefined ? undefined : encodeEntry(entry);
+    for (const [i, answer] of found.entries()) {
+      const place = at + i;
+      const isHeld = held.has(place) && isValueOf(answer, options.atLeast?.get(keys[place] ?? ""));
+      const isSent = answer.entry !== undefined && !isHeld;
+      const part = isSent ? encodeEntry(crossing(answer.entry, answer.body !== undefined, now)) : undefined;
       if (part !== undefined) parts.push(part);
       bytes += part?.length ?? 0;
-      answers.push(answerHead(answer, part?.length, call.receivedAt, now));
+      const told = answerHead(answer, part?.length, call.receivedAt, now);
+      answers.push(isHeld ? { ...told, unchanged: true } : told);
       if (bytes < MESSAGE_BYTES) continue;
       yield encodeMessage({ answers } satisfies AnswersHead, parts);
       allBytes += bytes;
@@ -114,6 +122,15 @@ async function* answersTo(call: Call, keys: readonly string[], options: ReadOpti
     if (allBytes > READ_BYTES) atOnce = Math.max(1, Math.floor((asked.length * READ_BYTES) / allBytes));
     at += asked.length;
   }
+}
+
+/** Whether it is a value, whole, of the version that its caller has. */
+function isValueOf({ entry, body }: Answer, version: Version | undefined): boolean {
+  return entry?.state === "value" && body === undefined && entry.version === version;
+}
+
+function heldPlaces({ state }: Call, { holds = [] }: ReadHead): ReadonlySet<number> {
+  return new Set(itemsOf(state, holds, "holds"));
 }
 
 function readOptions({ state, deadline }: Call, head: ReadHead, keys: readonly string[]): ReadOptions {

@@ -134,6 +134,8 @@ function frameOf(
       return frame(EVENT.change, dataOf(change, now));
     case "current":
       return frame(EVENT.current, { cursor: change.cursor });
+    case "interrupted":
+      return frame(EVENT.interrupted, { reason: change.reason });
     case "relist":
       return frame(EVENT.relist, { reason: change.reason });
   }
@@ -178,6 +180,11 @@ async function page(call: Call, prefix: string, options: WatchOptions): Promise<
       if (heard === "nothing" || heard.done === true) break;
       const { value } = heard;
       if (value.kind === "relist") return gone(value.reason);
+      if (value.kind === "interrupted") {
+        if (!upToDate) continue;
+        upToDate = false;
+        break;
+      }
       cursor = value.cursor;
       if (value.kind === "current") upToDate = true;
       else told.push(dataOf(value, runtime.now()));

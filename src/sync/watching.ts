@@ -33,6 +33,7 @@ export async function* watch(engine: Engine, prefix: string, options: WatchOptio
           onCurrent?.();
           continue;
         }
+        if (change.kind === "interrupted") continue; // what is missing is told later
         const event = await eventOf(engine, change);
         yield { ...event, key: change.key.slice(prefix.length) };
       }

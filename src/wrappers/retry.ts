@@ -150,20 +150,22 @@ class Retry implements Store {
     const budget: Budget = { failures: 0 };
     this.enter("watch", options);
     let { cursor } = options;
-    let isCurrent = false;
+    let isInterrupted = false;
     for (;;) {
       try {
         for await (const change of this.inner.watch(range, { ...options, cursor })) {
           budget.failures = 0;
           if (change.kind === "relist") return yield change;
-          cursor = change.cursor;
-          // "current" comes once per watch, and this is the same watch still.
-          if (change.kind === "current" && isCurrent) continue;
-          if (change.kind === "current") isCurrent = true;
+          if (change.kind === "interrupted") isInterrupted = true;
+          else cursor = change.cursor;
+          if (change.kind === "current") isInterrupted = false;
           yield change;
         }
         return;
       } catch (error) {
+        const { retryable, what } = asSyncError(error);
+        if (retryable && !isInterrupted && this.closed === undefined) yield { kind: "interrupted", reason: what };
+        isInterrupted = true;
         try {
           await this.waitOrThrow("watch", error, budget, options);
         } catch (final) {

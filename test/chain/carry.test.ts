@@ -1,13 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { layer } from "../../src/chain/layer.ts";
+import type { Supports } from "../../src/store.ts";
 import { get, getFast, outcomeOf, readOne, world } from "./world.ts";
 
 const RECORD = { durable: true, shared: true } as const;
 
 /** memory, disk, sql (the authority), git: where a person commits. */
-async function full() {
+async function full(supports: Partial<Supports> = {}) {
   const w = await world();
-  const [disk, sql] = [w.store("disk"), w.store("sql", RECORD)];
+  const [disk, sql] = [w.store("disk"), w.store("sql", { ...RECORD, ...supports })];
   const git = w.store("git", { ...RECORD, conditional: false });
   const slots = w.memory();
   const db = w.open([
@@ -144,6 +145,43 @@ describe("a watch that breaks", () => {
     expect(watchOf(db, "chaos(truth)")).toBe("live");
     expect(await getFast(db, "k")).toBe("v2");
     await db.close();
+  });
+
+  // Mutation: carryUpwards opens no gap when a watch fails; or one is closed before what was missed has been carried.
+  it("makes copies suspect until it stands again, and only those that changed meanwhile are fetched", async () => {
+    const w = await world();
+    const truth = w.store("truth", RECORD);
+    const db = w.open([layer(w.memory()), layer(truth)]);
+    await db.ready();
+    await db.write([w.write(w.value("a", "a1")), w.write(w.value("b", "b1"))]);
+    await w.runtime.advance(1);
+    truth.down(["watch"]);
+    await truth.direct.write([w.write(w.value("b", "b2"))]);
+    await w.runtime.settle();
+    expect([db.look("a"), db.look("b")]).toEqual([undefined, undefined]);
+    expect(await get(db, "b")).toBe("b2");
+    truth.up();
+    const reads = truth.calls("read");
+    await w.runtime.advance(10_000);
+    expect(watchOf(db, "chaos(truth)")).toBe("live");
+    expect(truth.calls("read")).toBe(reads);
+    expect(await Promise.all(["a", "b"].map((key) => getFast(db, key)))).toEqual(["a1", "b2"]);
+    expect(truth.calls("read")).toBe(reads);
+    await db.close();
+  });
+
+  // Nothing comes from below what is current whenever it is asked. Mutation: gaps.ts does not end at such a layer.
+  it("below a store that is always current casts no doubt on what that store gave", async () => {
+    const w = await full({ asOf: "known" });
+    await w.db.write([w.write(w.value("k", "v1"))]);
+    await w.runtime.advance(1);
+    w.git.down();
+    await w.git.direct.write([w.write(w.value("other", "x"))]);
+    await w.runtime.settle();
+    expect(watchOf(w.db, "git")).toBe("failing");
+    expect(w.db.look("k")).toBeDefined();
+    w.git.up();
+    await w.db.close();
   });
 
   // Mutation: `ready` waits for "live".

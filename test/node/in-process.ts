@@ -10,6 +10,8 @@ export interface Wire {
   readonly transport: Transport;
   /** Requests that were sent, by method and path. */
   readonly requests: string[];
+  /** How many bytes the answers had that are no feeds. */
+  bytes: number;
   /** The headers of the last one. */
   headers: Readonly<Record<string, string>>;
   /** Nothing reaches the node, and nothing comes back. */
@@ -27,6 +29,7 @@ export function wireTo(node: () => SyncNode | undefined): Wire {
   const open = new Set<AbortController>();
   const wire: Wire = {
     requests: [],
+    bytes: 0,
     headers: {},
     cut: false,
     silent: false,
@@ -92,8 +95,10 @@ export function wireTo(node: () => SyncNode | undefined): Wire {
                 if (next === undefined || next.done) return;
                 // Nothing comes any more, and nothing says that the connection is gone.
                 if (isFeed && wire.silent) await patiently(new Promise(() => undefined), options, control.signal);
-                if (!isFeed) yield next.value;
-                else if (!wire.cut) {
+                if (!isFeed) {
+                  wire.bytes += next.value.length;
+                  yield next.value;
+                } else if (!wire.cut) {
                   const text = wire.tamper(new TextDecoder().decode(next.value));
                   if (text !== undefined) yield new TextEncoder().encode(text);
                 }

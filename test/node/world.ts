@@ -5,6 +5,7 @@ import type { LayerSpec } from "../../src/chain/layer.ts";
 import { nodeOver } from "../../src/node/node.ts";
 import type { NodeOptions, SyncNode } from "../../src/node/node.ts";
 import type { Problem } from "../../src/protocol.ts";
+import type { Runtime } from "../../src/runtime.ts";
 import type { Supports } from "../../src/store.ts";
 import { memory } from "../../src/stores/memory.ts";
 import { simulatedFiles } from "../../src/testing/files.ts";
@@ -54,7 +55,7 @@ export async function world(options: WorldOptions = {}): Promise<World> {
   return { runtime, chain: layered, node, ask, page, put };
 }
 
-export function truth(runtime: SimulatedRuntime, name = "truth", supports: Partial<Supports> = {}) {
+export function truth(runtime: Runtime, name = "truth", supports: Partial<Supports> = {}) {
   return referenceStore({ runtime, name, supports: { durable: true, shared: true, ...supports } });
 }
 

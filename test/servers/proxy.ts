@@ -15,6 +15,8 @@ export interface Proxy {
   readonly made: number;
   readonly most: number;
   mode(mode: ProxyMode): void;
+  /** What comes back on connections that asked for this vanishes, and nothing else says so; undefined: no more. */
+  swallow(asked: string | undefined): void;
   /** Everything that passes from now on comes so many milliseconds late, in its order. */
   delay(ms: number): void;
   /** Resets every connection now. What was held or delayed on them is lost. */
@@ -47,6 +49,9 @@ interface Lane {
   flow(): void;
 }
 
+/** How much of what a connection asked last is looked at. */
+const ASKED_CHARACTERS_MAX = 4096;
+
 /** @param target `host:port`, or a port of this machine. */
 export async function startProxy(target: string | number): Promise<Proxy> {
   const [, host = "127.0.0.1", port = ""] = /^(?:(.*):)?(\d+)$/.exec(String(target)) ?? [];
@@ -57,6 +62,7 @@ export async function startProxy(target: string | number): Promise<Proxy> {
   let most = 0;
   let mode: ProxyMode = "pass";
   let delayMs = 0;
+  let swallowed: string | undefined;
   let bomb: { left: number; readonly gone: () => void } | undefined;
 
   const forget = (pair: Pair) => {
@@ -111,7 +117,9 @@ export async function startProxy(target: string | number): Promise<Proxy> {
       socket.on("error", gone);
       socket.on("close", gone);
     }
+    let asked = "";
     client.on("data", (bytes: Buffer) => {
+      asked = (asked + bytes.toString("latin1")).slice(-ASKED_CHARACTERS_MAX);
       if (bomb === undefined || bytes.length < bomb.left) {
         if (bomb !== undefined) bomb.left -= bytes.length;
         up.push(bytes);
@@ -126,7 +134,8 @@ export async function startProxy(target: string | number): Promise<Proxy> {
     });
     server.on("data", (bytes: Buffer) => {
       if (mode !== "pass") for (const tell of answered.splice(0)) tell();
-      if (mode !== "lose answers") down.push(bytes);
+      const isSwallowed = swallowed !== undefined && asked.includes(swallowed);
+      if (mode !== "lose answers" && !isSwallowed) down.push(bytes);
     });
   });
   await new Promise<void>((resolve, reject) => {
@@ -153,6 +162,9 @@ export async function startProxy(target: string | number): Promise<Proxy> {
     mode(next) {
       mode = next;
       for (const { lanes } of pairs) for (const lane of lanes) lane.flow();
+    },
+    swallow(what) {
+      swallowed = what;
     },
     delay(ms) {
       delayMs = ms;

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { chain } from "../../src/chain/chain.ts";
 import type { Report } from "../../src/chain/chain.ts";
 import { layer } from "../../src/chain/layer.ts";
+import type { LayerOptions } from "../../src/chain/layer.ts";
 import { nodeOver } from "../../src/node/node.ts";
 import type { Change } from "../../src/store.ts";
 import { http } from "../../src/stores/http.ts";
@@ -9,6 +10,7 @@ import { memory } from "../../src/stores/memory.ts";
 import { simulatedRuntime } from "../../src/testing/index.ts";
 import { versionClock } from "../../src/version.ts";
 import { wireTo } from "../node/in-process.ts";
+import type { Wire } from "../node/in-process.ts";
 import { drain, truth } from "../node/world.ts";
 
 const HEARTBEAT_MS = 5_000;
@@ -16,10 +18,9 @@ const HEARTBEAT_MS = 5_000;
 const SILENCE_MS = 3.5 * HEARTBEAT_MS + 5_000;
 
 /** A chain above a node, in simulated time; both can be asked. */
-async function twoLevels(seed: number) {
+async function twoLevels(seed: number, far: LayerOptions = {}) {
   const runtime = simulatedRuntime({ seed, drain });
-  const far = await farChain();
-  let node = nodeOver(far, { name: "far" });
+  let node = nodeOver(await farChain(), { name: "far" });
   const wire = wireTo(() => node);
   const store = await http("http://node.test/", { runtime, transport: wire.transport, heartbeatMs: HEARTBEAT_MS });
   const reports: Report[] = [];
@@ -34,7 +35,7 @@ async function twoLevels(seed: number) {
   await near.ready();
 
   async function farChain() {
-    const layers = [layer(memory({ runtime })), layer(truth(runtime))];
+    const layers = [layer(memory({ runtime }), far), layer(truth(runtime))];
     return chain(layers, { runtime, clock: await versionClock({ runtime }), collectIntervalMs: 0 });
   }
   const put = (value: string, key = "k") =>
@@ -57,6 +58,11 @@ async function twoLevels(seed: number) {
     wire.breakFeeds();
   };
   return { runtime, near, store, wire, reports, put, read, look, restart };
+}
+
+/** How many requests for values were sent. */
+function batches({ requests }: Wire): number {
+  return requests.filter((request) => request.endsWith("/batch")).length;
 }
 
 function textOf(value: Uint8Array | null | undefined): string | undefined {
@@ -83,7 +89,7 @@ describe("the feed", () => {
     wire.breakFeeds();
     await put("two");
     await runtime.advance(3_000);
-    expect(look()).toBe("one");
+    expect(look()).toBeUndefined();
     wire.cut = false;
     await runtime.advance(3_000);
     expect(look()).toBe("two");
@@ -105,6 +111,102 @@ describe("the feed", () => {
     expect(wire.requests.filter((request) => request.endsWith("/changes")).length).toBeGreaterThan(before);
     expect(look()).not.toBe("one");
     expect(await read()).toBe("two");
+  });
+
+  // Mutations: no interruption told (feed.ts); gaps not opened (carry.ts), or not looked at (look.ts).
+  it("that says nothing makes what it brought suspect: it is asked for again, without its value", async () => {
+    const { put, read, look, runtime, wire } = await twoLevels(9);
+    await put("x".repeat(10_000));
+    await read();
+    wire.silent = true;
+    expect(look()).toHaveLength(10_000);
+    await runtime.advance(SILENCE_MS);
+    expect(look()).toBeUndefined();
+    const [asked, bytes] = [batches(wire), wire.bytes];
+    expect(await read()).toHaveLength(10_000);
+    expect(batches(wire)).toBe(asked + 1);
+    expect(wire.bytes - bytes).toBeLessThan(200);
+    await put("two");
+    await runtime.advance(1_000);
+    expect(await read()).toBe("two");
+  });
+
+  // Mutation: the copies of a gap trusted for their whole ttl, or not at all.
+  it("is made up for, while it is broken, by asking as often as a store that has to be polled", async () => {
+    const { put, read, look, runtime, wire } = await twoLevels(10, { ttlMs: 0 });
+    await put("one");
+    await read();
+    wire.silent = true;
+    await runtime.advance(SILENCE_MS);
+    await read();
+    expect(look()).toBe("one");
+    await runtime.advance(900);
+    expect(look()).toBe("one");
+    await runtime.advance(200);
+    expect(look()).toBeUndefined();
+  });
+
+  // Mutation: the gap not closed at "current"; suspicion for good.
+  it("that goes on without loss makes what did not change good again, without a request", async () => {
+    const { put, read, look, runtime, wire } = await twoLevels(11);
+    await put("one");
+    await put("other", "o");
+    await read();
+    await read("o");
+    wire.cut = true;
+    wire.breakFeeds();
+    await runtime.advance(100);
+    expect(look()).toBeUndefined();
+    await put("two");
+    wire.cut = false;
+    const asked = batches(wire);
+    await runtime.advance(3_000);
+    expect(look("o")).toBe("other");
+    expect(look()).toBe("two");
+    // That of the value which changed and was held.
+    expect(batches(wire)).toBe(asked + 1);
+  });
+
+  // Mutation: a gap makes copies fresh no more, but stale ones are not marked.
+  it("that is broken with the node away leaves the rules for stale copies: marked, and no miss", async () => {
+    const { put, near, read, runtime, wire } = await twoLevels(12);
+    await put("one");
+    await read();
+    await read("nothing");
+    wire.cut = true;
+    wire.breakFeeds();
+    await runtime.advance(100);
+    const asked = near.read(["k"]);
+    const missing = expect(near.read(["nothing"])).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    await runtime.advance(100);
+    expect(await asked).toMatchObject([{ stale: true, complete: false, entry: { key: "k" } }]);
+    await missing;
+  });
+
+  // Mutations: watchMerged passes no interruption on; the node tells none (changes.ts).
+  it("is told to be broken at every level above", async () => {
+    const { put, read, look, runtime, wire, near } = await twoLevels(13);
+    const middle = nodeOver(near, { name: "middle" });
+    const upper = wireTo(() => middle);
+    const store = await http("http://middle.test/", { runtime, transport: upper.transport, heartbeatMs: HEARTBEAT_MS });
+    const clock = await versionClock({ runtime });
+    const local = chain([layer(memory({ runtime })), layer(store)], { runtime, clock, collectIntervalMs: 0 });
+    await runtime.advance(100);
+    await put("one");
+    await read();
+    const first = local.read(["k"]);
+    await runtime.advance(50);
+    await first;
+    const lookLocal = () => textOf(local.look("k")?.entry.value);
+    expect(lookLocal()).toBe("one");
+    wire.silent = true;
+    await runtime.advance(SILENCE_MS);
+    expect([look(), lookLocal()]).toEqual([undefined, undefined]);
+    wire.silent = false;
+    await runtime.advance(SILENCE_MS);
+    expect([look(), lookLocal()]).toEqual(["one", "one"]);
+    expect(upper.requests.filter((request) => request.endsWith("/changes"))).toHaveLength(1);
+    await local.close();
   });
 
   it("is asked for again when nothing at all comes any more", async () => {
@@ -161,7 +263,8 @@ describe("the feed", () => {
     control.abort();
     await following;
     const kinds = told.map((change) => (change.kind === "change" ? change.key : change.kind));
-    expect(kinds).toEqual(["current", "w/0", "w/1", "w/2", "w/3", "w/4"]);
+    const again = ["interrupted", "current"];
+    expect(kinds).toEqual(["current", ...[0, 1, 2, 3, 4].flatMap((i) => [`w/${i}`, ...again])]);
   });
 
   it("gives up after its time with a node that is not there, and says so", async () => {

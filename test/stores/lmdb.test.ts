@@ -69,7 +69,7 @@ async function untilCurrent(store: Store, cursor?: string): Promise<{ told: stri
   const told: string[] = [];
   for await (const change of store.watch({ prefix: "" }, { cursor })) {
     if (change.kind === "current") return { told, cursor: change.cursor };
-    told.push(change.kind === "relist" ? "relist" : `${change.key} ${change.head?.state ?? "removed"}`);
+    told.push(change.kind !== "change" ? change.kind : `${change.key} ${change.head?.state ?? "removed"}`);
   }
   return { told, cursor: undefined };
 }

@@ -143,7 +143,7 @@ describe("retry", () => {
     await w.runtime.settle();
     await w.store.close();
     await expect(read).rejects.toMatchObject({ code: "CLOSED" });
-    expect(await watch).toEqual([]);
+    expect(await watch).toMatchObject([{ kind: "interrupted" }]);
     expect(w.runtime.pendingTimers).toBe(0);
   });
 
@@ -162,8 +162,8 @@ describe("retry", () => {
     expect(await keys(3)).toEqual(["a", "b", "c"]);
   });
 
-  // Mutation: watch begins anew without its cursor, or tells "current" twice.
-  it("a watch goes on from the last cursor and is current once", async () => {
+  // Mutation: watch begins anew without its cursor; tells no interruption, or one for each attempt.
+  it("a watch goes on from the last cursor and says that it was interrupted, and that it is current again", async () => {
     const w = world();
     await w.direct.write([write(w.entry("a", "1"))]);
     const seen: Change[] = [];
@@ -174,7 +174,8 @@ describe("retry", () => {
     await w.runtime.settle();
     w.bad.up();
     await w.runtime.advance(10_000);
-    expect(seen.map((change) => (change.kind === "change" ? change.key : change.kind))).toEqual(["a", "current", "b"]);
+    const kinds = seen.map((change) => (change.kind === "change" ? change.key : change.kind));
+    expect(kinds).toEqual(["a", "current", "interrupted", "b", "current"]);
     await w.store.close();
     await watch;
   });

@@ -28,8 +28,9 @@ const BACKOFF_MS = 50;
 const BACKOFF_MS_MAX = 2_000;
 
 /**
- * One watch over the node's feed. A connection that breaks off or falls silent is made again, and the feed goes on after
- * the last change that was told; an event that is missing in the middle of it means that changes were missed.
+ * One watch over the node's feed. A connection that breaks off or falls silent is told as an interruption and made again,
+ * and the feed goes on after the last change that was told; an event that is missing in the middle of it means that
+ * changes were missed.
  */
 export async function* feed(options: FeedOptions, range: Range, watch: WatchOptions): AsyncIterable<Change> {
   const { runtime, store, closing } = options;
@@ -67,7 +68,7 @@ async function* following(
 ): AsyncIterable<Change> {
   const { runtime, store, timeoutMs } = options;
   let { cursor } = watch;
-  let isCurrent = false;
+  let isInterrupted = false;
   let failures = 0;
   let brokenAt: number | undefined;
   for (;;) {
@@ -78,10 +79,9 @@ async function* following(
         brokenAt = undefined;
         if (change === "alive") continue;
         if (change.kind === "relist") return yield change;
-        ({ cursor } = change);
-        // It comes once per watch, however often the connection is made.
-        if (change.kind === "current" && isCurrent) continue;
-        if (change.kind === "current") isCurrent = true;
+        if (change.kind === "interrupted") isInterrupted = true;
+        else ({ cursor } = change);
+        if (change.kind === "current") isInterrupted = false;
         yield change;
       }
       broken = new SyncError("UNAVAILABLE", "the node ended the feed", { store, operation: "watch" });
@@ -90,6 +90,8 @@ async function* following(
       broken = asSyncError(error, { store, operation: "watch" });
       if (!broken.retryable) throw broken;
     }
+    if (!isInterrupted) yield { kind: "interrupted", reason: broken.what };
+    isInterrupted = true;
     brokenAt ??= runtime.monotonic();
     if (runtime.monotonic() - brokenAt >= timeoutMs) throw broken;
     const backoffMs = Math.min(BACKOFF_MS * 2 ** failures++, BACKOFF_MS_MAX);
@@ -145,6 +147,8 @@ function changeOf(event: string, { key, head, cursor, reason }: ChangeData): Cha
     case EVENT.current:
       if (typeof cursor !== "string") break;
       return { kind: "current", cursor };
+    case EVENT.interrupted:
+      return { kind: "interrupted", reason: typeof reason === "string" ? reason : "the node is not told of changes" };
     case EVENT.relist:
       return { kind: "relist", reason: typeof reason === "string" ? reason : "changes were missed" };
     default:

@@ -1,3 +1,5 @@
+import { NO_META } from "../../entry.ts";
+import type { Entry } from "../../entry.ts";
 import { SyncError } from "../../error.ts";
 import { encodeMessage, entryReader } from "../../protocol.ts";
 import type { AnswersHead, ReadHead } from "../../protocol.ts";
@@ -32,28 +34,37 @@ export async function readAll(
     call,
   )) {
     const from = answers.length;
-    answers.push(...understood(place, () => answersOf(head, parts, keys.slice(from), sentAt, options)));
+    const asked = { keys: keys.slice(from), holds: wanted.holds, sentAt };
+    answers.push(...understood(place, () => answersOf(head, parts, asked, options)));
   }
   if (answers.length === keys.length) return answers;
   throw new SyncError("UNAVAILABLE", `${answers.length} answers came for ${keys.length} keys`, place);
+}
+
+interface Asked {
+  /** Those that were not answered before. */
+  readonly keys: readonly string[];
+  readonly holds: ReadOptions["holds"];
+  readonly sentAt: number;
 }
 
 /** The answers of one message. Throws for what is none. */
 function answersOf(
   told: unknown,
   parts: Uint8Array,
-  keys: readonly string[],
-  sentAt: number,
+  { keys, holds, sentAt }: Asked,
   { client, store, patient }: ReaderOptions,
 ): Answer[] {
   const next = entryReader(parts);
-  return (told as AnswersHead).answers.map(({ bytes, ageMs, complete, stale, from, body }, i): Answer => {
+  return (told as AnswersHead).answers.map(({ bytes, ageMs, complete, stale, from, unchanged, body }, i): Answer => {
     const key = keys[i];
     if (key === undefined) throw new SyncError("INVALID", "there are more answers than keys");
     if (typeof from !== "string") throw new SyncError("INVALID", "an answer says where it is from", { key });
-    const entry = bytes === undefined ? undefined : next(key, bytes);
+    const isUnchanged = unchanged === true;
+    const entry = isUnchanged ? heldStub(key, holds) : bytes === undefined ? undefined : next(key, bytes);
     // No stub crosses, unless its value is to be had piece by piece.
-    if (entry?.state === "stub" && !isSize(body?.size)) throw new SyncError("INVALID", "the answer is a stub", { key });
+    if (!isUnchanged && entry?.state === "stub" && !isSize(body?.size))
+      throw new SyncError("INVALID", "the answer is a stub", { key });
     const answer: Answer = {
       entry,
       // Of unknown age: as old as can be.
@@ -61,6 +72,7 @@ function answersOf(
       complete: complete !== false,
       stale: stale === true,
       from,
+      ...(isUnchanged ? { unchanged } : {}),
     };
     if (body === undefined || entry === undefined) return answer;
     const { size } = body;
@@ -69,22 +81,36 @@ function answersOf(
   });
 }
 
+/** What stands for a value that the caller has. */
+function heldStub(key: string, holds: ReadOptions["holds"]): Entry {
+  const version = holds?.get(key);
+  if (version === undefined) throw new SyncError("INVALID", "what is unchanged is not held", { key });
+  return { key, state: "stub", value: null, version, expires: null, meta: NO_META };
+}
+
 function isSize(size: unknown): boolean {
   return Number.isSafeInteger(size) && Number(size) >= 0;
 }
 
-function headOf(keys: readonly string[], { maxAgeMs, authority, atLeast, wholeBytesMax }: ReadOptions): ReadHead {
+function headOf(
+  keys: readonly string[],
+  { maxAgeMs, authority, atLeast, holds, wholeBytesMax }: ReadOptions,
+): ReadHead {
   const floors: [number, Version][] = [];
+  const held: number[] = [];
   if (atLeast !== undefined && atLeast.size > 0) {
     for (const [place, key] of keys.entries()) {
       const version = atLeast.get(key);
-      if (version !== undefined) floors.push([place, version]);
+      if (version === undefined) continue;
+      floors.push([place, version]);
+      if (holds?.get(key) === version) held.push(place);
     }
   }
   return {
     op: "read",
     keys,
     ...(floors.length > 0 ? { atLeast: floors } : {}),
+    ...(held.length > 0 ? { holds: held } : {}),
     // JSON has no infinity; a limit that is none is left out.
     ...(maxAgeMs !== undefined && Number.isFinite(maxAgeMs) ? { maxAgeMs } : {}),
     ...(authority === true ? { authority } : {}),

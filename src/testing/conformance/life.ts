@@ -1,6 +1,7 @@
 import { answers, fillable } from "./context.ts";
 import { same } from "../assert.ts";
 import type { Check, Unless } from "./context.ts";
+import { uninterrupted } from "./watches.ts";
 
 const reopening: Unless = ({ store, reopen }) =>
   reopen === undefined ? (store.supports.durable ? "no `reopen` was given" : "the store is not durable") : undefined;
@@ -65,7 +66,8 @@ export const lifeChecks: readonly Check[] = [
       const after = t.value("after", "x");
       await t.put([after], again);
       const told: unknown[] = [];
-      for await (const change of again.store.watch({ prefix: "" }, { cursor, intervalMs: 1 })) {
+      const changes = again.store.watch({ prefix: "" }, { cursor, intervalMs: 1 });
+      for await (const change of uninterrupted(changes)) {
         told.push(change.kind === "change" ? [change.key, change.head?.version] : change.kind);
         if (change.kind === "current") break;
       }

@@ -217,7 +217,7 @@ export const watchChecks: readonly Check[] = [
       await t.put([t.value(`${prefix}k`, "x")]);
       for (const cursor of ["", "no cursor of this store", "0", "999999999999999999", "-1"]) {
         const told: Change[] = [];
-        for await (const change of t.store.watch({ prefix }, { cursor, intervalMs: INTERVAL_MS })) {
+        for await (const change of uninterrupted(t.store.watch({ prefix }, { cursor, intervalMs: INTERVAL_MS }))) {
           told.push(change);
           if (change.kind === "current") break;
         }
@@ -303,6 +303,21 @@ export const watchChecks: readonly Check[] = [
   },
 ];
 
+/** What a watch tells beside interruptions, which may come at any time, with one more "current" after each. */
+export async function* uninterrupted(changes: AsyncIterable<Change>): AsyncIterable<Change> {
+  let isInterrupted = false;
+  let wasCurrent = false;
+  for await (const change of changes) {
+    if (change.kind === "interrupted") isInterrupted = true;
+    else if (change.kind !== "current") yield change;
+    else {
+      claim(!wasCurrent || isInterrupted, "the watch said twice that it is current");
+      if (!wasCurrent) yield change;
+      [isInterrupted, wasCurrent] = [false, true];
+    }
+  }
+}
+
 /** A watch pulled by hand. */
 class Watch {
   private readonly iterator: AsyncIterator<Change>;
@@ -310,7 +325,8 @@ class Watch {
 
   constructor(store: Store, range: Range, options: WatchOptions) {
     const signal = options.signal ?? this.control.signal;
-    this.iterator = store.watch(range, { intervalMs: INTERVAL_MS, ...options, signal })[Symbol.asyncIterator]();
+    const told = store.watch(range, { intervalMs: INTERVAL_MS, ...options, signal });
+    this.iterator = uninterrupted(told)[Symbol.asyncIterator]();
   }
 
   /** Undefined at the end. */

@@ -142,8 +142,8 @@ export class Watching {
   }
 
   get cursor(): string | undefined {
-    const last = this.told.findLast(({ kind }) => kind !== "relist");
-    return last?.kind === "relist" ? undefined : last?.cursor;
+    const last = this.told.findLast((change) => "cursor" in change);
+    return last !== undefined && "cursor" in last ? last.cursor : undefined;
   }
 
   async end(): Promise<void> {

@@ -61,7 +61,7 @@ export class Pulled {
   async next(): Promise<string> {
     const { done, value } = await this.iterator.next();
     if (done === true) return "end";
-    if (value.kind !== "relist") ({ cursor: this.cursor } = value);
+    if ("cursor" in value) ({ cursor: this.cursor } = value);
     return brief(value);
   }
 
