@@ -57,7 +57,7 @@ export interface Chain extends Store {
    * @throws SyncError UNSUPPORTED without a place for it, OVERLOADED without room; what the stream throws.
    */
   spool(source: AsyncIterable<Uint8Array>, options?: CallOptions): Promise<Spooled>;
-  read(keys: readonly string[], options?: ReadOptions): Promise<Answer[]>;
+  read(keys: readonly string[], options?: ChainReadOptions): Promise<Answer[]>;
   write(writes: readonly Write[], options?: ChainWriteOptions): Promise<WriteResult[]>;
   /** Resolves when every write begun before it has reached every layer; rejects, naming the layers that lack some. */
   flush(options?: CallOptions): Promise<void>;
@@ -68,6 +68,14 @@ export interface Chain extends Store {
   status(): ChainStatus;
   /** Resolves when the watch of every watched layer has begun, failed for the first time, or used up its deadline. */
   ready(): Promise<void>;
+}
+
+export interface ChainReadOptions extends ReadOptions {
+  /**
+   * Only layers that are caches, or of this machine alone, are asked; the others count as silent, so that the read is
+   * UNAVAILABLE, or its answer stale, where the near ones do not know. Default false.
+   */
+  readonly near?: boolean | undefined;
 }
 
 export interface ChainWriteOptions extends CallOptions {

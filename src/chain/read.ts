@@ -6,6 +6,7 @@ import { VERSION_ZERO } from "../version.ts";
 import type { Version } from "../version.ts";
 import { forCaller } from "../caller.ts";
 import { messageOf } from "./call.ts";
+import type { ChainReadOptions } from "./chain.ts";
 import type { Flight } from "./flight.ts";
 import { stubMemory } from "./invalidate.ts";
 import type { ChainState } from "./state.ts";
@@ -25,16 +26,19 @@ interface Trip {
 export async function readKeys(
   state: ChainState,
   keys: readonly string[],
-  options: ReadOptions | undefined,
+  options: ChainReadOptions | undefined,
 ): Promise<Answer[]> {
   const freshness = freshnessOf(options);
+  const isNear = options?.near === true;
   const answers = new Map<string, Promise<Answer>>();
   const begun: Flight[] = [];
   for (const key of keys) {
     if (answers.has(key)) continue;
     const isPlain = options?.wholeBytesMax === undefined && isBelowFloor(state, key, options?.atLeast?.get(key));
-    const canShare = freshness.kind === "cached" && isPlain;
-    const shared = canShare ? sharedAnswer(state, key) : undefined;
+    const canShare = freshness.kind === "cached" && isPlain && !isNear;
+    const isKnown = canShare || (isNear && freshness.kind === "cached" && isPlain);
+    const absent = isKnown ? knownAbsence(state, key) : undefined;
+    const shared = absent ?? (canShare ? state.flights.joinable(key)?.answer : undefined);
     if (shared !== undefined) {
       answers.set(key, shared);
       continue;
@@ -59,22 +63,20 @@ function freshnessOf(options: ReadOptions | undefined): Freshness {
   return { kind: "cached" };
 }
 
-/** What a cached read needs no walk of its own for: a remembered absence, or a walk that is under way. */
-function sharedAnswer(state: ChainState, key: string): Promise<Answer> | undefined {
+/** That a complete walk found the key nowhere a short time ago. */
+function knownAbsence(state: ChainState, key: string): Promise<Answer> | undefined {
   const now = state.runtime.now();
-  const absentAt = state.negatives.get(key, now);
-  const isKnown = absentAt !== undefined && absentAt > state.gaps.suspectUntil(routeOf(state, key), now);
-  if (isKnown && state.floors.get(key, now)?.dead !== false) {
-    return Promise.resolve({ entry: undefined, asOf: absentAt, complete: true, stale: false, from: state.name });
-  }
-  return state.flights.joinable(key)?.answer;
+  const asOf = state.negatives.get(key, now);
+  if (asOf === undefined || state.floors.get(key, now)?.dead === false) return undefined;
+  if (asOf <= state.gaps.suspectUntil(routeOf(state, key), now)) return undefined;
+  return Promise.resolve({ entry: undefined, asOf, complete: true, stale: false, from: state.name });
 }
 
 function start(
   state: ChainState,
   begun: readonly Flight[],
   freshness: Freshness,
-  options: ReadOptions | undefined,
+  options: ChainReadOptions | undefined,
 ): void {
   const walked = walkTogether(state, begun, freshness, options).catch((cause: unknown) => {
     // A defect in here must not leave readers waiting for ever.
@@ -91,7 +93,7 @@ async function walkTogether(
   state: ChainState,
   begun: readonly Flight[],
   freshness: Freshness,
-  { atLeast, wholeBytesMax = state.wholeBytesMax }: ReadOptions = {},
+  { atLeast, near = false, wholeBytesMax = state.wholeBytesMax }: ChainReadOptions = {},
 ): Promise<void> {
   const startedAt = state.runtime.now();
   const { plan, floors, gaps, behind } = state;
@@ -111,15 +113,22 @@ async function walkTogether(
     if (over.length > 0) finish(state, over);
     if (going.length === 0) return;
     const layer = Math.min(...going.map((trip) => nextLayer(trip.walk) ?? 0));
-    await ask(
-      state,
-      layer,
-      going.filter((trip) => nextLayer(trip.walk) === layer),
-      freshness,
-      wholeBytesMax,
-    );
+    const asking = going.filter((trip) => nextLayer(trip.walk) === layer);
+    if (near && !isNear(state, layer)) skip(state, layer, asking);
+    else await ask(state, layer, asking, freshness, wholeBytesMax);
     trips = going;
   }
+}
+
+/** Whether a layer can be asked without asking further away: what other machines share may be far. */
+function isNear({ layers }: ChainState, index: number): boolean {
+  const layer = layers[index];
+  return layer?.role === "cache" || layer?.store.supports.shared === false;
+}
+
+function skip(state: ChainState, layer: number, trips: readonly Trip[]): void {
+  const now = state.runtime.now();
+  for (const trip of trips) move(state, layer, trip, { kind: "failed" }, now);
 }
 
 /** Asks one layer for the keys of these walks and moves each of them on. Never rejects. */
@@ -180,8 +189,7 @@ async function askBatch(
       for (const trip of trips) await askBatch(state, layer, [trip], freshness, wholeBytesMax);
       return;
     }
-    const now = state.runtime.now();
-    for (const trip of trips) move(state, layer, trip, { kind: "failed" }, now);
+    skip(state, layer, trips);
   }
 }
 

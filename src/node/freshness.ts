@@ -7,7 +7,7 @@ import type { Call } from "./state.ts";
 /** How fresh the answer has to be, as the request's Cache-Control says it (RFC 9111, section 5.2.1). */
 export interface Wanted {
   readonly options: Pick<ReadOptions, "authority" | "maxAgeMs" | "atLeast">;
-  /** Only what this node can answer without asking anybody. */
+  /** Only what this node's near layers can answer. */
   readonly onlyIfCached: boolean;
   /** Nothing is asked for but what the chain answers by itself. */
   readonly plain: boolean;

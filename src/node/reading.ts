@@ -9,6 +9,7 @@ import type { Version } from "../version.ts";
 import { SAFE, json, preconditionFailed, problem, streamOf } from "./answering.ts";
 import { cacheStatus } from "./cache-status.ts";
 import { wantedOf } from "./freshness.ts";
+import type { Wanted } from "./freshness.ts";
 import { allowKey, allowVerb } from "./grants.ts";
 import { entryHeaders, etagOf, tagsOf } from "./headers.ts";
 import { rangeOf } from "./range.ts";
@@ -41,16 +42,27 @@ async function find(call: Call, key: string): Promise<Answer | undefined> {
   const { state, request, deadline } = call;
   const { chain } = state;
   const wanted = wantedOf(call, key);
-  if (wanted.plain || wanted.onlyIfCached) {
+  if (wanted.plain) {
     const slot = chain.look(key);
     const from = chain.layers[0]?.name ?? chain.name;
     if (slot !== undefined) return { entry: slot.entry, asOf: slot.asOf, complete: true, stale: false, from };
-    if (wanted.onlyIfCached) return undefined;
   }
+  if (wanted.onlyIfCached) return findNear(call, key, wanted);
   // Whoever wants a part of a large value is not made to wait for all of it.
   const part = request.headers.has("range") ? { wholeBytesMax: BODY_BYTES_MIN } : {};
   const [answer] = await chain.read([key], { ...wanted.options, ...part, deadline });
   return answer;
+}
+
+/** What the near layers know, as fresh as is asked for; undefined where that takes asking further. */
+async function findNear({ state, deadline }: Call, key: string, { options }: Wanted): Promise<Answer | undefined> {
+  try {
+    const [answer] = await state.chain.read([key], { ...options, near: true, deadline });
+    return answer?.stale === true ? undefined : answer;
+  } catch (error) {
+    if (error instanceof SyncError && error.code === "UNAVAILABLE") return undefined;
+    throw error;
+  }
 }
 
 function walkHeaders({ state, receivedAt }: Call, answer: Answer): Record<string, string> {

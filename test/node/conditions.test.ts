@@ -3,7 +3,7 @@ import { layer } from "../../src/chain/layer.ts";
 import { openJournal } from "../../src/journal/open.ts";
 import { memory } from "../../src/stores/memory.ts";
 import { simulatedFiles } from "../../src/testing/files.ts";
-import { chaos, simulatedRuntime } from "../../src/testing/index.ts";
+import { chaos, referenceStore, simulatedRuntime } from "../../src/testing/index.ts";
 import { drain, problemOf, truth, world } from "./world.ts";
 
 describe("conditions", () => {
@@ -106,6 +106,7 @@ describe("how fresh an answer is", () => {
     [{ "cache-control": "no-cache" }, "new"],
     [{ "cache-control": "max-age=0" }, "new"],
     [{ "cache-control": "only-if-cached" }, "old"],
+    [{ "cache-control": "only-if-cached, max-age=60" }, "old"],
     [{ "cache-control": "no-transform, MAX-AGE=2" }, "new"],
   ])("%j gives %s", async (headers, expected) => {
     const { ask } = await old();
@@ -125,6 +126,43 @@ describe("how fresh an answer is", () => {
     const none = await ask("/v1/kv/k", { headers: { "cache-control": "only-if-cached" } });
     expect(none.status).toBe(504);
     expect((await ask("/v1/kv/k", { headers: { "cache-control": "max-age=soon" } })).status).toBe(400);
+  });
+
+  // Mutations: memory alone is asked; the source is asked; a copy that is not fresh is answered.
+  it("may be what any layer knows that is a cache or of this machine alone", async () => {
+    const runtime = simulatedRuntime({ seed: 1, drain });
+    const disk = referenceStore({ runtime, name: "disk", supports: { durable: true } });
+    const source = chaos(truth(runtime), { runtime, seed: 1 });
+    const { ask, chain, put } = await world({
+      runtime,
+      layers: () => [layer(memory({ runtime })), layer(disk), layer(source, { watch: false })],
+    });
+    const near = async (key: string, more = "") => {
+      const got = await ask(`/v1/kv/${key}`, { headers: { "cache-control": `only-if-cached${more}` } });
+      return [got.status, got.status === 200 ? await got.text() : undefined, got.headers.get("cache-status")];
+    };
+    await put("k", "v");
+    await put("gone", "v");
+    await ask("/v1/kv/gone", { method: "DELETE" });
+    for (const key of ["k", "gone"]) {
+      const version = chain.look(key)?.entry.version;
+      if (version !== undefined) await chain.layers[0]?.store.forget([{ key, version, reason: "ghost" }]);
+    }
+    source.down();
+    const calls = source.calls();
+    expect(await near("k")).toEqual([200, "v", "disk; hit, memory; fwd=miss; stored"]);
+    expect(await near("k")).toEqual([200, "v", "memory; hit"]);
+    expect((await near("gone"))[0]).toBe(404);
+    expect((await near("never"))[0]).toBe(504);
+    await runtime.advance(5_000);
+    expect((await near("k", ", max-age=2"))[0]).toBe(504);
+    expect((await near("k", ", no-cache"))[0]).toBe(504);
+    await runtime.advance(60_000);
+    expect((await near("k"))[0]).toBe(504);
+    expect(source.calls()).toBe(calls);
+    source.up();
+    expect((await ask("/v1/kv/never")).status).toBe(404);
+    expect((await near("never"))[0]).toBe(404);
   });
 
   // Mutation: a stale copy without a word of it.
