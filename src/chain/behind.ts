@@ -15,7 +15,7 @@ import { conditional } from "./conditional.ts";
 import type { Conditional } from "./conditional.ts";
 import { flushBelow } from "./flush-below.ts";
 import { forgetCopies } from "./forget.ts";
-import { Stuck, goals } from "./goals.ts";
+import { Stuck, goals, metBy } from "./goals.ts";
 import type { Goals } from "./goals.ts";
 import { isFor } from "./layer.ts";
 import { laneShell } from "./lane.ts";
@@ -168,18 +168,22 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     };
   };
 
-  const writePlain = (writes: readonly Write[], ack: Ack, call: CallOptions | undefined): Promise<WriteResult[]> => {
+  const writePlain = (
+    writes: readonly Write[],
+    ack: Ack,
+    call: ChainWriteOptions | undefined,
+  ): Promise<WriteResult[]> => {
     let bytes = 0;
     for (const { entry } of writes) bytes += entry.value?.length ?? 0;
     const entered = journal.enter(writes.length, bytes, call);
-    if (entered === undefined) return append(writes, ack);
+    if (entered === undefined) return append(writes, ack, call);
     return entered.then((take) => {
       take();
-      return append(writes, ack);
+      return append(writes, ack, call);
     });
   };
 
-  const append = (writes: readonly Write[], ack: Ack): Promise<WriteResult[]> => {
+  const append = (writes: readonly Write[], ack: Ack, call: ChainWriteOptions | undefined): Promise<WriteResult[]> => {
     const isJudged = ack.kind === "layers" || ack.kind === "all";
     // Where the layers are not waited for, this node says what it knows; else they say it. They get it all the same:
     // what is newer may be in one of them and not in the others yet.
@@ -190,7 +194,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       return Promise.resolve(results);
     }
     return durable.then(
-      () => (isJudged ? acked(items, maskOf(lanesOf, ack)) : results),
+      () => (isJudged ? acked(items, maskOf(lanesOf, ack), call?.ackDeadline) : results),
       (error: unknown) => {
         const refused = failed(asSyncError(error, { store: state.name, operation: "write" }));
         return writes.map(() => refused);
@@ -226,23 +230,15 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     state.background.add(written);
   };
 
-  /** Waits for layers, and says what they did with each write. */
-  const acked = async (items: readonly Item[], mask: number): Promise<WriteResult[]> => {
-    let stuck: Stuck | undefined;
+  /** Waits for layers, until the deadline, and says what they did with each write. */
+  const acked = async (items: readonly Item[], mask: number, deadline = Infinity): Promise<WriteResult[]> => {
     const goal = goals(shells, items, mask, () => deciding);
     waiting.add(goal);
     const firsts = items.reduce((bits, { first }) => bits | first, 0);
     for (const shell of shells) {
       if ((shell.lane.bit & (mask | firsts)) !== 0) shell.hurry(items.at(-1)?.seq ?? 0);
     }
-    try {
-      await goal.met;
-    } catch (error) {
-      if (!(error instanceof Stuck)) throw error;
-      stuck = error;
-    } finally {
-      waiting.delete(goal);
-    }
+    const stuck = await metBy(goal, deadline, runtime).finally(() => waiting.delete(goal));
     return items.map((item) => resultOf(item, goal, mask, stuck));
   };
 
@@ -260,7 +256,11 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     return by === undefined ? STORED : { status: "superseded", by };
   };
 
-  const writeConditional = async (write: Write, ack: Ack, call: CallOptions | undefined): Promise<WriteResult> => {
+  const writeConditional = async (
+    write: Write,
+    ack: Ack,
+    call: ChainWriteOptions | undefined,
+  ): Promise<WriteResult> => {
     if (deciding === undefined) {
       return failed(new SyncError("UNSUPPORTED", "no layer of the chain can compare-and-set", { store: state.name }));
     }
@@ -270,7 +270,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       return result;
     }
     if (ack.kind !== "layers" && ack.kind !== "all") return result;
-    const [waited = STORED] = await acked([item], maskOf(lanesOf, ack));
+    const [waited = STORED] = await acked([item], maskOf(lanesOf, ack), call?.ackDeadline);
     // It has happened: made anew it would be judged against itself.
     return waited.status === "failed" ? failed(notRetryable(waited.error)) : result;
   };
@@ -294,7 +294,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     self: Store,
     writes: readonly Write[],
     ack: Ack,
-    call: CallOptions | undefined,
+    call: ChainWriteOptions | undefined,
   ): Promise<WriteResult[]> => {
     const results = writes.map((write) => refusalOf(state, self, write));
     // Writes of one call take effect in their order, the conditional ones among them.

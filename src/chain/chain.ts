@@ -85,6 +85,11 @@ export interface ChainWriteOptions extends CallOptions {
    * layers of their own, as nodes do, to pass them on as well.
    */
   readonly ack?: string | undefined;
+  /**
+   * With a journal: until when that is waited for, on `Runtime.monotonic()`. A write that is on disk by then fails with
+   * UNAVAILABLE and `stored`, and goes on by itself. Default: the deadline of the call, which then ends with TIMEOUT.
+   */
+  readonly ackDeadline?: number | undefined;
 }
 
 export interface ChainOptions {
@@ -266,7 +271,9 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
         check("write", call);
         checkWrite(self, writes);
         const work = state.behind?.write(self, writes, call) ?? writeThrough(state, self, writes, call);
-        return call?.ack === "all" ? work.then((results) => allTheWayDown(state, results, call)) : work;
+        if (call?.ack !== "all") return work;
+        const until = state.behind === undefined ? undefined : call.ackDeadline;
+        return work.then((results) => allTheWayDown(state, results, { ...call, deadline: until ?? call.deadline }));
       } catch (error) {
         return Promise.reject(error);
       }

@@ -1,5 +1,6 @@
 import type { SyncError } from "../error.ts";
 import type { Item, Settled, Waiter } from "../journal/queues.ts";
+import type { Runtime } from "../runtime.ts";
 import type { LaneShell } from "./lane.ts";
 
 /** What somebody waits for: these items, in these layers. */
@@ -10,6 +11,8 @@ export interface Goals {
   readonly outcomes: ReadonlyMap<Item, readonly (Settled & { readonly lane: number })[]>;
   /** An attempt ended somewhere. */
   look(): void;
+  /** Nobody waits any longer: what is not met yet is stuck. */
+  giveUp(): void;
 }
 
 /** None of the layers that somebody waits for takes anything. */
@@ -85,7 +88,13 @@ export function goals(
     const firstIsStuck = troubled.some(({ shell }) => (shell.lane.bit & firsts) !== 0);
     const isStuck = (goal: Goal) => troubleOf(goal) !== undefined || (firstIsStuck && goal.shell.lane.shared);
     if (!open.every(isStuck)) return;
+    giveUp();
+  };
+
+  const giveUp = (): void => {
+    if (isOver || settle === undefined) return;
     isOver = true;
+    const open = [...byLane.values()].filter((goal) => goal.left > 0);
     const lanes = open.map((goal) => ({ name: goal.shell.lane.name, left: goal.left, error: troubleOf(goal) }));
     settle.reject(new Stuck(lanes));
   };
@@ -95,5 +104,20 @@ export function goals(
   });
   met.catch(() => undefined);
   look();
-  return { met, outcomes, look };
+  return { met, outcomes, look, giveUp };
+}
+
+/** What the goals are stuck on, at the latest when the deadline passes; undefined when they were met. */
+export async function metBy(goal: Goals, deadline: number, runtime: Runtime): Promise<Stuck | undefined> {
+  const leftMs = Math.max(0, deadline - runtime.monotonic());
+  const timer = leftMs === Infinity ? undefined : runtime.timer(leftMs, goal.giveUp);
+  try {
+    await goal.met;
+    return undefined;
+  } catch (error) {
+    if (error instanceof Stuck) return error;
+    throw error;
+  } finally {
+    timer?.cancel();
+  }
 }

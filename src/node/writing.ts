@@ -1,5 +1,6 @@
 import { BODY_BYTES_MIN, after, beginningOf, joined } from "../body.ts";
 import type { Body } from "../body.ts";
+import type { Chain } from "../chain/chain.ts";
 import { NO_META, isDead } from "../entry.ts";
 import type { Entry, Meta } from "../entry.ts";
 import { SyncError } from "../error.ts";
@@ -124,37 +125,19 @@ export async function writeOne(call: Call, write: Write): Promise<Outcome> {
   const { chain, limits, runtime } = call.state;
   const ack = call.request.headers.get(HEADER.ack) ?? undefined;
   const waitMs = preferredWait(call.request) ?? limits.ackMs;
-  const isBehind = chain.journal !== undefined && ack !== undefined && ack !== "journal" && ack !== "memory";
-  const deadline = isBehind ? Math.min(call.deadline, runtime.monotonic() + waitMs) : call.deadline;
-  try {
-    const [result] = await chain.write([write], { ack, deadline });
-    if (result === undefined) throw new SyncError("INTERNAL", "the write got no result");
-    const isLate = result.status === "failed" && result.error.code === "UNAVAILABLE";
-    const pending = isLate && isBehind ? await lacking(call, write, result.error.stored) : undefined;
-    return pending === undefined ? { result, pending } : { result: { status: "stored" }, pending };
-  } catch (error) {
-    if (!isBehind || !(error instanceof SyncError) || error.code !== "TIMEOUT") throw error;
-    const pending = await lacking(call, write, false);
-    if (pending === undefined) throw error;
-    return { result: { status: "stored" }, pending };
-  }
+  const ackDeadline = runtime.monotonic() + waitMs;
+  const [result] = await chain.write([write], { ack, ackDeadline, deadline: call.deadline });
+  if (result === undefined) throw new SyncError("INTERNAL", "the write got no result");
+  if (result.status !== "failed" || !result.error.stored) return { result, pending: undefined };
+  return { result: { status: "stored" }, pending: lacking(chain, write.entry) };
 }
 
-/** The layers that lack a write which is on disk here; undefined when the journal does not have it. */
-async function lacking(
-  { state }: Call,
-  { entry, if: condition }: Write,
-  isStored: boolean,
-): Promise<readonly string[] | undefined> {
-  const { journal } = state.chain;
-  if (journal === undefined || condition !== undefined) return undefined;
-  await journal.quiet();
-  if (journal.newest(entry.key)?.head.version === entry.version) {
-    return state.chain.status().layers.flatMap(({ name, pending }) => (pending > 0 ? [name] : []));
+/** The layers that lack a write which is on disk here, or where every layer here has it those that cannot pass it on. */
+function lacking({ journal, layers, status }: Chain, { key, version }: Entry): readonly string[] {
+  if (journal?.newest(key)?.head.version === version) {
+    return status().layers.flatMap(({ name, pending }) => (pending > 0 ? [name] : []));
   }
-  // Every layer here has it, and one of them could not pass it on.
-  const below = state.chain.layers.filter(({ store }) => "flush" in store).map(({ name }) => name);
-  return isStored && below.length > 0 ? below : undefined;
+  return layers.filter(({ store }) => "flush" in store).map(({ name }) => name);
 }
 
 /** `Prefer: wait=10` (RFC 7240), in milliseconds. */

@@ -199,17 +199,22 @@ describe("acknowledgement", () => {
     const runtime = simulatedRuntime({ seed: 1, drain });
     const journal = await openJournal({ files: simulatedFiles({ seed: 1 }), runtime });
     const source = chaos(truth(runtime), { runtime, seed: 1 });
+    const copy = chaos(truth(runtime, "second"), { runtime, seed: 2 });
     const w = await world({
       runtime,
       chain: { journal },
-      layers: () => [layer(memory({ runtime })), layer(source, { name: "truth", watch: false })],
+      layers: () => [
+        layer(memory({ runtime })),
+        layer(source, { name: "truth", role: "store", watch: false }),
+        layer(copy, { name: "copy", watch: false, breakerFailures: 1_000 }),
+      ],
     });
     const ask = async (path: string, init: RequestInit, ms = 100) => {
       const answer = w.ask(path, init);
       await runtime.advance(ms);
       return answer;
     };
-    return { ...w, ask, source };
+    return { ...w, ask, source, copy };
   }
   const put = (headers: Record<string, string>): RequestInit => ({ method: "PUT", body: "v", headers });
 
@@ -235,6 +240,23 @@ describe("acknowledgement", () => {
     source.resume();
     await ask("/livez", {}, 20_000);
     expect((await source.read(["k"]))[0]?.entry).toBeDefined();
+  });
+
+  // Mutation: the level waited for to the end of the request; the condition given no longer than the level.
+  it("that a conditional write does not meet in time is 202 once its condition has held, and 412 where it has not", async () => {
+    const { ask, source, copy } = await journaled();
+    copy.hang({ verbs: ["write"] });
+    const only = { "if-none-match": "*", "sync-ack": "copy", prefer: "wait=2" };
+    const late = await ask("/v1/kv/k", put(only), 2_500);
+    expect([late.status, late.headers.get("sync-pending")]).toEqual([202, "copy"]);
+    expect((await source.read(["k"]))[0]?.entry?.version).toBe(late.headers.get("sync-version"));
+    expect((await ask("/v1/kv/k", put(only), 2_500)).status).toBe(412);
+    const over = { "if-match": late.headers.get("etag") ?? "", "sync-ack": "all", prefer: "wait=0" };
+    expect((await ask("/v1/kv/k", put(over))).status).toBe(202);
+    // Until it is decided it is not accepted, however short the wait for the level.
+    source.hang({ verbs: ["write"] });
+    const undecided = await ask("/v1/kv/j", put({ ...only, prefer: "wait=0" }), 70_000);
+    expect([undecided.status, (await problemOf(undecided)).code]).toEqual([504, "INDETERMINATE"]);
   });
 
   it("by a layer that is down is 202 too", async () => {
