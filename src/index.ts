@@ -60,6 +60,7 @@ export {
 } from "./entry.ts";
 export type { Copy, Entry, EntryState, Head, Meta } from "./entry.ts";
 export {
+  PartialRead,
   STORED,
   TOO_OLD,
   aborted,

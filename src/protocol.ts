@@ -154,6 +154,8 @@ export interface AnswerHead {
   /** Left out: false. */
   readonly stale?: true | undefined;
   readonly from: string;
+  /** The key could not be answered; nothing else is said of it then. */
+  readonly error?: Problem | undefined;
   /** It is what the caller holds; left out: false. */
   readonly unchanged?: true | undefined;
   readonly body?: { readonly size: number; readonly sha256?: string | undefined } | undefined;

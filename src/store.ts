@@ -25,7 +25,7 @@ export interface Store {
   /** For logs and statistics. A wrapper nests the name of what it wraps: `retry(etcd)`. */
   readonly name: string;
   readonly supports: Supports;
-  /** One answer per key, in the order of the keys. A key may be asked twice. */
+  /** One answer per key, in the order of the keys. A key may be asked twice. Where some fail: {@link PartialRead}. */
   read(keys: readonly string[], options?: ReadOptions): Promise<Answer[]>;
   /** One result per write, in order. Two writes of one key in a call take effect in their order. */
   write(writes: readonly Write[], options?: CallOptions): Promise<WriteResult[]>;
@@ -116,6 +116,26 @@ export interface Answer {
   readonly stale: boolean;
   /** The name of the leaf that gave the answer. */
   readonly from: string;
+}
+
+/** Some keys of a read could not be answered, or all: thrown as the first of their errors. */
+export class PartialRead extends SyncError {
+  /** What became of each key, in their order. */
+  readonly answers: readonly (Answer | SyncError)[];
+
+  /** @param answers with at least one error among them. */
+  constructor(answers: readonly (Answer | SyncError)[], place: { readonly store: string }) {
+    const errors = answers.filter((answer) => answer instanceof SyncError);
+    const [first] = errors;
+    const { code = "INTERNAL", message = "" } = first ?? {};
+    super(code, `${errors.length} of ${answers.length} keys could not be read; the first: ${message}`, {
+      ...place,
+      operation: "read",
+      cause: first,
+      retryable: errors.every(({ retryable }) => retryable),
+    });
+    this.answers = answers;
+  }
 }
 
 export interface Write {

@@ -1,5 +1,6 @@
 import { SyncError, asSyncError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
+import { PartialRead } from "../store.ts";
 import type { CallOptions } from "../store.ts";
 import type { LaneStatus } from "./lane.ts";
 import type { Layer } from "./layer.ts";
@@ -73,7 +74,7 @@ export function layerCalls(layer: Layer, runtime: Runtime, report: (report: Repo
   const failedWith = (error: SyncError, isProbe: boolean) => {
     counts.failures++;
     // A layer that says what is wrong with one entry or call has answered.
-    if (!TROUBLE.has(error.code)) return answered(isProbe);
+    if (!TROUBLE.has(error.code) || error instanceof PartialRead) return answered(isProbe);
     failuresInRow++;
     if (isProbe) probing = false;
     // Calls that were under way before the breaker opened say nothing new.

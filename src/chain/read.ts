@@ -1,6 +1,7 @@
-import { SyncError } from "../error.ts";
+import { SyncError, asSyncError } from "../error.ts";
 import { stubOf } from "../entry.ts";
 import type { Copy, Entry } from "../entry.ts";
+import { PartialRead } from "../store.ts";
 import type { Answer, CallOptions, ReadOptions, Write } from "../store.ts";
 import { VERSION_ZERO } from "../version.ts";
 import type { Version } from "../version.ts";
@@ -48,8 +49,18 @@ export async function readKeys(
     answers.set(key, flight.answer);
   }
   if (begun.length > 0) start(state, begun, freshness, options);
-  const all = Promise.all(keys.flatMap((key) => answers.get(key) ?? []));
+  const asked = keys.flatMap((key) => answers.get(key) ?? []);
+  const all = asked.length > 1 ? Promise.all(asked).catch(() => partly(state, asked)) : Promise.all(asked);
   return forCaller(all, options, state.runtime, state.name, "read");
+}
+
+/** Throws what became of keys of which some failed: one that is unavailable does not hide the others. */
+async function partly({ name }: ChainState, asked: readonly Promise<Answer>[]): Promise<never> {
+  const settled = await Promise.allSettled(asked);
+  const answers = settled.map((result) =>
+    result.status === "fulfilled" ? result.value : asSyncError(result.reason, { store: name, operation: "read" }),
+  );
+  throw new PartialRead(answers, { store: name });
 }
 
 /** Whether no walk here answers with less than the caller has seen, so that there is no need of one of his own. */
@@ -173,23 +184,35 @@ async function askBatch(
       (call) => store.read(keys, { ...call, ...asked, wholeBytesMax }),
       keys.length,
     );
-    const now = state.runtime.now();
-    for (const [i, trip] of trips.entries()) {
-      const answer = answers[i];
-      if (answer === undefined) {
-        move(state, layer, trip, { kind: "failed" }, now);
-        continue;
-      }
-      trip.from[layer] = answer.from === store.name ? calls.layer.name : `${calls.layer.name}/${answer.from}`;
-      move(state, layer, trip, replyOf(trip, answer), now);
-    }
+    hear(state, layer, trips, answers);
   } catch (error) {
+    if (error instanceof PartialRead) return hear(state, layer, trips, error.answers);
     // One damaged entry must not hide the others of its batch.
     if (error instanceof SyncError && error.code === "CORRUPT" && trips.length > 1) {
       for (const trip of trips) await askBatch(state, layer, [trip], freshness, wholeBytesMax);
       return;
     }
     skip(state, layer, trips);
+  }
+}
+
+/** Moves each walk on by what the layer said of its key. */
+function hear(
+  state: ChainState,
+  index: number,
+  trips: readonly Trip[],
+  answers: readonly (Answer | SyncError | undefined)[],
+): void {
+  const layer = state.layers[index];
+  const now = state.runtime.now();
+  for (const [i, trip] of trips.entries()) {
+    const answer = answers[i];
+    if (answer === undefined || answer instanceof SyncError || layer === undefined) {
+      move(state, index, trip, { kind: "failed" }, now);
+      continue;
+    }
+    trip.from[index] = answer.from === layer.store.name ? layer.name : `${layer.name}/${answer.from}`;
+    move(state, index, trip, replyOf(trip, answer), now);
   }
 }
 

@@ -1,6 +1,7 @@
 import { after } from "../body.ts";
 import { NO_META, isExpired } from "../entry.ts";
 import type { Entry } from "../entry.ts";
+import type { Chain, ChainReadOptions } from "../chain/chain.ts";
 import { SyncError, asSyncError } from "../error.ts";
 import { decodeMessages, encodeEntry, encodeMessage, entryReader, problemOf, resultHead } from "../protocol.ts";
 import type {
@@ -13,6 +14,7 @@ import type {
   ResultsHead,
   WriteHead,
 } from "../protocol.ts";
+import { PartialRead } from "../store.ts";
 import type { Answer, Forget, ReadOptions, Write, WriteResult } from "../store.ts";
 import { isVersion } from "../version.ts";
 import type { Version } from "../version.ts";
@@ -91,27 +93,24 @@ async function* answersTo(
   call: Call,
   keys: readonly string[],
   options: ReadOptions,
-  held: ReadonlySet<number>,
+  holds: ReadonlySet<number>,
 ): AsyncIterable<Uint8Array> {
   const { chain, runtime } = call.state;
   let atOnce = READ_AT_ONCE;
   for (let at = 0; at < keys.length;) {
     const asked = keys.slice(at, at + atOnce);
-    const found = await chain.read(asked, options);
+    const found = await readEach(chain, asked, options, at > 0);
     const now = runtime.now();
     let answers: AnswerHead[] = [];
     let parts: Uint8Array[] = [];
     let bytes = 0;
     let allBytes = 0;
     for (const [i, answer] of found.entries()) {
-      const place = at + i;
-      const isHeld = held.has(place) && isValueOf(answer, options.atLeast?.get(keys[place] ?? ""));
-      const isSent = answer.entry !== undefined && !isHeld;
-      const part = isSent ? encodeEntry(crossing(answer.entry, answer.body !== undefined, now)) : undefined;
+      const held = holds.has(at + i) ? options.atLeast?.get(asked[i] ?? "") : undefined;
+      const { head, part } = told(answer, held, call.receivedAt, now);
       if (part !== undefined) parts.push(part);
       bytes += part?.length ?? 0;
-      const told = answerHead(answer, part?.length, call.receivedAt, now);
-      answers.push(isHeld ? { ...told, unchanged: true } : told);
+      answers.push(head);
       if (bytes < MESSAGE_BYTES) continue;
       yield encodeMessage({ answers } satisfies AnswersHead, parts);
       allBytes += bytes;
@@ -124,9 +123,43 @@ async function* answersTo(
   }
 }
 
-/** Whether it is a value, whole, of the version that its caller has. */
-function isValueOf({ entry, body }: Answer, version: Version | undefined): boolean {
-  return entry?.state === "value" && body === undefined && entry.version === version;
+/**
+ * An answer or an error per key.
+ * @param isBegun something has been answered already: a call that fails as a whole is then an error of each key.
+ */
+export async function readEach(
+  chain: Chain,
+  keys: readonly string[],
+  options: ChainReadOptions,
+  isBegun: boolean,
+): Promise<readonly (Answer | SyncError)[]> {
+  try {
+    return await chain.read(keys, options);
+  } catch (thrown) {
+    const error = asSyncError(thrown);
+    const some = error instanceof PartialRead ? error.answers : keys.map(() => error);
+    if (!isBegun && some.every((each) => each instanceof SyncError)) throw some[0] ?? error;
+    return some;
+  }
+}
+
+/** What is told of one key. @param held the version that the caller has the value of. */
+function told(answer: Answer | SyncError, held: Version | undefined, receivedAt: number, now: number): Told {
+  if (answer instanceof SyncError) return { head: { error: problemOf(answer), ageMs: null, from: "" } };
+  const { entry, body } = answer;
+  if (entry === undefined) return { head: answerHead(answer, undefined, receivedAt, now) };
+  if (entry.state === "value" && body === undefined && entry.version === held) {
+    return { head: { ...answerHead(answer, undefined, receivedAt, now), unchanged: true } };
+  }
+  const crosses = crossing(entry, body !== undefined, now);
+  if (crosses instanceof SyncError) return told(crosses, held, receivedAt, now);
+  const part = encodeEntry(crosses);
+  return { head: answerHead(answer, part.length, receivedAt, now), part };
+}
+
+interface Told {
+  readonly head: AnswerHead;
+  readonly part?: Uint8Array;
 }
 
 function heldPlaces({ state }: Call, { holds = [] }: ReadHead): ReadonlySet<number> {
@@ -179,11 +212,11 @@ function answerHead(
  * An entry as it may cross: no stub does, unless a body stands beside it. An expired one goes as a tombstone of its
  * version, since the caller's clock may be behind this one's; a live one is what the chain has resolved before.
  */
-function crossing(entry: Entry, hasBody: boolean, now: number): Entry {
+function crossing(entry: Entry, hasBody: boolean, now: number): Entry | SyncError {
   if (entry.state !== "stub" || hasBody) return entry;
   const { key, version } = entry;
   if (isExpired(entry, now)) return { key, state: "deleted", value: null, version, expires: null, meta: NO_META };
-  throw new SyncError("UNAVAILABLE", "the value of a stub was not found", { operation: "read", key });
+  return new SyncError("UNAVAILABLE", "the value of a stub was not found", { operation: "read", key });
 }
 
 // ---- Writing. ----

@@ -9,6 +9,8 @@ import { openJournal } from "../../src/journal/open.ts";
 import { nodeOver } from "../../src/node/node.ts";
 import type { NodeOptions, SyncNode } from "../../src/node/node.ts";
 import { currentHops, withHops } from "../../src/node/server/hops.ts";
+import { SyncError } from "../../src/error.ts";
+import { PartialRead } from "../../src/store.ts";
 import type { Answer, ReadOptions, Store } from "../../src/store.ts";
 import { http } from "../../src/stores/http.ts";
 import { memory } from "../../src/stores/memory.ts";
@@ -109,6 +111,27 @@ describe("three levels", () => {
     await runtime.advance(200);
     for (const response of reads) expect((await response)?.status).toBe(200);
     expect(wireOf("global").requests.slice(before)).toEqual(["POST /v1/batch"]);
+  });
+
+  // Mutations: a failure of one key fails the message (batch.ts), or the chain's batch (read.ts); it opens the breaker.
+  it("one key that cannot be answered below does not keep the others of its batch", async () => {
+    const { runtime, storeAt, chainOf, put, ask, nodes, wireOf } = federation(17);
+    const source = chaos(truth(runtime, "source"), { runtime, seed: 1 });
+    put("far", await chainOf([layer(memory({ runtime })), layer(source, { watch: false })]));
+    const near = await chainOf([layer(memory({ runtime })), layer(await storeAt("far"), { breakerFailures: 1 })]);
+    put("near", near);
+    for (const key of ["a", "b"]) await ask("far", `/v1/kv/${key}`, { method: "PUT", body: key });
+    source.down(["read"]);
+    const asked = near.read(["a", "missing", "b"]).catch((error: unknown) => error);
+    await runtime.advance(200);
+    const partial = await asked;
+    if (!(partial instanceof PartialRead)) throw new Error("the read has an answer for each key");
+    const what = partial.answers.map((answer) => (answer instanceof SyncError ? answer.code : textOf(answer)));
+    expect(what).toEqual(["a", "UNAVAILABLE", "b"]);
+    expect(partial).toMatchObject({ code: "UNAVAILABLE", retryable: true });
+    expect(nodes.get("near")?.chain.look("b")).toBeDefined();
+    expect(wireOf("far").requests.filter((request) => request.endsWith("/batch"))).toHaveLength(1);
+    expect(near.status().layers.at(-1)?.breaker).toBe("closed");
   });
 
   // Mutation: a write that is in every layer here, but not below, told as failed.

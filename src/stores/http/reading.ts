@@ -1,8 +1,9 @@
 import { NO_META } from "../../entry.ts";
 import type { Entry } from "../../entry.ts";
 import { SyncError } from "../../error.ts";
-import { encodeMessage, entryReader } from "../../protocol.ts";
+import { encodeMessage, entryReader, errorOf } from "../../protocol.ts";
 import type { AnswersHead, ReadHead } from "../../protocol.ts";
+import { PartialRead } from "../../store.ts";
 import type { Answer, CallOptions, ReadOptions } from "../../store.ts";
 import type { Version } from "../../version.ts";
 import { remoteBody } from "./body.ts";
@@ -27,7 +28,7 @@ export async function readAll(
   // The moment that the asking begins here, for ages to be counted back from.
   const sentAt = options.now();
   const body = encodeMessage(headOf(keys, wanted));
-  const answers: Answer[] = [];
+  const answers: (Answer | SyncError)[] = [];
   const place = { store, operation: "read" };
   for await (const { head, parts } of client.messages(
     { method: "POST", path: "batch", body, repeatable: true },
@@ -37,7 +38,11 @@ export async function readAll(
     const asked = { keys: keys.slice(from), holds: wanted.holds, sentAt };
     answers.push(...understood(place, () => answersOf(head, parts, asked, options)));
   }
-  if (answers.length === keys.length) return answers;
+  if (answers.length === keys.length) {
+    const found = answers.flatMap((answer) => (answer instanceof SyncError ? [] : answer));
+    if (found.length === keys.length) return found;
+    throw new PartialRead(answers, place);
+  }
   throw new SyncError("UNAVAILABLE", `${answers.length} answers came for ${keys.length} keys`, place);
 }
 
@@ -54,11 +59,13 @@ function answersOf(
   parts: Uint8Array,
   { keys, holds, sentAt }: Asked,
   { client, store, patient }: ReaderOptions,
-): Answer[] {
+): (Answer | SyncError)[] {
   const next = entryReader(parts);
-  return (told as AnswersHead).answers.map(({ bytes, ageMs, complete, stale, from, unchanged, body }, i): Answer => {
+  return (told as AnswersHead).answers.map((head, i): Answer | SyncError => {
+    const { bytes, ageMs, complete, stale, from, unchanged, body, error } = head;
     const key = keys[i];
     if (key === undefined) throw new SyncError("INVALID", "there are more answers than keys");
+    if (error !== undefined) return errorOf(error, { store, operation: "read" });
     if (typeof from !== "string") throw new SyncError("INVALID", "an answer says where it is from", { key });
     const isUnchanged = unchanged === true;
     const entry = isUnchanged ? heldStub(key, holds) : bytes === undefined ? undefined : next(key, bytes);
