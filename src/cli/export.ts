@@ -11,7 +11,7 @@ import { tellPartial } from "./list.ts";
 import { lineOf, linePieces } from "./ndjson.ts";
 import { bytesText, countText, progress } from "./progress.ts";
 import { readable } from "./readable.ts";
-import type { Raw } from "./raw.ts";
+import type { Raw } from "../node/lines.ts";
 import type { OpenSession, Session } from "./session.ts";
 
 export interface ExportFlags {

@@ -7,7 +7,7 @@ import type { Freshness, GetOptions } from "../sync.ts";
 import { EXIT_NO_VALUE, EXIT_OK } from "./exit.ts";
 import { jsonLine, orNull } from "./lines.ts";
 import type { Io } from "./io.ts";
-import { rawToJson } from "./raw.ts";
+import { rawToJson } from "../node/lines.ts";
 import type { OpenSession, Session } from "./session.ts";
 import { unwritable } from "./sink.ts";
 

@@ -24,7 +24,8 @@ import type {
 import { formatVersion, isLow, isVersion } from "../version.ts";
 import type { Version } from "../version.ts";
 import type { Io } from "./io.ts";
-import { LINE_BYTES_MAX, itemOf, lineOf, linesOf } from "./ndjson.ts";
+import { lineOf } from "./ndjson.ts";
+import { LINE_BYTES_MAX, itemOf, linesOf } from "../node/lines.ts";
 import { input } from "./stdin.ts";
 
 export interface NdjsonOptions {

@@ -1,6 +1,6 @@
 import { SyncError } from "../error.ts";
 import type { FoundStream, ListOptions, ListedEntry } from "../sync.ts";
-import type { Raw } from "./raw.ts";
+import type { Raw } from "../node/lines.ts";
 import type { OpenSession } from "./session.ts";
 
 /** An entry, whole or, where its value is too large for that, as a stream. */

@@ -4,8 +4,8 @@ import type { Runtime } from "../runtime.ts";
 import { BatchError } from "../sync.ts";
 import type { BatchFailure, LifeOptions, SetManyOptions, Sync } from "../sync.ts";
 import type { Failures } from "./failures.ts";
-import type { Item, LargeItem } from "./ndjson.ts";
-import type { Raw } from "./raw.ts";
+import type { Item, Raw } from "../node/lines.ts";
+import type { LargeItem } from "./ndjson.ts";
 
 export interface Sending {
   readonly db: Pick<Sync<Raw>, "setMany">;

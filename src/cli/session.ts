@@ -3,7 +3,7 @@ import { forCaller } from "../caller.ts";
 import type { Chain } from "../chain/chain.ts";
 import type { CommonOptions, Sync } from "../sync.ts";
 import type { Io } from "./io.ts";
-import type { Raw } from "./raw.ts";
+import type { Raw } from "../node/lines.ts";
 
 /** The options that every command takes. */
 export interface GlobalOptions {

@@ -8,8 +8,8 @@ import { toVersion } from "../version.ts";
 import { EXIT_OK } from "./exit.ts";
 import type { Io } from "./io.ts";
 import { jsonLine, orNull } from "./lines.ts";
-import { utf8 } from "./raw.ts";
-import type { Raw } from "./raw.ts";
+import { utf8 } from "../node/lines.ts";
+import type { Raw } from "../node/lines.ts";
 import type { Session } from "./session.ts";
 import { input, readAll } from "./stdin.ts";
 

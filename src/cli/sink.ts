@@ -1,7 +1,7 @@
 import { dirname } from "node:path";
 import { SyncError } from "../error.ts";
+import type { Raw } from "../node/lines.ts";
 import type { FoundStream, ListedEntry } from "../sync.ts";
-import type { Raw } from "./raw.ts";
 
 /** What an export is written to. */
 export interface Sink {

@@ -32,8 +32,8 @@ const READ_BYTES = 16 * 2 ** 20;
 /** A message is sent when it has so many bytes of entries. */
 const MESSAGE_BYTES = 4 * 2 ** 20;
 
-/** POST /v1/batch: one message in, messages out, with a result per entry. */
-export async function batch(call: Call): Promise<Response> {
+/** POST /v1/batch, for a client that is a store: one message in, messages out, with a result per entry. */
+export async function batchMessages(call: Call): Promise<Response> {
   const { head, parts } = await onlyMessage(call);
   switch (opOf(head)) {
     case "read":

@@ -5,7 +5,8 @@ import { ending } from "../ending.ts";
 import { SyncError } from "../error.ts";
 import { HEADER, nodesOf } from "../protocol.ts";
 import { failure, message, problem } from "./answering.ts";
-import { batch, resultsMessage } from "./batch.ts";
+import { LINES_TYPE, batchLines } from "./batch-lines.ts";
+import { batchMessages, resultsMessage } from "./batch.ts";
 import { changes } from "./changes.ts";
 import { EVERYTHING, Loop, allowVerb } from "./grants.ts";
 import type { Grant } from "./grants.ts";
@@ -155,7 +156,7 @@ function routes(
     allowVerb(call.grant, "write");
     return flush(call);
   });
-  on("POST", "/v1/batch", "/v1/batch", batch);
+  on("POST", "/v1/batch", "/v1/batch", (call) => (speaksLines(call) ? batchLines(call) : batchMessages(call)));
   on("PUT", "/v1/stream", "/v1/stream", async (call) => {
     const { write, result } = await storeStream(call, queryKey(call));
     return message(resultsMessage([write], [result]));
@@ -205,6 +206,12 @@ function callOf(state: NodeState, request: Request, grant: Grant): Call {
   const deadline = runtime.monotonic() + (asked ?? limits.requestMs);
   const patience = asked === undefined ? {} : { deadline };
   return { state, request, url: new URL(request.url), grant, deadline, patience, receivedAt: runtime.now() };
+}
+
+/** Whether a batch comes as lines. What it came as is what is answered with. */
+function speaksLines({ request: { headers } }: Call): boolean {
+  const type = (headers.get("content-type") ?? "").split(";")[0]?.trim().toLowerCase();
+  return type === LINES_TYPE || type === "application/ndjson" || type === "application/jsonl";
 }
 
 /** The key behind a path, its slashes plain or escaped. @throws SyncError INVALID. */

@@ -18,7 +18,7 @@ import type { Call } from "./state.ts";
 /** How often a conditional write is stamped anew because the layer held a newer tombstone. */
 const STAMPS_MAX = 4;
 
-type Draft = Omit<Entry, "version">;
+export type Draft = Omit<Entry, "version">;
 
 /** What a mount knows better than the headers of its requests. */
 export interface Known {
@@ -34,10 +34,10 @@ export async function putKey(call: Call, key: string, known: Known = {}): Promis
   const said = metaOf(call.request);
   const condition = await conditionOf(call, key);
   if (condition === "failed") return preconditionFailed(key, undefined);
-  return withValue(call, (value, body) => {
+  return withValue(call, async (value, body) => {
     const state = body === undefined ? ("value" as const) : ("stub" as const);
     const meta = value === null ? said : (known.metaOf?.(said, value) ?? said);
-    return writeDraft(call, { key, state, value, expires, meta }, condition, body);
+    return written(await writeDraft(call, { key, state, value, expires, meta }, condition, body));
   });
 }
 
@@ -46,7 +46,8 @@ export async function deleteKey(call: Call, key: string): Promise<Response> {
   allowKey(call.grant, key);
   const condition = await conditionOf(call, key);
   if (condition === "failed") return preconditionFailed(key, undefined);
-  return writeDraft(call, { key, state: "deleted", value: null, expires: null, meta: NO_META }, condition);
+  const draft: Draft = { key, state: "deleted", value: null, expires: null, meta: NO_META };
+  return written(await writeDraft(call, draft, condition));
 }
 
 /** Does `work` with the body of the request: whole, or where it is large and the chain takes streams, in a file. */
@@ -94,42 +95,49 @@ async function conditionOf(call: Call, key: string): Promise<"absent" | Version 
   return tags === "*" || tags.includes(entry.version) ? entry.version : "failed";
 }
 
-/** Stamps and writes one draft, and says what became of it. */
-async function writeDraft(
+/** Stamps and writes one draft. */
+export async function writeDraft(
   call: Call,
   draft: Draft,
   condition: "absent" | Version | undefined,
   body?: Body,
-): Promise<Response> {
+): Promise<{ readonly entry: Entry; readonly outcome: Outcome }> {
   const { runtime, clock } = call.state;
   let above = condition === "absent" ? undefined : condition;
   for (let stamps = 1; ; stamps++) {
     const entry: Entry = { ...draft, version: await clock.stamp(above) };
-    const { result, pending } = await writeOne(call, { entry, asOf: runtime.now(), if: condition, body });
+    const outcome = await writeOne(call, { entry, asOf: runtime.now(), if: condition, body });
+    const { result } = outcome;
     // The condition held, but what it held of (a tombstone, an expired value) was stamped by a clock ahead of this one.
-    if (condition === undefined || result.status !== "superseded" || stamps === STAMPS_MAX) {
-      return written(entry, result, pending);
-    }
+    if (condition === undefined || result.status !== "superseded" || stamps === STAMPS_MAX) return { entry, outcome };
     above = result.by;
   }
 }
 
-interface Outcome {
+export interface Outcome {
   readonly result: WriteResult;
   /** What still lacks a write that is on this node's disk; undefined when the level asked for is met. */
   readonly pending: readonly string[] | undefined;
 }
 
-/** Writes, and waits for the level that the request asks for, no longer than it says. */
-export async function writeOne(call: Call, write: Write): Promise<Outcome> {
+/** Writes, and waits for the level that the request asks for, no longer than it says. One outcome per write. */
+export async function outcomesOf(call: Call, writes: readonly Write[]): Promise<Outcome[]> {
   const { chain, limits, runtime } = call.state;
   const ack = call.request.headers.get(HEADER.ack) ?? undefined;
-  const waitMs = preferredWait(call.request) ?? limits.ackMs;
-  const ackDeadline = runtime.monotonic() + waitMs;
-  const [result] = await chain.write([write], { ack, ackDeadline, deadline: call.deadline });
-  if (result === undefined) throw new SyncError("INTERNAL", "the write got no result");
-  if (result.status !== "failed" || !result.error.stored) return { result, pending: undefined };
-  return { result: { status: "stored" }, pending: lacking(chain, write.entry) };
+  const ackDeadline = runtime.monotonic() + (preferredWait(call.request) ?? limits.ackMs);
+  const results = await chain.write(writes, { ack, ackDeadline, deadline: call.deadline });
+  return results.map((result, i): Outcome => {
+    const entry = writes[i]?.entry;
+    if (result.status !== "failed" || !result.error.stored || entry === undefined)
+      return { result, pending: undefined };
+    return { result: { status: "stored" }, pending: lacking(chain, entry) };
+  });
+}
+
+export async function writeOne(call: Call, write: Write): Promise<Outcome> {
+  const [outcome] = await outcomesOf(call, [write]);
+  if (outcome === undefined) throw new SyncError("INTERNAL", "the write got no result");
+  return outcome;
 }
 
 /** The layers that lack a write which is on disk here, or where every layer here has it those that cannot pass it on. */
@@ -146,7 +154,8 @@ function preferredWait({ headers }: Request): number | undefined {
   return wait === undefined ? undefined : (wholeNumber("wait", wait, 86_400) ?? 0) * 1000;
 }
 
-function written({ key, version }: Entry, result: WriteResult, pending: readonly string[] | undefined): Response {
+function written({ entry: { key, version }, outcome }: Awaited<ReturnType<typeof writeDraft>>): Response {
+  const { result, pending } = outcome;
   const headers: Record<string, string> = { etag: etagOf(version), [HEADER.version]: version };
   switch (result.status) {
     case "stored":

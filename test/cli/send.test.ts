@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Failures } from "../../src/cli/failures.ts";
-import type { Item } from "../../src/cli/ndjson.ts";
+import type { Item } from "../../src/node/lines.ts";
 import { send } from "../../src/cli/send.ts";
 import { SyncError } from "../../src/error.ts";
 import { BatchError } from "../../src/sync.ts";

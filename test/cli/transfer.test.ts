@@ -2,9 +2,10 @@ import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { itemOf, lineOf, linesOf } from "../../src/cli/ndjson.ts";
+import { lineOf } from "../../src/cli/ndjson.ts";
+import { itemOf, linesOf } from "../../src/node/lines.ts";
 import { rawCodec } from "../../src/cli/raw.ts";
-import type { Raw } from "../../src/cli/raw.ts";
+import type { Raw } from "../../src/node/lines.ts";
 import { defaultCodec } from "../../src/codec.ts";
 import { openChain } from "../../src/config/open.ts";
 import { SyncError } from "../../src/error.ts";

@@ -41,4 +41,28 @@ describe.skipIf(!hasCurl)("curl, as README shows it", () => {
       await rm(folder, { recursive: true });
     }
   });
+
+  // Mutation: any field of the lines.
+  it("does many things at once, as docs/protocol.md shows it", async () => {
+    const [, block = ""] = /```sh\n(curl[^\n]*v1\/batch[\s\S]*?)```/.exec(read("docs/protocol.md")) ?? [];
+    const { server, close } = await serve([layer(memory({ runtime }))]);
+    try {
+      const own = block.replaceAll("http://127.0.0.1:7420", server.url).replace("curl ", "curl -sS --max-time 20 ");
+      const { stdout } = await promisify(execFile)("sh", ["-c", own]);
+      const told = stdout
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line) as object);
+      expect(told).toMatchObject([
+        { key: "users/ada" },
+        { key: "notes/1" },
+        { key: "users/ada", state: "value", value: { name: "Ada" } },
+        { key: "users/bob" },
+        { key: "users/bob", state: "deleted" },
+      ]);
+      expect(JSON.stringify(told)).not.toContain("error");
+    } finally {
+      await close();
+    }
+  });
 });

@@ -47,6 +47,7 @@ describe("docs/openapi.json", () => {
     await put("k", "0123456789", { "content-type": "application/x-own" });
     const tag = (await page("/v1/kv/k")).headers.get("etag") ?? "";
     const message = encodeMessage({ op: "read", keys: ["k"] }) as Uint8Array<ArrayBuffer>;
+    const lines = { "content-type": "application/x-ndjson" };
     const asked: [string, string, RequestInit?, string?][] = [
       ["/livez", "/livez"],
       ["/readyz", "/readyz"],
@@ -73,6 +74,8 @@ describe("docs/openapi.json", () => {
       ["/v1/kv/{key}", `/v1/kv/${"x".repeat(600)}`, { method: "PUT", body: "x" }],
       ["/v1/batch", "/v1/batch", { method: "POST", body: message }],
       ["/v1/batch", "/v1/batch", { method: "POST", body: "" }],
+      ["/v1/batch", "/v1/batch", { method: "POST", body: '{"op":"get","key":"k"}', headers: lines }],
+      ["/v1/batch", "/v1/batch", { method: "POST", body: "{}", headers: lines }],
       ["/v1/stream", "/v1/stream?key=s", { method: "PUT", body: "x" }],
       ["/v1/changes", "/v1/changes?wait=0"],
       ["/v1/changes", "/v1/changes?since=x"],
