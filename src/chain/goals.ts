@@ -110,7 +110,7 @@ export function goals(
 /** What the goals are stuck on, at the latest when the deadline passes; undefined when they were met. */
 export async function metBy(goal: Goals, deadline: number, runtime: Runtime): Promise<Stuck | undefined> {
   const leftMs = Math.max(0, deadline - runtime.monotonic());
-  const timer = leftMs === Infinity ? undefined : runtime.timer(leftMs, goal.giveUp);
+  const timer = leftMs === Infinity ? undefined : runtime.timer(leftMs, () => goal.giveUp());
   try {
     await goal.met;
     return undefined;

@@ -255,7 +255,14 @@ const HTTP: Scheme = {
   example: "http://TOKEN@127.0.0.1:7420/",
   role: "store",
   durable: true,
-  options: { token: "text", timeout: "duration", hello: "duration", heartbeat: "duration", connections: "count" },
+  options: {
+    token: "text",
+    ca: "text",
+    timeout: "duration",
+    hello: "duration",
+    heartbeat: "duration",
+    connections: "count",
+  },
   async open(url, values, context) {
     const { openHttp } = await import("./open-http.ts");
     return openHttp(url, values, context);

@@ -66,7 +66,7 @@ function stepOf(call: Call, line: Uint8Array): Step {
   const allowed = op === "get" ? READ_FIELDS : op === "delete" ? DELETE_FIELDS : op === "put" ? PUT_FIELDS : undefined;
   if (allowed === undefined) throw new SyncError("INVALID", "the field op is get, put or delete");
   const unknown = Object.keys(fields).find((name) => !allowed.has(name));
-  if (unknown !== undefined) throw new SyncError("INVALID", `${op} has no field ${JSON.stringify(unknown)}`);
+  if (unknown !== undefined) throw new SyncError("INVALID", `${String(op)} has no field ${JSON.stringify(unknown)}`);
   if (typeof key !== "string") throw new SyncError("INVALID", "the field key is not a text");
   checkKey(key);
   allowVerb(call.grant, op === "get" ? "read" : "write");

@@ -2,6 +2,7 @@ import { BYTES_TYPE, JSON_TYPE, TEXT_TYPE, formOf } from "../codec/content-type.
 import { SyncError } from "../error.ts";
 import { NO_META } from "../entry.ts";
 import type { Meta } from "../entry.ts";
+import { fromBase64, toBase64 } from "./base64.ts";
 
 /** A value as a line holds it: its bytes and what they are said to be. */
 export interface Raw {
@@ -79,11 +80,11 @@ function rawOf(fields: Fields): Raw {
     if (typeof text !== "string" || !text.isWellFormed()) throw wrong("the field text is not a well-formed text");
     return { bytes: encoder.encode(text), type: type ?? TEXT_TYPE };
   }
-  // Node ignores what is not base64; a damaged file must not become a damaged value.
+  // A damaged file must not become a damaged value.
   if (typeof base64 !== "string" || base64.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(base64)) {
     throw wrong("the field base64 is not base64");
   }
-  return { bytes: Uint8Array.from(Buffer.from(base64, "base64")), type: type ?? BYTES_TYPE };
+  return { bytes: fromBase64(base64), type: type ?? BYTES_TYPE };
 }
 
 function metaOf(meta: unknown): Meta {
@@ -186,8 +187,4 @@ function parsed(text: string): unknown {
   } catch {
     return undefined; // not JSON, whatever its type says: the caller writes base64
   }
-}
-
-function toBase64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
 }

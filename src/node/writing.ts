@@ -141,11 +141,11 @@ export async function writeOne(call: Call, write: Write): Promise<Outcome> {
 }
 
 /** The layers that lack a write which is on disk here, or where every layer here has it those that cannot pass it on. */
-function lacking({ journal, layers, status }: Chain, { key, version }: Entry): readonly string[] {
-  if (journal?.newest(key)?.head.version === version) {
-    return status().layers.flatMap(({ name, pending }) => (pending > 0 ? [name] : []));
+function lacking(chain: Chain, { key, version }: Entry): readonly string[] {
+  if (chain.journal?.newest(key)?.head.version === version) {
+    return chain.status().layers.flatMap(({ name, pending }) => (pending > 0 ? [name] : []));
   }
-  return layers.filter(({ store }) => "flush" in store).map(({ name }) => name);
+  return chain.layers.filter(({ store }) => "flush" in store).map(({ name }) => name);
 }
 
 /** `Prefer: wait=10` (RFC 7240), in milliseconds. */

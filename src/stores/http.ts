@@ -41,6 +41,8 @@ export interface HttpOptions {
   readonly name?: string | undefined;
   /** What opens the node's door, if the URL does not hold it. Default: none. */
   readonly token?: string | undefined;
+  /** The certificates of authorities that are trusted in place of the platform's, in PEM. Default: the platform's. */
+  readonly ca?: string | undefined;
   /** How long a call takes at most whose caller names no deadline, in milliseconds. Default 30,000. */
   readonly timeoutMs?: number | undefined;
   /** How long opening waits for the node to say what it can, in milliseconds. Default 2,000. */
@@ -109,10 +111,10 @@ export async function http(url: string, options: HttpOptions): Promise<HttpStore
   const store = options.name ?? "http";
   const address = readAddress(url, options.token);
   const silenceMs = heartbeatMs * SILENCE_HEARTBEATS + 1_000;
-  const { via = () => [], transport = connections } = options;
+  const { via = () => [], transport = connections, ca } = options;
   let opened: NodeStore | undefined;
   const onAnswer = (isLoop: boolean) => opened?.answered(isLoop);
-  const carried = { connectionsMax, silenceMs, via, transport };
+  const carried = { connectionsMax, ca, silenceMs, via, transport };
   const client = new NodeClient({ runtime, store, address, timeoutMs, ...carried, onAnswer });
   let hello: Hello | undefined;
   try {

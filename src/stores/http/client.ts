@@ -13,6 +13,7 @@ export interface ClientOptions {
   readonly address: NodeAddress;
   readonly timeoutMs: number;
   readonly connectionsMax: number;
+  readonly ca: string | undefined;
   /** How long a feed may be silent, in milliseconds. */
   readonly silenceMs: number;
   readonly via: () => readonly string[];
@@ -54,10 +55,10 @@ export class NodeClient {
   private readonly feeds: Http;
 
   constructor(options: ClientOptions) {
-    const { runtime, store, timeoutMs, connectionsMax, silenceMs, transport } = options;
+    const { runtime, store, timeoutMs, connectionsMax, ca, silenceMs, transport } = options;
     this.options = options;
-    this.calls = transport({ runtime, store, timeoutMs, connectionsMax });
-    this.feeds = transport({ runtime, store, timeoutMs: silenceMs, connectionsMax: FEEDS_MAX });
+    this.calls = transport({ runtime, store, timeoutMs, connectionsMax, ca });
+    this.feeds = transport({ runtime, store, timeoutMs: silenceMs, connectionsMax: FEEDS_MAX, ca });
   }
 
   async hello(call: Call): Promise<Hello> {

@@ -13,6 +13,8 @@ export interface HttpSettings {
   readonly timeoutMs: number;
   /** How many connections there may be to one host. */
   readonly connectionsMax: number;
+  /** The certificates of authorities that are trusted in place of the platform's, in PEM. Default: the platform's. */
+  readonly ca?: string | undefined;
 }
 
 export type HttpRequest = Omit<Sending, "signal">;
@@ -47,7 +49,7 @@ export interface Http {
 }
 
 export function http(settings: HttpSettings): Http {
-  const over = transport({ connections: settings.connectionsMax });
+  const over = transport({ connections: settings.connectionsMax, ca: settings.ca });
   let closing: Promise<void> | undefined;
 
   const begin = async (sent: HttpRequest, options: CallOptions) => {
