@@ -14,6 +14,8 @@ export interface NodeLimits {
   readonly batchMax: number;
   /** How many keys a page of a list or of the feed has at most. Default 10,000. */
   readonly pageMax: number;
+  /** How many keys the unstorage mount lists, or clears, at a time: it has no pages. Default 100,000. */
+  readonly keysMax: number;
   /** How long a request may take, whatever it asks for. Default 60,000. */
   readonly requestMs: number;
   /** How long a write waits for its acknowledgement level before it is answered with 202. Default 10,000. */
@@ -30,6 +32,7 @@ export const LIMITS: NodeLimits = {
   bodyBytesMax: 64 * 2 ** 20,
   batchMax: 10_000,
   pageMax: 10_000,
+  keysMax: 100_000,
   requestMs: 60_000,
   ackMs: 10_000,
   watchesMax: 1_000,

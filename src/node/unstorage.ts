@@ -65,6 +65,7 @@ function withTtl({ state, receivedAt }: Call, response: Response): Response {
 
 async function keysUnder(call: Call, prefix: string): Promise<string[]> {
   const { state, grant, deadline } = call;
+  const { limits } = state;
   allowVerb(grant, "read");
   allowPrefix(grant, prefix);
   const { chain, runtime } = state;
@@ -72,7 +73,13 @@ async function keysUnder(call: Call, prefix: string): Promise<string[]> {
   for await (const item of chain.list({ prefix }, { detail: "entries", deadline })) {
     // A list without some of the keys would be taken for all of them.
     if (item.kind === "partial") throw item.error;
-    if (item.head !== null && !isDead(item.head, runtime.now())) keys.push(item.key);
+    if (item.head === null || isDead(item.head, runtime.now())) continue;
+    if (keys.length === limits.keysMax) {
+      throw new SyncError("TOO_LARGE", `there are more than ${limits.keysMax} keys under ${JSON.stringify(prefix)}`, {
+        cure: "ask for the keys of a longer base, or list them page by page at /v1/kv?prefix=",
+      });
+    }
+    keys.push(item.key);
   }
   return keys;
 }

@@ -81,6 +81,26 @@ describe("unstorage's http driver, as it is", () => {
     expect(await db.get("shared/text")).toBe("from unstorage");
   });
 
+  // Mutation: no bound on what is gathered.
+  it("refuses a list of more keys than it may gather, and names a way", async () => {
+    const few = await serve([layer(memory({ runtime }))], { node: { limits: { keysMax: 2 } } });
+    try {
+      const own = storageAt(few);
+      for (const key of ["a:1", "a:2"]) await own.setItem(key, "x");
+      expect((await own.getKeys()).sort()).toEqual(["a:1", "a:2"]);
+      await own.setItem("b", "x");
+      const refused = await fetch(`${few.server.url}/unstorage/:`);
+      expect(refused.status).toBe(413);
+      expect(await refused.json()).toMatchObject({
+        code: "TOO_LARGE",
+        cure: expect.stringContaining("/v1/kv") as string,
+      });
+      expect((await fetch(`${few.server.url}/unstorage/a/:`)).status).toBe(200);
+    } finally {
+      await few.close();
+    }
+  });
+
   // Mutation: clear allowed when nothing is said.
   it("clears only where the node allows it", async () => {
     await expect(storage.clear()).rejects.toThrow("403");
