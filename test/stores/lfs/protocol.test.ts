@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SyncError } from "../../../src/error.ts";
 import { accessBySsh } from "../../../src/stores/git/large-by-ssh.ts";
 import { withAttributes } from "../../../src/stores/lfs/attributes.ts";
+import { checked } from "../../../src/stores/lfs/checked.ts";
 import type { LfsFiles, Upload } from "../../../src/stores/lfs/files.ts";
 import { lfsFolder } from "../../../src/stores/lfs/folder.ts";
 import { encodePointer, parsePointer, pointerOf } from "../../../src/stores/lfs/pointer.ts";
@@ -130,6 +131,19 @@ describe.each(["a server", "a folder"])("large files on %s", (where) => {
     await failing(place().upload([lying], {}));
     expect((await failing(digestOf(place().download(lying, {})))).code).toBe("NOT_FOUND");
   });
+});
+
+// Mutations: the size left out of `checked`; going on above it.
+it("what comes is checked by size and sum, and no more is passed on than the pointer says", async () => {
+  const object = stream(3);
+  for (const size of [object.size + 1, object.size - PIECE]) {
+    let bytes = 0;
+    const reading = async () => {
+      for await (const piece of checked(object.content(), { oid: object.oid, size }, "git")) bytes += piece.length;
+    };
+    expect((await failing(reading())).code).toBe("CORRUPT");
+    expect(bytes).toBeLessThanOrEqual(size);
+  }
 });
 
 describe("the batch API", () => {
