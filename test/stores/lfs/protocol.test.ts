@@ -7,11 +7,13 @@ import { SyncError } from "../../../src/error.ts";
 import { accessBySsh } from "../../../src/stores/git/large-by-ssh.ts";
 import { withAttributes } from "../../../src/stores/lfs/attributes.ts";
 import { checked } from "../../../src/stores/lfs/checked.ts";
+import { oneChunk } from "../../../src/stores/lfs/files.ts";
 import type { LfsFiles, Upload } from "../../../src/stores/lfs/files.ts";
 import { lfsFolder } from "../../../src/stores/lfs/folder.ts";
 import { encodePointer, parsePointer, pointerOf } from "../../../src/stores/lfs/pointer.ts";
 import { lfsServer as lfsClient } from "../../../src/stores/lfs/server.ts";
 import { http } from "../../../src/stores/wire/http.ts";
+import type { Http, HttpRequest } from "../../../src/stores/wire/http.ts";
 import { systemRuntime } from "../../../src/system.ts";
 import { lfsServer } from "../../servers/lfs.ts";
 import type { LfsServer } from "../../servers/lfs.ts";
@@ -144,6 +146,34 @@ it("what comes is checked by size and sum, and no more is passed on than the poi
     expect((await failing(reading())).code).toBe("CORRUPT");
     expect(bytes).toBeLessThanOrEqual(size);
   }
+});
+
+// Mutations: `isOurs` always; an http: address taken from a server that is asked by https.
+it.each([
+  ["https://git.example/o", {}, "Basic s3cret"],
+  ["https://git.example/o", { authenticated: true }, undefined],
+  ["https://elsewhere.example/o", {}, undefined],
+  ["https://git.example:444/o", {}, undefined],
+  ["http://git.example/o", {}, "not sent"],
+])("to %s, %j, goes the credential %s", async (href, answer, credential) => {
+  const object = { ...stream(1), content: () => oneChunk(new Uint8Array(PIECE)) };
+  const sent: HttpRequest[] = [];
+  const wire = {
+    send(request: HttpRequest) {
+      sent.push(request);
+      const objects = [{ oid: object.oid, ...answer, actions: { upload: { href } } }];
+      const bytes = new TextEncoder().encode(JSON.stringify({ objects }));
+      return Promise.resolve({ status: 200, headers: {}, bytes });
+    },
+  } as unknown as Http;
+  const headers = { authorization: "Basic s3cret" };
+  const access = () => Promise.resolve({ url: "https://git.example/lfs", headers });
+  const over = lfsClient({ runtime, http: wire, store: "git", branch: "main", access });
+  const failure = await over.upload([object], {}).catch((error: unknown) => error);
+  const [, put] = sent;
+  expect(put === undefined ? "not sent" : put.headers["authorization"]).toBe(credential);
+  if (credential === "not sent") expect(failure).toMatchObject({ code: "UNAVAILABLE" });
+  expect(JSON.stringify(failure) ?? "").not.toContain("s3cret");
 });
 
 describe("the batch API", () => {
