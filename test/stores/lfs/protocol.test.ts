@@ -177,6 +177,14 @@ it.each([
 });
 
 describe("the batch API", () => {
+  // Mutation: what a server sends is passed on without `checked`.
+  it("of a server that gives other bytes gives none of them an end", async () => {
+    const object = stream(2);
+    await files.upload([object], {});
+    server.objects.set(object.oid, Buffer.alloc(object.size));
+    expect((await failing(digestOf(files.download(object, {})))).code).toBe("CORRUPT");
+  });
+
   it("is asked once for a hundred, and each upload is verified", async () => {
     const objects = Array.from({ length: 150 }, (_, i) => {
       const bytes = new TextEncoder().encode(`object ${i}`);
