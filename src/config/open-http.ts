@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { SyncError } from "../error.ts";
-import { currentHops } from "../node/server/hops.ts";
+import { askForHops } from "../node/server/hops.ts";
 import { http } from "../stores/http.ts";
 import type { OpenContext, Opened } from "./schemes.ts";
 import type { StoreUrl } from "./url.ts";
@@ -23,7 +23,7 @@ export async function openHttp(
     helloMs: number("hello"),
     heartbeatMs: number("heartbeat"),
     connectionsMax: number("connections"),
-    via: currentHops,
+    via: askForHops(),
     onReport: (message) => report({ kind: "store", layer: name ?? "http", message }),
   });
   return { store };

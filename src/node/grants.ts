@@ -14,6 +14,31 @@ export interface Grant {
   readonly prefixes: readonly string[];
 }
 
+/** What of a request says whose it is. */
+export interface RequestHead {
+  /** The host that was asked, without the port. */
+  readonly hostname: string;
+  /** Null without it; the name in lower case. */
+  readonly header: (name: string) => string | null;
+}
+
+/** Finds whose request it is by its head alone, at once. Throws `Refused`. */
+export interface Door {
+  (request: Request): Grant;
+  readonly byHead: (head: RequestHead) => Grant;
+}
+
+export function doorOf(byHead: Door["byHead"]): Door {
+  const byRequest = ({ headers, url }: Request) => {
+    return byHead({ hostname: new URL(url).hostname, header: (name) => headers.get(name) });
+  };
+  return Object.assign(byRequest, { byHead });
+}
+
+export function isDoor(authorise: (request: Request) => unknown): authorise is Door {
+  return "byHead" in authorise;
+}
+
 /** Where no tokens are asked for, whoever reaches the node may do everything. */
 export const EVERYTHING: Grant = { name: "anybody", verbs: VERBS, prefixes: [] };
 

@@ -16,18 +16,28 @@ export function etagOf(version: string): string {
 }
 
 /** What is true of an entry, as headers. Metadata is percent-encoded, since headers hold ASCII only. */
-export function entryHeaders({ version, expires, meta }: Head): Record<string, string> {
-  const headers: Record<string, string> = { etag: etagOf(version), [HEADER.version]: version };
-  if (expires !== null) headers[HEADER.expires] = String(expires);
+export function entryHeaders(head: Head): Record<string, string> {
+  const headers: Record<string, string> = {};
+  const list = entryHeaderList(head);
+  for (let i = 0; i < list.length; i += 2) headers[list[i] as string] = list[i + 1] as string;
+  return headers;
+}
+
+/** The same as names and values in turn. */
+export function entryHeaderList({ version, expires, meta }: Head): string[] {
+  const list = ["etag", etagOf(version), HEADER.version, version];
+  if (expires !== null) list.push(HEADER.expires, String(expires));
   const ms = versionMs(version);
   // Below that a version is a place in a history, not a time.
-  if (ms >= STAMP_MS_MIN) headers["last-modified"] = new Date(ms).toUTCString();
-  for (const [name, value] of Object.entries(meta)) {
-    if (name === CONTENT_TYPE && PLAIN.test(value)) headers[CONTENT_TYPE] = value;
-    else headers[HEADER.meta + name] = encodeURIComponent(value);
+  if (ms >= STAMP_MS_MIN) list.push("last-modified", new Date(ms).toUTCString());
+  let type = BYTES_TYPE;
+  for (const name of Object.keys(meta)) {
+    const value = meta[name] ?? "";
+    if (name === CONTENT_TYPE && PLAIN.test(value)) type = value;
+    else list.push(HEADER.meta + name, encodeURIComponent(value));
   }
-  headers[CONTENT_TYPE] ??= BYTES_TYPE;
-  return headers;
+  list.push(CONTENT_TYPE, type);
+  return list;
 }
 
 /** The metadata that a request's headers carry. @throws SyncError INVALID. */

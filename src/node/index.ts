@@ -11,7 +11,7 @@ import type { NodeOptions, SyncNode } from "./node.ts";
 import { withHops } from "./server/hops.ts";
 
 export { ROUTES } from "./node.ts";
-export type { Grant, NodeLimits, NodeOptions, SyncNode, Verb } from "./node.ts";
+export type { Door, Grant, Hit, NodeLimits, NodeOptions, RequestHead, SyncNode, Verb } from "./node.ts";
 export { Refused } from "./grants.ts";
 export { listen } from "./server/listen.ts";
 export type { ListenOptions, Listening } from "./server/listen.ts";

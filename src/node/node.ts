@@ -3,17 +3,19 @@ import type { Chain } from "../chain/chain.ts";
 import { checkNumbers } from "../chain/layer.ts";
 import { ending } from "../ending.ts";
 import { SyncError } from "../error.ts";
-import { HEADER, nodesOf } from "../protocol.ts";
+import { HEADER } from "../protocol.ts";
 import { failure, message, problem } from "./answering.ts";
 import { LINES_TYPE, batchLines } from "./batch-lines.ts";
 import { batchMessages, resultsMessage } from "./batch.ts";
 import { changes } from "./changes.ts";
 import { EVERYTHING, Loop, allowVerb } from "./grants.ts";
-import type { Grant } from "./grants.ts";
+import type { Grant, RequestHead } from "./grants.ts";
+import { hitter } from "./hit.ts";
+import type { Hit } from "./hit.ts";
 import { listKeys } from "./listing.ts";
 import { countRequest, counters } from "./metrics.ts";
 import { getKey } from "./reading.ts";
-import { shapeOf } from "./shape.ts";
+import { namesBelow } from "./shape.ts";
 import { LIMITS, wholeNumber } from "./state.ts";
 import type { Call, NodeLimits, NodeState } from "./state.ts";
 import { flush, livez, metrics, readyz, status } from "./status.ts";
@@ -21,7 +23,8 @@ import { storeStream } from "./streams.ts";
 import { unstorage } from "./unstorage.ts";
 import { deleteKey, putKey } from "./writing.ts";
 
-export type { Grant, Verb } from "./grants.ts";
+export type { Door, Grant, RequestHead, Verb } from "./grants.ts";
+export type { Hit } from "./hit.ts";
 export type { NodeLimits } from "./state.ts";
 
 export interface NodeOptions {
@@ -42,6 +45,11 @@ export interface SyncNode {
   readonly chain: Chain;
   readonly limits: NodeLimits;
   fetch(request: Request): Promise<Response>;
+  /**
+   * What `fetch` answers to a GET of the path, a request without headers but those that `head` tells of, where the
+   * chain's memory can answer by itself; undefined: ask `fetch`. Counted among the requests.
+   */
+  hit(path: string, head: RequestHead): Hit | undefined;
   /** Ends the feeds; requests are still answered, and said to be the last of their connection. The chain is left open. */
   stop(): void;
   readonly stopping: boolean;
@@ -90,6 +98,7 @@ export function nodeOver(chain: Chain, options: NodeOptions = {}): SyncNode {
       if (stopping.isOver) response.headers.set("connection", "close");
       return response;
     },
+    hit: hitter(state, options.authorise),
     stop: () => stopping.end(),
     get stopping() {
       return stopping.isOver;
@@ -191,7 +200,7 @@ function viaOf(state: NodeState, { headers }: Request, route: string): readonly 
   if (route === "/v1/status") return via;
   if (via.includes(name)) throw new Loop([...via, name]);
   // A loop that no request has been around yet: a node below has this one below it.
-  const below = shapeOf(name, chain).layers.flatMap((layer) => (layer.below === undefined ? [] : nodesOf(layer.below)));
+  const below = namesBelow(name, chain);
   if (below.includes(name)) throw new Loop([name, ...below.slice(0, below.indexOf(name) + 1)]);
   if (via.length > limits.hopsMax) {
     const what = `the request came through ${via.length} nodes, the limit is ${limits.hopsMax}`;

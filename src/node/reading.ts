@@ -3,10 +3,10 @@ import type { Body } from "../body.ts";
 import { isDead, isExpired } from "../entry.ts";
 import type { Entry } from "../entry.ts";
 import { SyncError } from "../error.ts";
-import { HEADER } from "../protocol.ts";
+import { HEADER, PROBLEM_TYPE } from "../protocol.ts";
 import type { Answer } from "../store.ts";
 import type { Version } from "../version.ts";
-import { SAFE, json, preconditionFailed, problem, streamOf } from "./answering.ts";
+import { SAFE, preconditionFailed, problem, streamOf } from "./answering.ts";
 import { cacheStatus } from "./cache-status.ts";
 import { wantedOf } from "./freshness.ts";
 import type { Wanted } from "./freshness.ts";
@@ -67,24 +67,38 @@ async function findNear({ state, deadline }: Call, key: string, { options }: Wan
 
 function walkHeaders({ state, receivedAt }: Call, answer: Answer): Record<string, string> {
   const shape = shapeOf(state.name, state.chain);
-  const headers: Record<string, string> = { "cache-status": cacheStatus(shape, answer) };
-  const ageMs = receivedAt - answer.asOf;
-  // In the future: of unknown age.
-  if (answer.asOf <= state.runtime.now()) {
-    headers["age"] = String(Math.max(0, Math.floor(ageMs / 1000)));
-    headers[HEADER.ageMs] = String(Math.max(0, ageMs));
-  }
+  const age = ageHeaders(answer.asOf, receivedAt, state.runtime.now());
+  const headers: Record<string, string> = { "cache-status": cacheStatus(shape, answer), ...age };
   if (answer.stale) headers[HEADER.stale] = "true";
   return headers;
 }
 
+/** How long before the asking it was last known to be the newest. In the future: of unknown age. */
+export function ageHeaders(asOf: number, receivedAt: number, now: number): Record<string, string> {
+  if (asOf > now) return {};
+  const ageMs = Math.max(0, receivedAt - asOf);
+  return { age: String(Math.floor(ageMs / 1000)), [HEADER.ageMs]: String(ageMs) };
+}
+
 function absent(key: string, entry: Entry | undefined, now: number, walked: Record<string, string>): Response {
+  const { text, headers } = absentAnswer(key, entry, now, walked);
+  return new Response(text, { status: 404, headers: { ...SAFE, ...headers } });
+}
+
+/** The 404 of a key that is known to have no value. */
+export function absentAnswer(
+  key: string,
+  entry: Entry | undefined,
+  now: number,
+  walked: Record<string, string>,
+): { readonly text: string; readonly headers: Record<string, string> } {
   const state = entry === undefined ? "absent" : isExpired(entry, now) ? "expired" : "deleted";
   const version: Record<string, string> = entry === undefined ? {} : { [HEADER.version]: entry.version };
   const detail = `${JSON.stringify(key)} has no value: it is ${state}`;
   const what = { type: "urn:microsync:absent", title: "No value", status: 404, detail, code: "ABSENT", reason: state };
-  const type = { "content-type": "application/problem+json" };
-  return json({ ...what, retryable: false, key }, 404, { ...type, ...walked, ...version, [HEADER.state]: state });
+  const type = { "content-type": PROBLEM_TYPE };
+  const headers = { ...type, ...walked, ...version, [HEADER.state]: state };
+  return { text: `${JSON.stringify({ ...what, retryable: false, key })}\n`, headers };
 }
 
 function notCached(key: string): Response {

@@ -1,4 +1,5 @@
 import type { Chain } from "../chain/chain.ts";
+import { nodesOf } from "../protocol.ts";
 import type { Shape } from "../protocol.ts";
 import type { Store } from "../store.ts";
 
@@ -18,4 +19,14 @@ export function shapeOf(node: string, chain: Chain): Shape {
     return below === undefined ? { name, role } : { name, role, below };
   });
   return { node, layers };
+}
+
+/** Whether there can be nodes below it. */
+export function hasNodesBelow({ layers }: Chain): boolean {
+  return layers.some(({ store }) => isRemote(store));
+}
+
+/** The names of all nodes below it, as far as they are known. */
+export function namesBelow(node: string, chain: Chain): readonly string[] {
+  return shapeOf(node, chain).layers.flatMap(({ below }) => (below === undefined ? [] : nodesOf(below)));
 }

@@ -8,7 +8,7 @@ import type { Entry } from "../../src/entry.ts";
 import { openJournal } from "../../src/journal/open.ts";
 import { nodeOver } from "../../src/node/node.ts";
 import type { NodeOptions, SyncNode } from "../../src/node/node.ts";
-import { currentHops, withHops } from "../../src/node/server/hops.ts";
+import { askForHops, withHops } from "../../src/node/server/hops.ts";
 import { SyncError } from "../../src/error.ts";
 import { PartialRead } from "../../src/store.ts";
 import type { Answer, ReadOptions, Store } from "../../src/store.ts";
@@ -34,7 +34,7 @@ function federation(seed: number) {
   };
   const storeAt = (name: string): Promise<Store> => {
     const { transport } = wireOf(name);
-    return http("http://node.test/", { runtime, name, transport, via: currentHops });
+    return http("http://node.test/", { runtime, name, transport, via: askForHops() });
   };
   const chainOf = async (layers: readonly LayerSpec[], more: Partial<ChainOptions> = {}): Promise<Chain> => {
     const clock = await versionClock({ runtime });

@@ -6,10 +6,15 @@ import { AsyncLocalStorage } from "node:async_hooks";
  */
 const hops = new AsyncLocalStorage<readonly string[]>();
 
+/** Before anybody asked they are not kept: on Node 20 to keep them costs every callback of the process. */
+let isAsked = false;
+
 export function withHops<T>(via: readonly string[], work: () => Promise<T>): Promise<T> {
-  return hops.run(via, work);
+  return isAsked ? hops.run(via, work) : work();
 }
 
-export function currentHops(): readonly string[] {
-  return hops.getStore() ?? [];
+/** For a store that asks other nodes: what tells the hops of the request that is being answered, of those that begin now. */
+export function askForHops(): () => readonly string[] {
+  isAsked = true;
+  return () => hops.getStore() ?? [];
 }

@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { SyncError } from "../../error.ts";
-import { Refused, toVerb } from "../grants.ts";
-import type { Grant } from "../grants.ts";
+import { Refused, doorOf, toVerb } from "../grants.ts";
+import type { Door, Grant } from "../grants.ts";
 
 /** A token as it is kept: nobody who reads it can use it. */
 export interface KeptToken extends Grant {
@@ -42,32 +42,31 @@ function decodeAll(texts: readonly string[]): readonly string[] | undefined {
 }
 
 /** Whose token a request carries. Every token is compared, each in constant time. */
-export function tokenDoor(tokens: readonly KeptToken[]): (request: Request) => Grant {
-  return ({ headers }) => {
-    const given = /^Bearer +(\S+)$/i.exec(headers.get("authorization") ?? "")?.[1];
+export function tokenDoor(tokens: readonly KeptToken[]): Door {
+  return doorOf(({ header }) => {
+    const given = /^Bearer +(\S+)$/i.exec(header("authorization") ?? "")?.[1];
     if (given === undefined) throw new Refused(401, "no token was sent");
     const hash = createHash("sha256").update(given).digest();
     let found: KeptToken | undefined;
     for (const token of tokens) if (timingSafeEqual(token.hash, hash)) found = token;
     if (found === undefined) throw new Refused(401, "the token is not known here");
     return found;
-  };
+  });
 }
 
 /**
  * Who may ask without a token: programs of this machine, and no page of a browser that was lured into asking for it. A
  * foreign name for this address (DNS rebinding) and a request that another site's page makes are refused.
  */
-export function localDoor(everything: Grant): (request: Request) => Grant {
-  return ({ headers, url }) => {
-    const { hostname } = new URL(url);
+export function localDoor(everything: Grant): Door {
+  return doorOf(({ hostname, header }) => {
     if (!isLoopbackName(hostname)) throw new Refused(403, "without a token this node answers to its local names only");
-    const site = headers.get("sec-fetch-site");
+    const site = header("sec-fetch-site");
     if (site !== null && site !== "same-origin" && site !== "none") {
       throw new Refused(403, "pages of other sites may not ask this node");
     }
     return everything;
-  };
+  });
 }
 
 /** Whether a host, as a URL or an option names it, is this machine itself. */

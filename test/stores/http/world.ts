@@ -4,7 +4,7 @@ import { layer } from "../../../src/chain/layer.ts";
 import type { LayerSpec } from "../../../src/chain/layer.ts";
 import { nodeOver } from "../../../src/node/node.ts";
 import type { NodeOptions, SyncNode } from "../../../src/node/node.ts";
-import { currentHops, withHops } from "../../../src/node/server/hops.ts";
+import { askForHops, withHops } from "../../../src/node/server/hops.ts";
 import { listen } from "../../../src/node/server/listen.ts";
 import type { ListenOptions, Listening } from "../../../src/node/server/listen.ts";
 import { http } from "../../../src/stores/http.ts";
@@ -53,5 +53,5 @@ export function overMemory(): Promise<Served> {
 
 /** A store of that node, which knows through which nodes a call comes. */
 export function storeOf({ server }: Pick<Served, "server">, options: Partial<HttpOptions> = {}): Promise<HttpStore> {
-  return http(server.url, { runtime, via: currentHops, ...options });
+  return http(server.url, { runtime, via: askForHops(), ...options });
 }
