@@ -10,6 +10,8 @@ import { SyncError } from "./error.ts";
  */
 let knownMeta: Meta = NO_META;
 let knownBlock: Uint8Array = new Uint8Array(0);
+/** The name in it, if there is one only. */
+let knownOnly: string | undefined;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -20,8 +22,12 @@ const scratch = new Uint8Array(8 * META_BYTES_MAX);
 /** @param meta passed `checkMeta`. */
 export function metaBlock(meta: Meta): Uint8Array {
   if (meta === knownMeta) return knownBlock;
+  const names = Object.keys(meta);
+  const [only = ""] = names;
+  // Each write brings an object of its own.
+  if (names.length === 1 && knownOnly === only && knownMeta[only] === meta[only]) return knownBlock;
   let at = 0;
-  for (const name of Object.keys(meta).sort()) at = writeText(meta[name] ?? "", writeText(name, at));
+  for (const name of names.sort()) at = writeText(meta[name] ?? "", writeText(name, at));
   const block = scratch.slice(0, at);
   if (Object.isFrozen(meta)) remember(meta, block);
   return block;
@@ -69,6 +75,8 @@ export function readMeta(bytes: Uint8Array, from: number, to: number): Meta | un
 }
 
 function remember(meta: Meta, block: Uint8Array): void {
+  const names = Object.keys(meta);
+  knownOnly = names.length === 1 ? names[0] : undefined;
   knownMeta = meta;
   knownBlock = block;
 }

@@ -8,12 +8,13 @@ export function read(path: string): string {
   return readFileSync(resolve(root, path), "utf8");
 }
 
-/** The files below a folder of the project whose names match, as sorted paths with forward slashes. None if absent. */
+/** The files below a folder of the project whose names match, as sorted paths with forward slashes, without what
+ * was installed. None if absent. */
 export function filesIn(folder: string, name: RegExp): string[] {
   try {
     return readdirSync(resolve(root, folder), { recursive: true, encoding: "utf8" })
       .map((path) => `${folder}/${path.replaceAll("\\", "/")}`)
-      .filter((path) => name.test(path))
+      .filter((path) => name.test(path) && !path.includes("/node_modules/"))
       .sort();
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];

@@ -107,12 +107,15 @@ describe("a plain GET of what memory holds", () => {
     ["a key that memory lacks", "/v1/kv/none", {}, 404],
     ["a path that folds", "/v1/kv/x/../k", {}, 200],
     ["a path that folds, escaped", "/v1/kv/x/%2E%2e/k", {}, 200],
+    ["a dot at the beginning", "/v1/kv/.k", {}, 200],
     ["a path that is no UTF-8", "/v1/kv/%ff", {}, 400],
     ["no key", "/v1/kv/", {}, 400],
     ["another path", "/v1/kvk", {}, 404],
   ])("with %s goes to the handler", async (_, path, headers, status) => {
-    const { get, put, handled } = await served();
+    const { get, put, handled, chain: layered } = await served();
     await put("k", "v");
+    // Keys that no path names.
+    await layered.write(["x/../k", ".k"].map((key) => value(key)));
     expect(await handled(async () => expect((await get(path, headers)).status).toBe(status))).toBe(1);
   });
 
@@ -203,7 +206,7 @@ it("a node that stops says of a direct answer too that it is the last", async ()
   const { node, get, put } = await served();
   await put("k", "v");
   node.stop();
-  expect((await get("/v1/kv/k")).headers.connection).toBe("close");
+  expect((await get("/v1/kv/k", { connection: "keep-alive" })).headers.connection).toBe("close");
 });
 
 it("a node that stands below itself answers nothing directly", async () => {
