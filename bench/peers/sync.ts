@@ -1,0 +1,141 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { Answer, Entry, Store, Supports } from "../../src/index.ts";
+import type * as sync from "../../src/index.ts";
+import { ENTRIES_MAX } from "./candidate.ts";
+import type { Cache, Candidate } from "./candidate.ts";
+import type { Second } from "./second.ts";
+
+export type SyncModule = typeof sync;
+
+/** Sync as its users get it: compiled, from the package's own door. */
+export function syncModule(folder = "dist"): Promise<SyncModule> {
+  return import(pathToFileURL(resolve(folder, "index.js")).href) as Promise<SyncModule>;
+}
+
+const SUPPORTS: Supports = {
+  keyBytesMax: 512,
+  valueBytesMax: Number.MAX_SAFE_INTEGER,
+  streamBytesMax: 0,
+  batchMax: 10_000,
+  conditional: false,
+  atomicBatch: false,
+  stubs: false,
+  watch: "poll",
+  expiry: false,
+  writers: "many",
+  durable: false,
+  shared: true,
+  asOf: "stored",
+  readonly: false,
+};
+
+/** The second layer as a store: it keeps the newest version of each key. */
+export function secondStore({ compareEntries, STORED }: SyncModule, second: Second): Store {
+  return {
+    name: "second",
+    supports: SUPPORTS,
+    async read(keys): Promise<Answer[]> {
+      const asOf = Date.now();
+      const entries = (await second.getMany(keys)) as (Entry | undefined)[];
+      return entries.map((entry) => ({ entry, asOf, complete: true, stale: false, from: "second" }));
+    },
+    async write(writes) {
+      await second.change(
+        writes.map(({ entry }) => {
+          const newer = (held: unknown) =>
+            held === undefined || compareEntries(entry, held as Entry) > 0 ? entry : held;
+          return [entry.key, newer];
+        }),
+      );
+      return writes.map(() => STORED);
+    },
+    async forget(items) {
+      await second.delete(items.map(({ key }) => key));
+    },
+    async *list({ prefix }) {
+      for (const key of second.keys().filter((key) => key.startsWith(prefix))) {
+        yield { kind: "entry", key, tag: "", head: null, value: null };
+      }
+    },
+    async *watch() {},
+    async close() {},
+  };
+}
+
+export interface OpenSync {
+  /** Where the compiled package is. */
+  readonly folder?: string;
+  readonly journal?: string;
+}
+
+/** Memory over the second layer, as `open` makes it. */
+export async function openSync(second: Second, far: boolean, { folder, journal }: OpenSync = {}) {
+  const module = await syncModule(folder);
+  const { layer, memory, open } = module;
+  const near = memory({ entriesMax: ENTRIES_MAX });
+  const below = layer(secondStore(module, second), { watch: false });
+  return open(far ? [near, below] : [layer(near, { role: "store" })], { clock: false, journal });
+}
+
+export const syncCandidate: Candidate = {
+  name: "sync",
+  package: "",
+  nodeMin: 20,
+  layers: "two",
+  ack: "all layers",
+  async open(second, far): Promise<Cache> {
+    const db = await openSync(second, far);
+    return {
+      get: (key) => db.get(key),
+      peek: (key) => db.peek(key),
+      set: (key, value) => db.set(key, value),
+      delete: (key) => db.delete(key),
+      getMany: (keys) => db.getMany(keys),
+      getOrSet: (key, load) => db.getOrSet(key, load),
+      close: () => db.close(),
+    };
+  },
+};
+
+export const namespaceCandidate: Candidate = {
+  ...syncCandidate,
+  name: "sync, namespace",
+  async open(second, far): Promise<Cache> {
+    const db = await openSync(second, far);
+    const users = db.namespace("tenants/acme/users/");
+    return {
+      get: (key) => users.get(key),
+      peek: (key) => users.peek(key),
+      set: (key, value) => users.set(key, value),
+      delete: (key) => users.delete(key),
+      getMany: (keys) => users.getMany(keys),
+      getOrSet: (key, load) => users.getOrSet(key, load),
+      close: () => db.close(),
+    };
+  },
+};
+
+/** With a journal a write is done when it is on disk here, whatever the second layer says meanwhile. */
+export const journalCandidate: Candidate = {
+  ...syncCandidate,
+  name: "sync, journal",
+  ack: "the journal",
+  unmeasured: true,
+  async open(second): Promise<Cache> {
+    const folder = mkdtempSync(join(tmpdir(), "microsync-bench-"));
+    const db = await openSync(second, true, { journal: join(folder, "journal") });
+    return {
+      get: (key) => db.get(key),
+      set: (key, value) => db.set(key, value),
+      delete: (key) => db.delete(key),
+      settle: () => db.flush(),
+      async close() {
+        await db.close();
+        rmSync(folder, { recursive: true });
+      },
+    };
+  },
+};
