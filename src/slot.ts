@@ -10,13 +10,20 @@ export interface Slot {
   readonly entry: Entry;
   readonly asOf: number;
   /**
-   * Unix ms up to which this slot answers a read by itself: min(expires, asOf + ttl). -1 until the holder (the chain)
-   * has computed it; 0 when it may never answer.
+   * Up to when this slot answers a read by itself, at the latest: min(expires, asOf + ttl), in whole milliseconds since
+   * a moment of the holder's (the chain's), so that the engine keeps it in the slot. -1 until the holder has computed it;
+   * 0 when it may never answer, as when it is no longer the key's current one.
    */
   deadline: number;
   /** What the holder (Sync) decoded the value to; undefined until then. Set by {@link SlotStore.keep} only. */
   readonly decoded: unknown;
+  /** An index of the holder's that has this slot as `indexKey`. The store takes it out of there when it leaves. */
+  index: SlotIndex | undefined;
+  indexKey: string;
 }
+
+/** Slots by another key than their entry's, such as the part of it that a namespace calls its key. */
+export type SlotIndex = Map<string, Slot>;
 
 /** A store in this process that lets its one holder look at it without a promise. */
 export interface SlotStore extends Store {
@@ -24,6 +31,8 @@ export interface SlotStore extends Store {
   look(key: string): Slot | undefined;
   /** The same, counted as nothing: for a holder that has just asked, and only wants to keep what it decoded. */
   held(key: string): Slot | undefined;
+  /** Counts as {@link look} does, for a holder that found the slot in an index of its own. */
+  hit(slot: Slot): void;
   /**
    * Keeps `decoded` with the slot, counted as `bytes` against the store's limit. Does nothing when the slot is no
    * longer the key's current one.
@@ -32,7 +41,12 @@ export interface SlotStore extends Store {
 }
 
 export function isSlotStore(store: Store): store is SlotStore {
-  return "look" in store && "held" in store && "keep" in store;
+  return "look" in store && "held" in store && "hit" in store && "keep" in store;
+}
+
+/** The text in memory of its own: a key cut out of a large text (a list, a file) would keep all of that alive. */
+export function ownText(text: string): string {
+  return JSON.parse(JSON.stringify(text)) as string;
 }
 
 /** Why an entry left a memory store. */

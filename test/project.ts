@@ -8,8 +8,10 @@ export function read(path: string): string {
   return readFileSync(resolve(root, path), "utf8");
 }
 
-/** The files below a folder of the project whose names match, as sorted paths with forward slashes, without what
- * was installed. None if absent. */
+/**
+ * The files below a folder of the project whose names match, as sorted paths with forward slashes, without installed
+ * packages. None if absent.
+ */
 export function filesIn(folder: string, name: RegExp): string[] {
   try {
     return readdirSync(resolve(root, folder), { recursive: true, encoding: "utf8" })

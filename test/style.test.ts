@@ -48,7 +48,7 @@ const RULES: readonly Rule[] = [
   },
   {
     name: "no registry address",
-    files: [...texts, "package-lock.json"],
+    files: [...texts, "package-lock.json", "bench/peers/package.json", "bench/peers/package-lock.json"],
     forbids: /registry\.\w+\.\w+|"resolved":\s*"https?:/,
     refused: '"resolved": "https://x"',
   },

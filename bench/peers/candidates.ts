@@ -5,13 +5,11 @@ import type { Candidate } from "./candidate.ts";
 import { keyvCandidate } from "./keyv.ts";
 import { layeredLoaderCandidate } from "./layered-loader.ts";
 import { lruCacheCandidate } from "./lru-cache.ts";
-import { journalCandidate, namespaceCandidate, syncCandidate } from "./sync.ts";
+import { syncCandidates } from "./sync.ts";
 import { unstorageCandidate } from "./unstorage.ts";
 
 export const CANDIDATES: readonly Candidate[] = [
-  syncCandidate,
-  namespaceCandidate,
-  journalCandidate,
+  ...syncCandidates(),
   layeredLoaderCandidate,
   lruCacheCandidate,
   cacheableCandidate,

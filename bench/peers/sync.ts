@@ -66,76 +66,67 @@ export function secondStore({ compareEntries, STORED }: SyncModule, second: Seco
 }
 
 export interface OpenSync {
-  /** Where the compiled package is. */
-  readonly folder?: string;
+  readonly module: SyncModule;
   readonly journal?: string;
 }
 
 /** Memory over the second layer, as `open` makes it. */
-export async function openSync(second: Second, far: boolean, { folder, journal }: OpenSync = {}) {
-  const module = await syncModule(folder);
+export async function openSync(second: Second, far: boolean, { module, journal }: OpenSync) {
   const { layer, memory, open } = module;
   const near = memory({ entriesMax: ENTRIES_MAX });
   const below = layer(secondStore(module, second), { watch: false });
   return open(far ? [near, below] : [layer(near, { role: "store" })], { clock: false, journal });
 }
 
-export const syncCandidate: Candidate = {
-  name: "sync",
-  package: "",
-  nodeMin: 20,
-  layers: "two",
-  ack: "all layers",
-  async open(second, far): Promise<Cache> {
-    const db = await openSync(second, far);
-    return {
-      get: (key) => db.get(key),
-      peek: (key) => db.peek(key),
-      set: (key, value) => db.set(key, value),
-      delete: (key) => db.delete(key),
-      getMany: (keys) => db.getMany(keys),
-      getOrSet: (key, load) => db.getOrSet(key, load),
-      close: () => db.close(),
-    };
-  },
-};
+/** Sync as its users have it: itself, through a namespace, and with a journal. */
+export function syncCandidates(load: () => Promise<SyncModule> = syncModule): readonly Candidate[] {
+  const plain: Candidate = {
+    name: "sync",
+    package: "",
+    nodeMin: 20,
+    layers: "two",
+    ack: "all layers",
+    async open(second, far): Promise<Cache> {
+      const db = await openSync(second, far, { module: await load() });
+      return { ...callsOf(db), close: () => db.close() };
+    },
+  };
+  const namespace: Candidate = {
+    ...plain,
+    name: "sync, namespace",
+    async open(second, far): Promise<Cache> {
+      const db = await openSync(second, far, { module: await load() });
+      return { ...callsOf(db.namespace("tenants/acme/users/")), close: () => db.close() };
+    },
+  };
+  const journal: Candidate = {
+    ...plain,
+    name: "sync, journal",
+    ack: "the journal",
+    unmeasured: true,
+    async open(second): Promise<Cache> {
+      const folder = mkdtempSync(join(tmpdir(), "microsync-bench-"));
+      const db = await openSync(second, true, { module: await load(), journal: join(folder, "journal") });
+      return {
+        ...callsOf(db),
+        settle: () => db.flush(),
+        async close() {
+          await db.close();
+          rmSync(folder, { recursive: true });
+        },
+      };
+    },
+  };
+  return [plain, namespace, journal];
+}
 
-export const namespaceCandidate: Candidate = {
-  ...syncCandidate,
-  name: "sync, namespace",
-  async open(second, far): Promise<Cache> {
-    const db = await openSync(second, far);
-    const users = db.namespace("tenants/acme/users/");
-    return {
-      get: (key) => users.get(key),
-      peek: (key) => users.peek(key),
-      set: (key, value) => users.set(key, value),
-      delete: (key) => users.delete(key),
-      getMany: (keys) => users.getMany(keys),
-      getOrSet: (key, load) => users.getOrSet(key, load),
-      close: () => db.close(),
-    };
-  },
-};
-
-/** With a journal a write is done when it is on disk here, whatever the second layer says meanwhile. */
-export const journalCandidate: Candidate = {
-  ...syncCandidate,
-  name: "sync, journal",
-  ack: "the journal",
-  unmeasured: true,
-  async open(second): Promise<Cache> {
-    const folder = mkdtempSync(join(tmpdir(), "microsync-bench-"));
-    const db = await openSync(second, true, { journal: join(folder, "journal") });
-    return {
-      get: (key) => db.get(key),
-      set: (key, value) => db.set(key, value),
-      delete: (key) => db.delete(key),
-      settle: () => db.flush(),
-      async close() {
-        await db.close();
-        rmSync(folder, { recursive: true });
-      },
-    };
-  },
-};
+function callsOf(db: sync.Sync): Omit<Cache, "close"> {
+  return {
+    get: (key) => db.get(key),
+    peek: (key) => db.peek(key),
+    set: (key, value) => db.set(key, value),
+    delete: (key) => db.delete(key),
+    getMany: (keys) => db.getMany(keys),
+    getOrSet: (key, load) => db.getOrSet(key, load),
+  };
+}

@@ -1,5 +1,6 @@
 import { SyncError, asSyncError } from "../error.ts";
 import type { Runtime } from "../runtime.ts";
+import { isSlotStore } from "../slot.ts";
 import { PartialRead } from "../store.ts";
 import type { CallOptions } from "../store.ts";
 import type { LaneStatus } from "./lane.ts";
@@ -34,6 +35,7 @@ export interface Counts {
 
 /** A call for more entries than this gets the layer's deadline once for each so many. */
 const ENTRIES_PER_DEADLINE = 1_000;
+const NO_DEADLINE: CallOptions = Object.freeze({});
 /** Longer timers fire at once on some platforms. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
 /** Failures that say the layer is in trouble. Others are about one call and leave the breaker alone. */
@@ -41,6 +43,7 @@ const TROUBLE = new Set(["UNAVAILABLE", "TIMEOUT", "OVERLOADED", "INTERNAL"]);
 
 export function layerCalls(layer: Layer, runtime: Runtime, report: (report: Report) => void): LayerCalls {
   const { name, role, store } = layer;
+  const isInstant = isSlotStore(store);
   const counts: Counts = { hits: 0, misses: 0, failures: 0, writes: 0, fills: 0, callMs: 0, calls: 0 };
   let failuresInRow = 0;
   let openUntil = 0; // monotonic ms; 0 when closed
@@ -85,48 +88,53 @@ export function layerCalls(layer: Layer, runtime: Runtime, report: (report: Repo
     openUntil = runtime.monotonic() + layer.breakerMs;
   };
 
+  /** How long a call may take, in milliseconds; Infinity when nobody watches: what is in this process cannot hang. */
+  const allowedMs = (entries: number) =>
+    isInstant || layer.deadlineMs === Number.POSITIVE_INFINITY
+      ? Number.POSITIVE_INFINITY
+      : Math.min(layer.deadlineMs * Math.max(1, entries / ENTRIES_PER_DEADLINE), TIMER_MS_MAX);
+
   /**
    * `fn`'s promise, or TIMEOUT once the layer's time is up; what comes after that is dropped. The layer is told by the
-   * deadline alone: making an AbortController costs more than a whole read of a memory layer.
+   * deadline alone: making an AbortController costs more than a whole read of a memory layer. One promise in all, since
+   * every key that is read or written passes here.
    */
-  const within = <T>(operation: string, fn: (options: CallOptions) => Promise<T>, entries: number): Promise<T> => {
-    const deadlineMs = Math.min(layer.deadlineMs * Math.max(1, entries / ENTRIES_PER_DEADLINE), TIMER_MS_MAX);
-    if (layer.deadlineMs === Number.POSITIVE_INFINITY) return fn({});
-    return new Promise<T>((resolve, reject) => {
-      const timer = runtime.timer(deadlineMs, () => {
-        reject(new SyncError("TIMEOUT", `no answer within ${deadlineMs} ms`, { store: name, operation }));
-      });
-      const fail = (error: unknown) => {
-        timer.cancel();
+  const counted = <T>(operation: string, fn: (options: CallOptions) => Promise<T>, entries = 1): Promise<T> =>
+    new Promise<T>((resolve, reject) => {
+      const isProbe = admit(operation);
+      const startedAt = runtime.monotonic();
+      const deadlineMs = allowedMs(entries);
+      let isOver = false;
+      counts.calls++;
+      const end = () => {
+        isOver = true;
+        timer?.cancel();
+        counts.callMs += runtime.monotonic() - startedAt;
+      };
+      const fail = (thrown: unknown) => {
+        if (isOver) return;
+        end();
+        const error = asSyncError(thrown, { store: name, operation });
+        failedWith(error, isProbe);
         reject(error);
       };
+      const timer =
+        deadlineMs === Number.POSITIVE_INFINITY
+          ? undefined
+          : runtime.timer(deadlineMs, () => {
+              fail(new SyncError("TIMEOUT", `no answer within ${deadlineMs} ms`, { store: name, operation }));
+            });
       try {
-        fn({ deadline: runtime.monotonic() + deadlineMs }).then((result) => {
-          timer.cancel();
+        fn(timer === undefined ? NO_DEADLINE : { deadline: startedAt + deadlineMs }).then((result) => {
+          if (isOver) return;
+          end();
+          answered(isProbe);
           resolve(result);
         }, fail);
-      } catch (error) {
-        fail(error);
+      } catch (thrown) {
+        fail(thrown);
       }
     });
-  };
-
-  const counted = async <T>(operation: string, fn: (options: CallOptions) => Promise<T>, entries = 1): Promise<T> => {
-    const isProbe = admit(operation);
-    const startedAt = runtime.monotonic();
-    counts.calls++;
-    try {
-      const result = await within(operation, fn, entries);
-      answered(isProbe);
-      return result;
-    } catch (thrown) {
-      const error = asSyncError(thrown, { store: name, operation });
-      failedWith(error, isProbe);
-      throw error;
-    } finally {
-      counts.callMs += runtime.monotonic() - startedAt;
-    }
-  };
 
   const calls: LayerCalls = {
     layer,

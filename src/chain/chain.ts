@@ -26,7 +26,7 @@ import { forgetEverywhere } from "./forget.ts";
 import { checkNumbers } from "./layer.ts";
 import type { Layer, LayerSpec, Role } from "./layer.ts";
 import { listMerged } from "./list.ts";
-import { looker } from "./look.ts";
+import { looks } from "./look.ts";
 import { RETENTION_MS, authorityOf, decideLayers, firstOf } from "./options.ts";
 import { readKeys } from "./read.ts";
 import { chainState } from "./state.ts";
@@ -50,6 +50,8 @@ export interface Chain extends Store {
    * expired, a value or a tombstone); undefined when the key has to be asked for.
    */
   look(key: string): Slot | undefined;
+  /** Whether a slot that {@link look} has given may answer once more. Counts as a look does. */
+  lookAgain(slot: Slot): boolean;
   /** A larger value is answered as a body where a read asks for nothing else. */
   readonly wholeBytesMax: number;
   /**
@@ -247,6 +249,7 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
     checkCall(runtime, call, name, operation);
   };
 
+  const { look, lookAgain } = looks(state);
   const self: Chain = {
     name,
     supports: supportsOf(state),
@@ -255,7 +258,8 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
     clock,
     journal: options.journal,
     wholeBytesMax,
-    look: looker(state),
+    look,
+    lookAgain,
     async spool(source, call) {
       check("write", call);
       return spool(state, source, call);

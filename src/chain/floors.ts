@@ -37,72 +37,84 @@ export interface Floors {
  * is dropped whole. Dropping the oldest key of a map one by one would make its iterator pass over all the holes.
  */
 export function floors(lifeMs: number, entriesMax: number): Floors {
-  let young = generation(0);
-  let old = generation(0);
-  let suspectUntil = 0;
+  return new KeyFloors(lifeMs, entriesMax);
+}
 
-  const turn = (now: number) => {
+/** A class, since every hit in memory reads a field of it: an object with an accessor of its own is a slow one. */
+class KeyFloors implements Floors {
+  source: ((key: string) => void) | undefined = undefined;
+  suspectUntil = 0;
+  private readonly lifeMs: number;
+  private readonly entriesMax: number;
+  private young = generation(0);
+  private old = generation(0);
+
+  constructor(lifeMs: number, entriesMax: number) {
+    this.lifeMs = lifeMs;
+    this.entriesMax = entriesMax;
+  }
+
+  get size(): number {
+    return this.young.entries.size + this.old.entries.size;
+  }
+
+  get(key: string, now: number): Floor | undefined {
+    const found = this.find(key);
+    if (found === undefined || found.since + this.lifeMs <= now) return undefined;
+    return { version: found.version, dead: found.deleted || (found.expires !== null && found.expires <= now) };
+  }
+
+  version(key: string, now: number): Version | undefined {
+    const found = this.find(key);
+    return found === undefined || found.since + this.lifeMs <= now ? undefined : found.version;
+  }
+
+  raise({ key, version, state, expires }: Head, now: number): boolean {
+    this.source?.(key);
+    const kept = this.young.entries.get(key);
+    const found = kept ?? this.old.entries.get(key);
+    const isLive = found !== undefined && found.since + this.lifeMs > now;
+    if (isLive && found.version > version) return false;
+    // Who knows of a version only by its stub, or by a refusal, does not know that it is a tombstone or expires.
+    const same = found?.version === version ? found : undefined;
+    const isHigher = !isLive || found.version < version;
+    const deleted = state === "deleted" || same?.deleted === true;
+    const end = expires ?? same?.expires ?? null;
+    const isOver = this.young.entries.size >= this.entriesMax / 2 || now - this.young.begunAt >= this.lifeMs;
+    if (isOver) this.turn(now);
+    if (kept === undefined || isOver) this.young.entries.set(key, { version, deleted, expires: end, since: now });
+    else {
+      kept.version = version;
+      kept.deleted = deleted;
+      kept.expires = end;
+      kept.since = now;
+    }
+    this.young.lastSince = Math.max(this.young.lastSince, now);
+    return isHigher;
+  }
+
+  drop(key: string, version: Version): void {
+    if (this.find(key)?.version !== version) return;
+    this.young.entries.delete(key);
+    this.old.entries.delete(key);
+  }
+
+  suspect(now: number): void {
+    this.suspectUntil = Math.max(this.suspectUntil, now);
+  }
+
+  private turn(now: number): void {
     // What has to be dropped before its time is made up for.
-    if (old.entries.size > 0 && old.lastSince + lifeMs > now) suspectUntil = Math.max(suspectUntil, old.lastSince);
-    old = young;
-    young = generation(now);
-  };
+    const { entries, lastSince } = this.old;
+    if (entries.size > 0 && lastSince + this.lifeMs > now) this.suspect(lastSince);
+    this.old = this.young;
+    this.young = generation(now);
+  }
 
-  const find = (key: string) => {
-    all.source?.(key);
-    return young.entries.get(key) ?? old.entries.get(key);
-  };
-
-  const all: Floors = {
-    source: undefined,
-    get(key, now) {
-      const found = find(key);
-      if (found === undefined || found.since + lifeMs <= now) return undefined;
-      return { version: found.version, dead: found.deleted || (found.expires !== null && found.expires <= now) };
-    },
-    version(key, now) {
-      const found = find(key);
-      return found === undefined || found.since + lifeMs <= now ? undefined : found.version;
-    },
-    raise({ key, version, state, expires }, now) {
-      all.source?.(key);
-      const kept = young.entries.get(key);
-      const found = kept ?? old.entries.get(key);
-      const isLive = found !== undefined && found.since + lifeMs > now;
-      if (isLive && found.version > version) return false;
-      // Who knows of a version only by its stub, or by a refusal, does not know that it is a tombstone or expires.
-      const same = found?.version === version ? found : undefined;
-      const isHigher = !isLive || found.version < version;
-      const deleted = state === "deleted" || same?.deleted === true;
-      const end = expires ?? same?.expires ?? null;
-      const isOver = young.entries.size >= entriesMax / 2 || now - young.begunAt >= lifeMs;
-      if (isOver) turn(now);
-      if (kept === undefined || isOver) young.entries.set(key, { version, deleted, expires: end, since: now });
-      else {
-        kept.version = version;
-        kept.deleted = deleted;
-        kept.expires = end;
-        kept.since = now;
-      }
-      young.lastSince = Math.max(young.lastSince, now);
-      return isHigher;
-    },
-    drop(key, version) {
-      if (find(key)?.version !== version) return;
-      young.entries.delete(key);
-      old.entries.delete(key);
-    },
-    suspect(now) {
-      suspectUntil = Math.max(suspectUntil, now);
-    },
-    get suspectUntil() {
-      return suspectUntil;
-    },
-    get size() {
-      return young.entries.size + old.entries.size;
-    },
-  };
-  return all;
+  private find(key: string): Known | undefined {
+    this.source?.(key);
+    return this.young.entries.get(key) ?? this.old.entries.get(key);
+  }
 }
 
 interface Generation {

@@ -6,34 +6,66 @@ import { jittered } from "./walk.ts";
 /** How far the coarse clock may lag behind, in milliseconds, with room to spare. */
 const COARSE_MS_MAX = 1_000;
 
+export interface Looks {
+  look(key: string): Slot | undefined;
+  lookAgain(slot: Slot): boolean;
+}
+
 /** The hot path: one map look-up and a few comparisons for a fresh copy in a memory first layer. */
-export function looker(state: ChainState): (key: string) => Slot | undefined {
+export function looks(state: ChainState): Looks {
   const [slots] = state.slots;
   const [layer] = state.layers;
   const [calls] = state.calls;
-  if (slots === undefined || layer === undefined || calls === undefined) return () => undefined;
+  if (slots === undefined || layer === undefined || calls === undefined) {
+    return { look: () => undefined, lookAgain: () => false };
+  }
   const { counts } = calls;
   const { floors, gaps, runtime } = state;
+  /** Deadlines are counted from here. */
+  const begun = runtime.now();
   const isTruth = state.layers.length === 1;
+  /** The latest asOf of any slot that may answer. Only where that lies ahead can a copy's own: then the clock stepped back. */
+  let latestAsOf = 0;
 
   /** When the slot stops answering by itself. It may never begin to: a stub, or an asOf in the future. */
   const deadlineOf = ({ entry, asOf }: Slot): number => {
     const now = runtime.now();
     if (entry.state === "stub" || asOf > now) return 0;
     const expires = entry.state === "deleted" ? Number.POSITIVE_INFINITY : (entry.expires ?? Number.POSITIVE_INFINITY);
-    return isTruth ? expires : Math.min(expires, asOf + jittered(entry.key, layer));
+    if (!isTruth && asOf > latestAsOf) latestAsOf = asOf;
+    const ends = isTruth ? expires : Math.min(expires, asOf + jittered(entry.key, layer));
+    // Rounded down: in its last millisecond the walk decides. 0 says "never", as does what is before the beginning.
+    return Math.max(0, Math.floor(ends - begun));
   };
 
-  return (key) => {
-    const slot = slots.look(key);
-    if (slot === undefined) return undefined;
-    if (slot.deadline === -1) slot.deadline = deadlineOf(slot);
+  /** Whether its age is one that counts: nothing was missed since, and the clock has not stepped back behind it. */
+  const isKnown = ({ asOf, entry }: Slot, now: number) => {
+    if (isTruth) return true;
+    if (asOf <= floors.suspectUntil || asOf - now > COARSE_MS_MAX) return false;
+    return !gaps.isAny || asOf > gaps.suspectUntil(routeOf(state, entry.key), now);
+  };
+
+  const mayAnswer = (slot: Slot): boolean => {
     const now = runtime.coarseNow();
-    if (now >= slot.deadline || (slot.asOf <= floors.suspectUntil && !isTruth)) return undefined;
-    if (gaps.isAny && !isTruth && slot.asOf <= gaps.suspectUntil(routeOf(state, key), now)) return undefined;
-    // The clock stepped back: the copy's age is not known any more.
-    if (slot.asOf - now > COARSE_MS_MAX && !isTruth) return undefined;
-    counts.hits++;
-    return slot;
+    if (now - begun >= slot.deadline) return false;
+    const isNoneSuspect = floors.suspectUntil === 0 && !gaps.isAny;
+    return (isNoneSuspect && latestAsOf - now <= COARSE_MS_MAX) || isKnown(slot, now);
+  };
+
+  return {
+    look(key) {
+      const slot = slots.look(key);
+      if (slot === undefined) return undefined;
+      if (slot.deadline === -1) slot.deadline = deadlineOf(slot);
+      if (!mayAnswer(slot)) return undefined;
+      counts.hits++;
+      return slot;
+    },
+    lookAgain(slot) {
+      if (!mayAnswer(slot)) return false;
+      slots.hit(slot);
+      counts.hits++;
+      return true;
+    },
   };
 }

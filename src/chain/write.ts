@@ -38,6 +38,12 @@ export function writeThrough(
   const waitFor = ack.kind === "layers" ? ack.indexes : "all";
   // Layers that are not waited for are written when the caller may already use its bytes again.
   const own = waitFor === "all" ? writes : writes.map(copied);
+  const [only] = own;
+  if (only !== undefined && own.length === 1 && waitFor === "all") {
+    const work = passOne(state, plan(state, self, only));
+    state.background.add(work);
+    return forCaller(work, options, state.runtime, state.name, "write");
+  }
   const passages = own.map((write) => plan(state, self, write));
   const unwaited: Promise<void>[] = [];
   const work = pass(state, passages, waitFor, unwaited);
@@ -87,6 +93,26 @@ function firstFor(state: ChainState, key: string): number {
   const route = routeOf(state, key);
   if (takes(state.first) && route.includes(state.first)) return state.first;
   return route.findLast((index) => takes(index) && state.layers[index]?.role === "store") ?? -1;
+}
+
+/** What {@link pass} does, for one write that every layer is waited for: nothing has to be put into groups. */
+async function passOne(state: ChainState, passage: Passage): Promise<WriteResult[]> {
+  if (passage.result === undefined) {
+    const group = [passage];
+    await writeFirst(state, passage.first, group);
+    learn(state, passage);
+    if (isStored(passage)) {
+      const [only] = passage.others;
+      if (passage.others.length === 1 && only !== undefined) await writeNext(state, only, group, "yes");
+      else await Promise.all(passage.others.map((layer) => writeNext(state, layer, group, "yes")));
+    }
+  }
+  return [passage.result ?? failed(lost(state, passage.write))];
+}
+
+/** In a function of its own: the compiler does not see that a call changes what it has looked at. */
+function isStored({ result }: Passage): boolean {
+  return result?.status === "stored";
 }
 
 async function pass(

@@ -2,7 +2,8 @@ import { NO_META, compareEntries, compareKeys, isDead, isExpired } from "../entr
 import type { Entry, Meta } from "../entry.ts";
 import { SyncError } from "../error.ts";
 import type { Runtime, Timer } from "../runtime.ts";
-import type { Removal, RemovalReason, Slot, SlotStore } from "../slot.ts";
+import { ownText } from "../slot.ts";
+import type { Removal, RemovalReason, Slot } from "../slot.ts";
 import {
   STORED,
   TOO_OLD,
@@ -33,58 +34,13 @@ import type { Version } from "../version.ts";
 import { formatCursor, parseCursor } from "./cursor.ts";
 import { ChangeLog } from "./memory/changes.ts";
 import { ExpiryHeap } from "./memory/expiry.ts";
+import { limitsOf } from "./memory/options.ts";
+import type { MemoryOptions, MemoryStats, MemoryStore } from "./memory/options.ts";
 import { HITS_MAX, S3FifoQueue } from "./memory/s3fifo.ts";
 import { MemorySlot, costOf } from "./memory/slot.ts";
 
-export interface MemoryOptions {
-  readonly runtime: Runtime;
-  /** Default "memory". */
-  readonly name?: string | undefined;
-  /**
-   * How much heap the entries and what is decoded of them may take, in bytes, overhead included. Default 64 MiB, at
-   * least 64 KiB.
-   */
-  readonly bytesMax?: number | undefined;
-  /** Default: only `bytesMax` limits. */
-  readonly entriesMax?: number | undefined;
-  /** The largest value taken, in bytes. Default and most: an eighth of `bytesMax`, so that one value cannot empty the store. */
-  readonly valueBytesMax?: number | undefined;
-  /** How many changes a watch may lag behind before it must list again. Default 4,096. Their keys are beside `bytesMax`. */
-  readonly changesMax?: number | undefined;
-  /**
-   * How long an expired entry is kept after its expiry, or after it was stored, in milliseconds, so that a reader is
-   * still told "expired" and not "unknown". When room is needed it goes first. Default 60,000.
-   */
-  readonly expiredKeepMs?: number | undefined;
-  /**
-   * Told of every entry that leaves, after the call that removed it took effect. What it throws is thrown again from
-   * a timer, so that it reaches the process and does not make a finished write look failed.
-   */
-  readonly onRemoval?: ((removal: Removal) => void) | undefined;
-}
+export type { MemoryOptions, MemoryStats, MemoryStore } from "./memory/options.ts";
 
-export interface MemoryStats {
-  readonly entries: number;
-  /** What they take of `bytesMax`, decoded values included. */
-  readonly bytes: number;
-  readonly decodedBytes: number;
-  readonly bytesMax: number;
-  /** Keys that a look or read found, in whatever state, and did not find. */
-  readonly hits: number;
-  readonly misses: number;
-  readonly evictions: number;
-  readonly expirations: number;
-}
-
-export interface MemoryStore extends SlotStore {
-  stats(): MemoryStats;
-}
-
-const BYTES_MAX = 64 * 1024 * 1024;
-const BYTES_MAX_LEAST = 64 * 1024;
-const BATCH_MAX = 10_000;
-const CHANGES_MAX = 4096;
-const EXPIRED_KEEP_MS = 60_000;
 /** How many entries one write sweeps for each that it adds, and one timer in all. */
 const SWEEP_PER_WRITE = 2;
 const SWEEP_PER_TIMER = 1024;
@@ -132,32 +88,16 @@ class Memory implements MemoryStore {
   private closed = false;
 
   constructor(options: MemoryOptions) {
-    const bytesMax = option("bytesMax", options.bytesMax, BYTES_MAX, BYTES_MAX_LEAST);
-    const valueBytesMax = Math.floor(bytesMax / 8);
+    const { bytesMax, entriesMax, changesMax, expiredKeepMs, supports } = limitsOf(options);
     this.name = options.name ?? "memory";
     this.runtime = options.runtime;
     this.bytesMax = bytesMax;
-    this.entriesMax = option("entriesMax", options.entriesMax, Infinity, 1);
-    this.expiredKeepMs = option("expiredKeepMs", options.expiredKeepMs, EXPIRED_KEEP_MS, 0);
-    this.changes = new ChangeLog(option("changesMax", options.changesMax, CHANGES_MAX, 1));
+    this.entriesMax = entriesMax;
+    this.expiredKeepMs = expiredKeepMs;
+    this.changes = new ChangeLog(changesMax);
     this.onRemoval = options.onRemoval;
     this.epoch = Array.from(options.runtime.random(new Uint8Array(8)), (byte) => byte.toString(36)).join("");
-    this.supports = {
-      keyBytesMax: 512,
-      valueBytesMax: Math.min(option("valueBytesMax", options.valueBytesMax, valueBytesMax, 0), valueBytesMax),
-      streamBytesMax: 0,
-      batchMax: BATCH_MAX,
-      conditional: true,
-      atomicBatch: true,
-      stubs: true,
-      watch: "push",
-      expiry: true,
-      writers: "many",
-      durable: false,
-      shared: false,
-      asOf: "stored",
-      readonly: false,
-    };
+    this.supports = supports;
   }
 
   look(key: string): Slot | undefined {
@@ -173,6 +113,12 @@ class Memory implements MemoryStore {
 
   held(key: string): Slot | undefined {
     return this.slots.get(key);
+  }
+
+  hit(slot: Slot): void {
+    const held = slot as MemorySlot;
+    this.hits++;
+    if (held.hits < HITS_MAX) held.hits++;
   }
 
   keep(slot: Slot, decoded: unknown, bytes: number): void {
@@ -299,6 +245,7 @@ class Memory implements MemoryStore {
     if (this.closed) return;
     this.closed = true;
     this.sweeping?.cancel();
+    for (const slot of this.slots.values()) slot.retire();
     this.slots.clear();
     this.queue.clear();
     this.expiring.clear();
@@ -334,7 +281,7 @@ class Memory implements MemoryStore {
 
   /** Stores an entry that is newer than the one held. */
   private put(held: MemorySlot | undefined, given: Entry, asOf: number): WriteResult {
-    const key = held === undefined ? own(given.key) : held.entry.key;
+    const key = held === undefined ? ownText(given.key) : held.entry.key;
     const { state, value, version, expires } = given;
     const bytesOwn = value === null ? null : new Uint8Array(value); // its own memory, never a piece of a larger buffer
     const entry: Entry = { key, state, value: bytesOwn, version, expires, meta: this.ownMeta(given.meta) };
@@ -368,6 +315,7 @@ class Memory implements MemoryStore {
     const slot = new MemorySlot(held.entry, asOf, held.bytes, held.change, held.sweepAt);
     slot.decoded = held.decoded;
     slot.decodedBytes = held.decodedBytes;
+    held.retire();
     this.queue.replace(held, slot);
     if (held.heapIndex >= 0) {
       this.expiring.remove(held);
@@ -397,6 +345,7 @@ class Memory implements MemoryStore {
 
   /** Takes a slot that is no longer reachable out of the accounts, and tells who wants to know. */
   private drop(slot: MemorySlot, reason: RemovalReason): void {
+    slot.retire();
     this.expiring.remove(slot);
     this.bytes -= slot.bytes + slot.decodedBytes;
     this.decodedBytes -= slot.decodedBytes;
@@ -472,11 +421,6 @@ class Memory implements MemoryStore {
 
 const HIGH_UNIT = /[\ud800-\uffff]/;
 
-/** The text in memory of its own: a key cut out of a large text (a list, a file) would keep all of that alive. */
-function own(key: string): string {
-  return JSON.parse(JSON.stringify(key)) as string;
-}
-
 function sameMeta(a: Meta, b: Meta): boolean {
   if (a === b) return true;
   let names = 0;
@@ -486,11 +430,4 @@ function sameMeta(a: Meta, b: Meta): boolean {
   }
   for (const _ in b) names--;
   return names === 0;
-}
-
-function option(name: string, given: number | undefined, otherwise: number, least: number): number {
-  const value = given ?? otherwise;
-  if (typeof value === "number" && value >= least && (Number.isSafeInteger(value) || value === Infinity)) return value;
-  const cure = `give a whole number of ${least} or more`;
-  throw new SyncError("INVALID", `option ${name} is ${String(value)}`, { store: "memory", cure });
 }

@@ -1,7 +1,7 @@
 import type { Chain } from "../chain/chain.ts";
 import type { Entry } from "../entry.ts";
-import { isSlotStore } from "../slot.ts";
-import type { Slot, SlotStore } from "../slot.ts";
+import { isSlotStore, ownText } from "../slot.ts";
+import type { Slot, SlotIndex, SlotStore } from "../slot.ts";
 import { Kept, decodeThrough } from "./lens.ts";
 import type { Lens } from "./lens.ts";
 
@@ -14,7 +14,12 @@ export interface Hold {
    * an entry is decoded once however it was read; readers who share one walk share that too.
    */
   ofAnswer(entry: Entry, lens: Lens): Kept | Promise<Kept>;
+  /** Puts a slot whose value is kept into an index, for as long as memory holds it. */
+  toIndex(slot: Slot, index: SlotIndex, key: string): void;
 }
+
+/** What an index adds to a slot: its place in a map, and the head of its key. */
+const INDEX_BYTES = 96;
 
 export function hold(chain: Chain): Hold {
   const [first] = chain.layers;
@@ -23,7 +28,8 @@ export function hold(chain: Chain): Hold {
   const answers = new WeakMap<Entry, Kept>();
 
   const keep = (slot: Slot, kept: Kept) => {
-    if (kept.sharing !== "none") memory?.keep(slot, kept, kept.bytes);
+    const indexed = slot.index === undefined ? 0 : INDEX_BYTES + 2 * slot.indexKey.length;
+    if (kept.sharing !== "none") memory?.keep(slot, kept, kept.bytes + indexed);
     return kept;
   };
 
@@ -47,6 +53,14 @@ export function hold(chain: Chain): Hold {
       // "none" is one caller's alone.
       if (!(kept instanceof Promise) && kept.sharing !== "none") answers.set(entry, kept);
       return kept;
+    },
+    toIndex(slot, index, key) {
+      const { decoded } = slot;
+      if (slot.index !== undefined || !(decoded instanceof Kept)) return;
+      slot.index = index;
+      slot.indexKey = ownText(key);
+      index.set(slot.indexKey, slot);
+      keep(slot, decoded);
     },
   };
 }

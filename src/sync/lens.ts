@@ -16,6 +16,9 @@ export interface Lens {
   readonly schema: StandardSchemaV1 | undefined;
 }
 
+/** A promise and the object that has it. */
+const PROMISE_BYTES = 96;
+
 /**
  * A value as memory keeps it beside its bytes, or as one caller is about to get it. A class for its one shape: the hot
  * path reads its fields.
@@ -23,6 +26,9 @@ export interface Lens {
 export class Kept {
   readonly lens: Lens;
   readonly value: unknown;
+  readonly isShared: boolean;
+  /** What every reader of a shared value waits for: made once, so that a hit makes nothing. */
+  promise: Promise<unknown> | undefined = undefined;
   /** See `share.ts`. "none" is given to one caller and never kept. */
   readonly sharing: Sharing;
   /** What the value takes of the heap, in bytes. */
@@ -32,12 +38,20 @@ export class Kept {
     this.lens = lens;
     this.value = value;
     this.sharing = sharing;
-    this.bytes = bytes;
+    this.bytes = bytes + PROMISE_BYTES;
+    this.isShared = sharing === "shared";
   }
 
   /** The reader's own: the frozen value, or a copy. */
   give(): unknown {
     return this.sharing === "cloned" ? cloneValue(this.value) : this.value;
+  }
+
+  /** The same, as a promise. */
+  async giveLater(): Promise<unknown> {
+    if (!this.isShared) return this.give();
+    this.promise ??= Promise.resolve(this.value);
+    return this.value;
   }
 }
 

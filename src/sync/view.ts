@@ -1,6 +1,8 @@
+import type { Chain } from "../chain/chain.ts";
 import { checkKey } from "../entry.ts";
-import type { Slot } from "../slot.ts";
+import type { Slot, SlotIndex } from "../slot.ts";
 import { callOptions } from "./wait.ts";
+import { indexOf } from "./engine.ts";
 import type { Engine } from "./engine.ts";
 import type { Kept, Lens } from "./lens.ts";
 import { listEntries, listKeys } from "./listing.ts";
@@ -34,34 +36,33 @@ import { deleteOne, setMany, setOne } from "./writing.ts";
  */
 export class View {
   private readonly engine: Engine;
+  private readonly chain: Chain;
   private readonly lens: Lens;
   private readonly prefix: string;
+  private readonly index: SlotIndex | undefined;
 
   constructor(engine: Engine, lens: Lens, prefix: string) {
     this.engine = engine;
+    this.chain = engine.chain;
     this.lens = lens;
     this.prefix = prefix;
+    this.index = indexOf(engine, prefix);
   }
 
-  async get(key: string, options?: GetOptions): Promise<unknown> {
+  get(key: string, options?: GetOptions): Promise<unknown> {
     if (options === undefined) {
-      const slot = this.engine.chain.look(this.prefix === "" ? key : this.prefix + key);
-      if (slot !== undefined) {
-        // Only a holder of this chain's memory, which is Sync, sets `decoded`.
-        const kept = slot.decoded as Kept | undefined;
-        if (kept?.lens === this.lens) return kept.sharing === "shared" ? kept.value : kept.give();
-        return this.firstHit(slot);
-      }
+      const slot = this.look(key);
+      if (slot !== undefined) return this.hit(slot);
     }
-    const live = await ask(this.engine, this.fullKey(key), options);
-    return live === undefined ? undefined : this.valueOf(live);
+    return this.getFar(key, options);
   }
 
   peek(key: string): unknown {
-    const slot = this.engine.chain.look(this.prefix === "" ? key : this.prefix + key);
+    const slot = this.look(key);
     if (slot === undefined) return undefined;
+    // Only a holder of this chain's memory, which is Sync, sets `decoded`.
     const kept = slot.decoded as Kept | undefined;
-    if (kept?.lens === this.lens) return kept.sharing === "shared" ? kept.value : kept.give();
+    if (kept?.lens === this.lens) return kept.isShared ? kept.value : kept.give();
     if (slot.entry.value === null) return undefined;
     const made = this.engine.hold.ofSlot(slot, this.lens);
     if (!(made instanceof Promise)) return made.give();
@@ -83,18 +84,20 @@ export class View {
     const values = new Map<string, unknown>();
     const unknown: string[] = [];
     for (const key of new Set(keys)) {
-      const slot = options === undefined ? this.engine.chain.look(this.fullKey(key)) : undefined;
+      const slot = options !== undefined ? undefined : this.look(key);
       if (slot === undefined) unknown.push(key);
+      const kept = slot?.decoded as Kept | undefined;
       // Set now, though there may be none: the map is in the order asked.
-      values.set(key, slot === undefined ? undefined : await this.firstHit(slot));
+      if (kept?.lens === this.lens) values.set(key, kept.give());
+      else values.set(key, slot === undefined ? undefined : await this.firstHit(slot));
     }
+    if (unknown.length === 0) return withoutNone(values);
     const fullKeys = unknown.map((key) => this.fullKey(key));
     for (const [index, live] of (await askMany(this.engine, fullKeys, options)).entries()) {
       const key = unknown[index];
       if (live !== undefined && key !== undefined) values.set(key, await this.valueOf(live));
     }
-    for (const [key, value] of values) if (value === undefined) values.delete(key);
-    return values;
+    return withoutNone(values);
   }
 
   async set(key: string, value: unknown, options?: SetOptions) {
@@ -117,13 +120,12 @@ export class View {
     return deleteOne(this.engine, this.fullKey(key), options);
   }
 
-  async getOrSet(key: string, load: () => unknown, options?: SetOptionsOfLoad): Promise<unknown> {
+  getOrSet(key: string, load: () => unknown, options?: SetOptionsOfLoad): Promise<unknown> {
     if (options?.freshness === undefined) {
-      const slot = this.engine.chain.look(this.prefix === "" ? key : this.prefix + key);
-      if (slot !== undefined && slot.entry.value !== null) return this.firstHit(slot);
+      const slot = this.look(key);
+      if (slot !== undefined && slot.entry.value !== null) return this.hit(slot);
     }
-    const kept = await loadOnce(this.engine, this.lens, this.fullKey(key), load, options ?? {});
-    return kept?.give();
+    return this.getOrLoad(key, load, options ?? {});
   }
 
   async update(key: string, fn: (value: unknown) => unknown, options?: UpdateOptions): Promise<unknown> {
@@ -176,6 +178,38 @@ export class View {
     return this.prefix + key;
   }
 
+  private look(key: string): Slot | undefined {
+    if (this.index !== undefined) return this.lookNear(key, this.index);
+    if (this.prefix === "") return this.chain.look(key);
+    return typeof key === "string" ? this.chain.look(this.prefix + key) : undefined;
+  }
+
+  /** The same by the namespace's own key. Putting the whole key together costs more than all else in a hit. */
+  private lookNear(key: string, index: SlotIndex): Slot | undefined {
+    const near = index.get(key);
+    if (near !== undefined && this.chain.lookAgain(near)) return near;
+    if (typeof key !== "string") return undefined;
+    const slot = this.chain.look(this.prefix + key);
+    if (slot !== undefined && slot.index === undefined) this.engine.hold.toIndex(slot, index, key);
+    return slot;
+  }
+
+  private hit(slot: Slot): Promise<unknown> {
+    const kept = slot.decoded as Kept | undefined;
+    if (kept?.lens === this.lens) return kept.promise ?? kept.giveLater();
+    return this.firstHit(slot);
+  }
+
+  private async getFar(key: string, options: GetOptions | undefined): Promise<unknown> {
+    const live = await ask(this.engine, this.fullKey(key), options);
+    return live === undefined ? undefined : this.valueOf(live);
+  }
+
+  private async getOrLoad(key: string, load: () => unknown, options: SetOptionsOfLoad): Promise<unknown> {
+    const kept = await loadOnce(this.engine, this.lens, this.fullKey(key), load, options);
+    return kept?.give();
+  }
+
   private async firstHit(slot: Slot): Promise<unknown> {
     if (slot.entry.value === null) return undefined;
     return (await this.engine.hold.ofSlot(slot, this.lens)).give();
@@ -184,4 +218,10 @@ export class View {
   private async valueOf({ entry }: Live): Promise<unknown> {
     return (await this.engine.hold.ofAnswer(entry, this.lens)).give();
   }
+}
+
+/** Without the keys that were asked for and have no value. */
+function withoutNone(values: Map<string, unknown>): Map<string, unknown> {
+  for (const [key, value] of values) if (value === undefined) values.delete(key);
+  return values;
 }

@@ -113,7 +113,7 @@ export const RULES: readonly Rule[] = [
     says: "what this process wrote or answered is a floor for longer than any older copy is fresh",
     edits: one(
       "chain/floors.ts",
-      "if (found === undefined || found.since + lifeMs <= now) return undefined;",
+      "if (found === undefined || found.since + this.lifeMs <= now) return undefined;",
       "if (found === undefined || now > 0) return undefined;",
     ),
     finds: BACK,

@@ -1,20 +1,23 @@
 import { NO_META } from "../../entry.ts";
 import type { Entry, Meta } from "../../entry.ts";
-import type { Slot } from "../../slot.ts";
+import type { Slot, SlotIndex } from "../../slot.ts";
 
 /** A slot with its place in the eviction queue and the expiry heap. One shape for life, so that look-ups stay fast. */
 export class MemorySlot implements Slot {
-  readonly entry: Entry;
-  readonly asOf: number;
+  // What a hit needs comes first: it is one line of the processor's cache.
   deadline = -1;
   decoded: unknown = undefined;
+  /** Hits that the eviction queue has not used up yet. */
+  hits = 0;
+  index: SlotIndex | undefined = undefined;
+  readonly entry: Entry;
+  readonly asOf: number;
+  indexKey = "";
   /** What the entry costs, and what `decoded` adds to it, in bytes. */
   readonly bytes: number;
   decodedBytes = 0;
   /** The store's change number of this copy; a renewed asOf keeps it. */
   readonly change: number;
-  /** Hits that the eviction queue has not used up yet. */
-  hits = 0;
   /** In the main queue, not the small one. */
   main = false;
   newer: MemorySlot | undefined = undefined;
@@ -30,6 +33,13 @@ export class MemorySlot implements Slot {
     this.bytes = bytes;
     this.change = change;
     this.sweepAt = sweepAt;
+  }
+
+  /** It is no longer the key's current slot: whoever holds it must look again. */
+  retire(): void {
+    this.deadline = 0;
+    if (this.index?.get(this.indexKey) === this) this.index.delete(this.indexKey);
+    this.index = undefined;
   }
 }
 
