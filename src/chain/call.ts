@@ -18,6 +18,8 @@ export interface LayerCalls {
   /** The steps of an iteration, each with the layer's deadline. */
   readonly iterate: <T>(operation: string, fn: (options: CallOptions) => AsyncIterable<T>) => AsyncIterable<T>;
   readonly counts: Counts;
+  /** Whether the layer is left alone, so that a call would not reach it. */
+  isLeftAlone(): boolean;
   watch: LayerStatus["watch"];
   status(): Omit<LayerStatus, "complete" | keyof LaneStatus>;
 }
@@ -141,6 +143,7 @@ export function layerCalls(layer: Layer, runtime: Runtime, report: (report: Repo
     counts,
     watch: "off",
     call: counted,
+    isLeftAlone: () => breaker() === "open",
     async *iterate(operation, fn) {
       const controller = new AbortController();
       const iterator = fn({ signal: controller.signal })[Symbol.asyncIterator]();

@@ -78,7 +78,7 @@ export function conditional(options: ConditionalOptions): Conditional {
     } catch (error) {
       return unsent(unsentError(error, key));
     }
-    const isLeftAlone = calls.status().breaker === "open";
+    const isLeftAlone = calls.isLeftAlone();
     const refused = (error: SyncError): Sent => {
       const kind = classify(error);
       // Who is refused now, as a layer does that lacks credentials, may have been heard before.

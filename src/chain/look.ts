@@ -7,8 +7,8 @@ import { jittered } from "./walk.ts";
 const COARSE_MS_MAX = 1_000;
 
 export interface Looks {
-  look(key: string): Slot | undefined;
-  lookAgain(slot: Slot): boolean;
+  readonly look: (key: string) => Slot | undefined;
+  readonly lookAgain: (slot: Slot) => boolean;
 }
 
 /** The hot path: one map look-up and a few comparisons for a fresh copy in a memory first layer. */

@@ -49,6 +49,11 @@ export async function readKeys(
     answers.set(key, flight.answer);
   }
   if (begun.length > 0) start(state, begun, freshness, options);
+  const [only] = begun;
+  if (keys.length === 1 && only !== undefined) {
+    const one = only.answer.then((answer) => [answer]);
+    return forCaller(one, options, state.runtime, state.name, "read");
+  }
   const asked = keys.flatMap((key) => answers.get(key) ?? []);
   const all = asked.length > 1 ? Promise.all(asked).catch(() => partly(state, asked)) : Promise.all(asked);
   return forCaller(all, options, state.runtime, state.name, "read");
@@ -218,14 +223,14 @@ function hear(
 
 /** How fresh the layer's answer has to be: as asked for, or as the copies that will be filled from it have to be. */
 function askFor(state: ChainState, layer: number, trips: readonly Trip[], freshness: Freshness): ReadOptions {
-  const atLeast = new Map<string, Version>();
-  const holds = new Map<string, Version>();
+  let atLeast: Map<string, Version> | undefined;
+  let holds: Map<string, Version> | undefined;
   for (const { walk } of trips) {
-    if (walk.top > VERSION_ZERO) atLeast.set(walk.key, walk.top);
+    if (walk.top > VERSION_ZERO) (atLeast ??= new Map<string, Version>()).set(walk.key, walk.top);
     const copy = heldBy(walk);
-    if (copy !== undefined) holds.set(walk.key, copy.entry.version);
+    if (copy !== undefined) (holds ??= new Map<string, Version>()).set(walk.key, copy.entry.version);
   }
-  const floor = { ...(atLeast.size > 0 ? { atLeast } : {}), ...(holds.size > 0 ? { holds } : {}) };
+  const floor = { ...(atLeast === undefined ? {} : { atLeast }), ...(holds === undefined ? {} : { holds }) };
   switch (freshness.kind) {
     case "authority":
       return { authority: true, ...floor };

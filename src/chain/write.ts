@@ -161,7 +161,7 @@ async function writeBatch(calls: LayerCalls, batch: readonly Passage[]): Promise
   const writes = writesOf(batch).map((write) => inFirst(layer, write));
   const send = () => calls.call("write", (call) => layer.store.write(writes, call), entriesFor(writes));
   const isConditional = batch.some(({ write }) => write.if !== undefined);
-  const isLeftAlone = calls.status().breaker === "open"; // then nothing is sent at all
+  const isLeftAlone = calls.isLeftAlone(); // then nothing is sent at all
   let lostAnswer: SyncError | undefined;
   try {
     // A lost answer of a conditional write is asked for again with the same version, which counts as met if it is there.

@@ -69,10 +69,15 @@ export function metaOf(own: Meta | undefined, contentType: string | undefined): 
     });
   }
   if (own === undefined && contentType === undefined) return NO_META;
+  if (own === undefined && typeMeta["content-type"] === contentType) return typeMeta;
   const meta: Meta = Object.freeze({ ...own, ...(contentType === undefined ? {} : { "content-type": contentType }) });
   checkMeta(meta);
+  if (own === undefined) typeMeta = meta;
   return meta;
 }
+
+/** The last metadata of nothing but a content type: values of one kind share theirs, which is checked once. */
+let typeMeta: Meta = NO_META;
 
 /** What a write came to, or its error. */
 export function outcome(entry: Entry, result: WriteResult | undefined, operation: string): Written | SyncError {
