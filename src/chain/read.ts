@@ -3,6 +3,7 @@ import { stubOf } from "../entry.ts";
 import type { Copy, Entry } from "../entry.ts";
 import { PartialRead } from "../store.ts";
 import type { Answer, CallOptions, ReadOptions, Write } from "../store.ts";
+import type { SlotStore } from "../slot.ts";
 import { VERSION_ZERO } from "../version.ts";
 import type { Version } from "../version.ts";
 import { forCaller } from "../caller.ts";
@@ -129,9 +130,11 @@ async function walkTogether(
     if (over.length > 0) finish(state, over);
     if (going.length === 0) return;
     const layer = Math.min(...going.map((trip) => nextLayer(trip.walk) ?? 0));
-    const asking = going.filter((trip) => nextLayer(trip.walk) === layer);
-    if (near && !isNear(state, layer)) skip(state, layer, asking);
-    else await ask(state, layer, asking, freshness, wholeBytesMax);
+    const asked = going.length === 1 ? going : going.filter((trip) => nextLayer(trip.walk) === layer);
+    const slots = state.slots[layer];
+    if (slots !== undefined) lookUp(state, layer, slots, asked);
+    else if (near && !isNear(state, layer)) skip(state, layer, asked);
+    else await ask(state, layer, asked, freshness, wholeBytesMax);
     trips = going;
   }
 }
@@ -147,6 +150,16 @@ function skip(state: ChainState, layer: number, trips: readonly Trip[]): void {
   for (const trip of trips) move(state, layer, trip, { kind: "failed" }, now);
 }
 
+/** What {@link ask} does, in a layer that can be looked at without a promise. */
+function lookUp(state: ChainState, layer: number, slots: SlotStore, trips: readonly Trip[]): void {
+  const now = state.runtime.now();
+  for (const trip of trips) {
+    const slot = slots.look(trip.walk.key);
+    const asOf = slot?.asOf ?? trip.walk.startedAt;
+    move(state, layer, trip, { kind: "answer", entry: slot?.entry, asOf, complete: true, stale: false }, now);
+  }
+}
+
 /** Asks one layer for the keys of these walks and moves each of them on. Never rejects. */
 async function ask(
   state: ChainState,
@@ -155,16 +168,6 @@ async function ask(
   freshness: Freshness,
   wholeBytesMax: number,
 ): Promise<void> {
-  const slots = state.slots[layer];
-  if (slots !== undefined) {
-    const now = state.runtime.now();
-    for (const trip of trips) {
-      const slot = slots.look(trip.walk.key);
-      const reply = { entry: slot?.entry, asOf: slot?.asOf ?? trip.walk.startedAt, complete: true, stale: false };
-      move(state, layer, trip, { kind: "answer", ...reply }, now);
-    }
-    return;
-  }
   const { batchMax } = state.layers[layer]?.store.supports ?? { batchMax: 1 };
   for (let at = 0; at < trips.length; at += batchMax) {
     await askBatch(state, layer, trips.slice(at, at + batchMax), freshness, wholeBytesMax);
