@@ -1,5 +1,5 @@
 /**
- * Sync beside its peers, in one run: `npm run bench`, or with `-- --round 9 --only sync,layered-loader --json --svg FILE`.
+ * Sync beside its peers, in one run: `npm run bench`, or with `-- --rounds 9 --only sync,layered-loader --json --svg FILE`.
  * docs/performance.md says what is measured and has what it printed last.
  */
 import { execFileSync, spawnSync } from "node:child_process";

@@ -83,6 +83,12 @@ describe.each(VIEWS)("a hit in memory, %s", (_, prefix) => {
     await one.runtime.advance(30_000);
     one.truth.reads = 0;
     expect([one.db.peek("k"), one.truth.reads]).toEqual([2, 0]);
+    await one.db.get("k", { freshness: "authority" });
+    expect(one.db.peek("k")).toBe(2);
+    await one.db.set("k", 3);
+    expect(one.db.peek("k")).toBe(3);
+    await one.db.set("k", 2);
+    await warm(one, "k");
     await one.memory.forget([{ key: `${prefix}k`, version: (await one.db.read("k"))!.version, reason: "ghost" }]);
     expect(one.db.peek("k")).toBeUndefined();
     expect(await one.db.get("k")).toBe(2);

@@ -54,10 +54,18 @@ const valueOf = (i: number) => VALUES[i] as (typeof VALUES)[number];
 /** What a cache over two layers does at the least. Nothing expires and nothing is encoded. */
 function byHand(second: Second): Cache {
   const map = new Map<string, unknown>();
-  const through = async (key: string) => {
-    const value = await second.get(key);
-    map.set(key, value);
-    return value;
+  const underWay = new Map<string, Promise<unknown>>();
+  const through = (key: string): Promise<unknown> => {
+    let read = underWay.get(key);
+    if (read === undefined) {
+      read = second.get(key).then((value) => {
+        underWay.delete(key);
+        map.set(key, value);
+        return value;
+      });
+      underWay.set(key, read);
+    }
+    return read;
   };
   return {
     get: async (key) => map.get(key),
@@ -255,7 +263,6 @@ const WORKS = {
   },
   async crowd(cache: Cache) {
     const through = throughOf(cache);
-    // By hand there is one reader, whom the others wait for.
     return eachUs(CROWD_KEYS, (i) => Promise.all(Array.from({ length: CROWD }, () => through(KEYS[i] as string))));
   },
   getOrSet: (cache: Cache) => eachUs(KEYS.length, (i) => cache.getOrSet?.(KEYS[i] as string, async () => valueOf(i))),

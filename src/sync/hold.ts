@@ -14,7 +14,7 @@ export interface Hold {
    * an entry is decoded once however it was read; readers who share one walk share that too.
    */
   ofAnswer(entry: Entry, lens: Lens): Kept | Promise<Kept>;
-  /** Puts a slot whose value is kept into an index, for as long as memory holds it. */
+  /** Puts a slot that is in no index, if its value is kept, into one, for as long as memory holds it. */
   toIndex(slot: Slot, index: SlotIndex, key: string): void;
 }
 
@@ -56,7 +56,7 @@ export function hold(chain: Chain): Hold {
     },
     toIndex(slot, index, key) {
       const { decoded } = slot;
-      if (slot.index !== undefined || !(decoded instanceof Kept)) return;
+      if (!(decoded instanceof Kept)) return;
       slot.index = index;
       slot.indexKey = ownText(key);
       index.set(slot.indexKey, slot);

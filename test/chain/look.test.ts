@@ -77,7 +77,7 @@ describe("the synchronous look", () => {
     }
   });
 
-  // A deadline beyond 24 days is no small integer any more, and as true as any.
+  // A deadline beyond 24 days is no small integer any more, and as true as one.
   it("answers in a process that is old", async () => {
     const one = looking();
     one.at(2 ** 33);
