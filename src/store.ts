@@ -131,6 +131,7 @@ export class PartialRead extends SyncError {
     super(code, `${errors.length} of ${answers.length} keys could not be read; the first: ${message}`, {
       ...place,
       operation: "read",
+      ...(first?.key === undefined ? {} : { key: first.key }),
       cause: first,
       retryable: errors.every(({ retryable }) => retryable),
     });

@@ -80,9 +80,16 @@ export class Replay {
       this.beforeIt[i] = this.lastOf[slot] ?? 0;
       this.lastOf[slot] = i + 1;
     }
+    const lastIntents = new Map<string, number>();
     for (const index of recovered.conditional) {
       const record = recovered.at(index);
-      if (record.kind === "intent") this.intents.push(record);
+      if (record.kind === "intent") {
+        this.intents.push(record);
+        // A key has one intent at a time, and only that one happened may be missing: the disk did not take the word of it.
+        const before = lastIntents.get(record.key);
+        if (before !== undefined && !this.decisions.has(before)) this.decisions.set(before, true);
+        lastIntents.set(record.key, record.seq);
+      }
       if (record.kind !== "decision") continue;
       const { intent, happened } = readDecision(record.note);
       this.decisions.set(intent, happened);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { floors } from "../../src/chain/floors.ts";
+import { gaps } from "../../src/chain/gaps.ts";
 import { looks } from "../../src/chain/look.ts";
 import type { ChainState } from "../../src/chain/state.ts";
 import { NO_META, stubOf } from "../../src/entry.ts";
@@ -19,9 +20,12 @@ function looking(layers = 2) {
   const store = memory({ runtime });
   const counts = { hits: 0 };
   const kept = floors(1_000_000, 100);
+  const missing = gaps([]);
   const state = {
     runtime,
     floors: kept,
+    gaps: missing,
+    everywhere: [0, 1],
     slots: [store],
     calls: [{ counts }],
     layers: Array.from({ length: layers }, () => ({ ttlMs: TTL_MS, jitter: 0 })),
@@ -35,7 +39,7 @@ function looking(layers = 2) {
   const at = (ms: number) => {
     now = BEGAN + ms;
   };
-  return { ...found, store, counts, kept, put, at, asOf: BEGAN };
+  return { ...found, store, counts, kept, missing, put, at, asOf: BEGAN };
 }
 
 type Looking = ReturnType<typeof looking>;
@@ -97,6 +101,17 @@ describe("the synchronous look", () => {
     expect(answers(one)).toEqual([false, false]);
     one.at(5);
     await one.put(one.asOf + 5);
+    expect(answers(one)).toEqual([true, true]);
+  });
+
+  // Mutations: no look at gaps; `isKnown` without the comparison with them.
+  it("does not answer with a copy from before a gap while a watch does not stand", async () => {
+    const one = looking();
+    await one.put(one.asOf);
+    one.missing.open(1, one.asOf);
+    expect(answers(one)).toEqual([false, false]);
+    const gap = one.missing.of(1);
+    if (gap !== undefined) one.missing.close(1, gap);
     expect(answers(one)).toEqual([true, true]);
   });
 
