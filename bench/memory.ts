@@ -56,9 +56,9 @@ const report = { before, after: machine(), rounds, doors, layers, minutes };
 const lines = [`before: ${before}`, `after:  ${machine()}`, ...doorLines(), ...layerLines(), ...churnLines(minutes)];
 process.stdout.write(`${flags.json ? JSON.stringify(report) : lines.join("\n")}\n`);
 
-function child<T>(script: string, ...args: readonly string[]): T {
+function child(script: string, ...args: readonly string[]): unknown {
   const path = fileURLToPath(new URL(`memory/${script}.js`, import.meta.url));
-  return JSON.parse(execFileSync(process.execPath, [path, ...args], { encoding: "utf8" })) as T;
+  return JSON.parse(execFileSync(process.execPath, [path, ...args], { encoding: "utf8" }));
 }
 
 /** Every sub-path of the package as it is published, and a process that imports nothing. */
@@ -72,8 +72,8 @@ function starts(): readonly Door[] {
   });
   return [{ door: "nothing", url: "none" }, ...targets].map(({ door, url }, i, { length }) => {
     bars.show(`import ${door}`, i, length);
-    const timed = Array.from({ length: rounds }, () => child<Started>("start", url, "time"));
-    const { own, packages } = child<Started>("start", url, "modules");
+    const timed = Array.from({ length: rounds }, () => child("start", url, "time") as Started);
+    const { own, packages } = child("start", url, "modules") as Started;
     const median = (of: (started: Started) => number) => spreadOf(timed.map(of)).median;
     const ms = spreadOf(timed.map((started) => started.ms));
     return { door, ms, own, packages, rss: median(({ held }) => held.rss), heap: median(({ held }) => held.heap) };
@@ -82,7 +82,7 @@ function starts(): readonly Door[] {
 
 function inLayer(name: string, index: number): LayerMemory {
   bars.show(`${name}: ${entries} entries`, index, LAYERS.length);
-  return child<LayerMemory>("layers", name, String(entries));
+  return child("layers", name, String(entries)) as LayerMemory;
 }
 
 function doorLines(): string[] {

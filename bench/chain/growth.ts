@@ -18,6 +18,7 @@ export interface Cost {
 }
 
 const BATCH = 1_000;
+const FLUSH_EVERY = 20 * BATCH;
 const COUNT = 300;
 /** So few that next to every read is a miss. */
 const MEMORY = "memory:?entriesMax=100";
@@ -36,6 +37,8 @@ export async function grow(
     for (; stored < keys; stored += BATCH) {
       onBatch(stored, keys);
       await db.setMany(Array.from({ length: BATCH }, (_, i) => [keyOf(stored + i), valueOf(i)] as const));
+      // The journal takes no more than its limit ahead of git.
+      if (stored % FLUSH_EVERY === 0) await db.flush();
     }
     await db.flush();
     const spread = (from: number) => Array.from({ length: COUNT }, (_, i) => keyOf(((from + i) * STEP) % keys));

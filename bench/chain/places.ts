@@ -57,6 +57,10 @@ export async function full(base: string): Promise<Place> {
       { layer: "postgres", open: through("cold", database) },
       { layer: "git", open: through("colder", empty) },
     ],
-    close: () => Promise.all([etcd.close(), postgres.close(), host.close()]),
+    async close() {
+      await etcd.close();
+      await postgres.close();
+      await host.close();
+    },
   };
 }

@@ -37,7 +37,12 @@ export async function churn(
   const runtime = simulatedRuntime({ seed: 1 });
   const clock = await versionClock({ runtime });
   const truth = referenceStore({ runtime, name: "truth", supports: { durable: true } });
-  const journal = await openJournal({ files: simulatedFiles({ seed: 1 }), runtime, ageMsMax: MINUTE_MS });
+  const journal = await openJournal({
+    files: simulatedFiles({ seed: 1 }),
+    runtime,
+    ageMsMax: MINUTE_MS,
+    segmentBytes: 64 * 1024,
+  });
   const near = layer(memory({ runtime, entriesMax: 50 }), { ttlMs: MINUTE_MS / 2, graceMs: MINUTE_MS });
   const layers = [near, layer(truth, { watch: false })];
   const own = { runtime, clock, journal, retentionMs: 5 * MINUTE_MS, collectIntervalMs: MINUTE_MS };

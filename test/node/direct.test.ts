@@ -13,8 +13,9 @@ import { localDoor, readTokens, tokenDoor } from "../../src/node/server/tokens.t
 import { http } from "../../src/stores/http.ts";
 import { memory } from "../../src/stores/memory.ts";
 import { systemRuntime as runtime } from "../../src/system.ts";
+import { simulatedRuntime } from "../../src/testing/index.ts";
 import { formatVersion, versionClock } from "../../src/version.ts";
-import { world } from "./world.ts";
+import { drain, world } from "./world.ts";
 
 const open: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -133,6 +134,18 @@ describe("a plain GET of what memory holds", () => {
     expect([headers[headers.indexOf("age") + 1], headers[headers.indexOf("sync-age-ms") + 1]]).toEqual(["2", "2500"]);
   });
 
+  it("ends with the value, also while the coarse clock lags", async () => {
+    const simulated = simulatedRuntime({ seed: 1, drain });
+    const begun = simulated.now();
+    const { node, put } = await world({
+      runtime: { ...simulated, coarseNow: () => begun, now: () => simulated.now() },
+    });
+    await put("k", "v", { "sync-ttl": "1" });
+    await simulated.advance(1_500);
+    const hit = node.hit("/v1/kv/k", { hostname: "localhost", header: () => null });
+    expect([hit?.status, hit?.headers.includes("expired")]).toEqual([404, true]);
+  });
+
   it("is not the same as a HEAD", async () => {
     const { get, put, handled } = await served();
     await put("k", "v");
@@ -164,6 +177,7 @@ describe("the door of a direct answer", () => {
     expect((await get("/v1/kv/k", { authorization: "Bearer other" })).status).toBe(401);
     // Node's own reading of such a request would take the first.
     expect((await get("/v1/kv/k", { authorization: [authorization, "Bearer other"] })).status).toBe(401);
+    expect((await get("/v1/kv/k", { authorization: ["Bearer other", authorization] })).status).toBe(401);
   });
 
   it("looks at scopes and prefixes", async () => {
@@ -214,6 +228,8 @@ it("a node that stands below itself answers nothing directly", async () => {
   const below = await http(told.server.url, { runtime });
   open.push(() => below.close());
   const clock = await versionClock({ runtime });
+  // It may open before the node has told its name.
+  while (below.below() === undefined) await below.read(["k"]);
   const near = memory({ runtime });
   const layered = chain([layer(near), layer(below)], { runtime, clock });
   open.push(() => layered.close());
