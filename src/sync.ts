@@ -22,7 +22,15 @@ const UPDATES_MAX = 10_000;
 export function syncOver(chain: Chain, options: SyncOptions = {}): Sync {
   const { runtime, clock } = chain;
   const { codec = defaultCodec, updatesMax = UPDATES_MAX } = options;
-  const engine = { chain, runtime, clock, hold: hold(chain), updates: turns(updatesMax), loads: new Map(), indexes: new Map() };
+  const engine = {
+    chain,
+    runtime,
+    clock,
+    hold: hold(chain),
+    updates: turns(updatesMax),
+    loads: new Map(),
+    indexes: new Map(),
+  };
   // The types of values exist for the compiler alone.
   return new View(engine, { codec, schema: undefined }, "") as unknown as Sync;
 }

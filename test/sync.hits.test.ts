@@ -177,6 +177,7 @@ describe("a namespace's index", () => {
     });
     await plain.set("k", "value");
     for (let i = 0; i < 4; i++) expect([await plain.get("k"), await other.get("k")]).toEqual(["value", "other"]);
+    expect([...(await other.getMany(["k"])).values()]).toEqual(["other"]);
   });
 
   it("is left out beyond a number of prefixes, which are answered all the same", async () => {
