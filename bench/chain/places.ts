@@ -59,7 +59,7 @@ export async function full(base: string): Promise<Place> {
     ],
     async close() {
       await etcd.close();
-      await postgres.close();
+      postgres.close();
       await host.close();
     },
   };

@@ -440,7 +440,7 @@ export const RULES: readonly Rule[] = [
       "if (waiting.length === 0) return undefined;",
     ),
     finds: ["out of bounds"],
-    seeds: 60,
+    seeds: 120,
   },
   {
     name: "room is kept",
