@@ -28,6 +28,8 @@ const PASSED_OVER: ReadonlySet<string> = new Set([
 ]);
 /** What says whose request it is. */
 const ASKED_FOR: ReadonlySet<string> = new Set(["authorization", "host", "sec-fetch-site"]);
+/** Up to so many bytes go to the system with the head, in one piece: as text, of which each character is a byte. */
+const JOINED_BYTES_MAX = 16 * 1024;
 /** A name or an address and a port, written so that parsing a URL would change nothing but the case. */
 const HOST = /^([a-z][\w.-]*|\d{1,3}(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?$/i;
 
@@ -37,20 +39,22 @@ export function answerDirectly(node: SyncNode, incoming: IncomingMessage, outgoi
   const head = headOf(incoming.rawHeaders);
   const hit = head && node.hit(incoming.url ?? "", head);
   if (hit === undefined) return false;
+  const { body } = hit;
   outgoing.writeHead(hit.status, hit.headers as string[]);
-  outgoing.end(hit.body);
+  if (typeof body === "string" || body.length > JOINED_BYTES_MAX) outgoing.end(body);
+  else outgoing.end(Buffer.from(body.buffer, body.byteOffset, body.length).toString("latin1"), "latin1");
   return true;
 }
 
 /** Undefined where the handler has to look: at a header that matters, or at one that comes twice. */
 function headOf(raw: readonly string[]): RequestHead | undefined {
-  const asked = new Map<string, string>();
+  const asked: Record<string, string> = {};
   for (let i = 0; i < raw.length; i += 2) {
     const name = (raw[i] as string).toLowerCase();
     if (PASSED_OVER.has(name)) continue;
-    if (!ASKED_FOR.has(name) || asked.has(name)) return undefined;
-    asked.set(name, raw[i + 1] as string);
+    if (!ASKED_FOR.has(name) || asked[name] !== undefined) return undefined;
+    asked[name] = raw[i + 1] as string;
   }
-  const hostname = HOST.exec(asked.get("host") ?? "")?.[1];
-  return hostname === undefined ? undefined : { hostname, header: (name) => asked.get(name) ?? null };
+  const hostname = HOST.exec(asked["host"] ?? "")?.[1];
+  return hostname === undefined ? undefined : { hostname, header: (name) => asked[name] ?? null };
 }
