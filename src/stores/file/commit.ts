@@ -158,7 +158,8 @@ export class Commits {
   /** Brings record and file together: whatever somebody did is recorded, whatever was begun is finished. */
   async settle(keys: readonly string[]): Promise<void> {
     for (const key of keys) {
-      const { record, head, source, leftover, unsettled } = await this.looks.look(key);
+      const { record, head, source, leftover, unsettled, seenNs } = await this.looks.look(key);
+      if (!unsettled && record !== undefined && seenNs !== undefined) await this.side.noteSeen(record, seenNs);
       if (!unsettled) continue;
       if (leftover !== undefined && record !== undefined) {
         await this.apply([record]);
@@ -174,9 +175,11 @@ export class Commits {
   }
 
   private async adopt({ key, version, expires, meta }: Head, file: FileFacts): Promise<void> {
-    const sha256 = await hashOf(file);
+    const sha256 = await this.looks.contentOf(file);
     if (sha256 === undefined) return; // it changes: the next look tells more
-    const record = { ...GONE, key, state: "value", version, expires, meta, sha256, mark: file.mark } as const;
+    const { mark } = file;
+    const seenNs = this.looks.isSeen(file) ? file.changedNs : undefined;
+    const record = { ...GONE, key, state: "value", version, expires, meta, sha256, mark, seenNs } as const;
     await this.side.writeRecord(record);
     await this.sync([this.side.recordFolder(key)], this.side.path("entries"));
   }
@@ -307,4 +310,12 @@ export class Commits {
 }
 
 /** A record of a key that has no value. */
-const GONE = { expires: null, meta: NO_META, sha256: "", mark: "", staged: undefined, over: undefined } as const;
+const GONE = {
+  expires: null,
+  meta: NO_META,
+  sha256: "",
+  mark: "",
+  seenNs: undefined,
+  staged: undefined,
+  over: undefined,
+} as const;

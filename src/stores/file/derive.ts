@@ -12,20 +12,22 @@ export type Judged =
   | { readonly kind: "nothing" }
   /** As the record says. The file of a value; of a tombstone, or of nothing, one that is left to be removed. */
   | { readonly kind: "recorded"; readonly file: FileFacts | undefined }
-  /** The file may have been copied, or touched, or changed: only its content tells. */
+  /** The file may have been copied, or touched, or changed, also since it was written: only its content tells. */
   | { readonly kind: "unsure"; readonly file: FileFacts }
   /** Somebody added or changed the file. */
   | { readonly kind: "changed"; readonly file: FileFacts }
   /** Somebody removed the file. */
   | { readonly kind: "removed" };
 
-export function judge(record: SideRecord | undefined, file: FileFacts | undefined): Judged {
+/** @param isStaged the file is on its way to its place, where nobody has found it yet. */
+export function judge(record: SideRecord | undefined, file: FileFacts | undefined, isStaged = false): Judged {
   if (record === undefined) return file === undefined ? { kind: "nothing" } : { kind: "changed", file };
   if (record.state !== "value") {
     return file === undefined || file.mark === record.over ? { kind: "recorded", file } : { kind: "changed", file };
   }
   if (file === undefined) return { kind: "removed" };
-  return { kind: file.mark === record.mark ? "recorded" : "unsure", file };
+  const isSame = file.mark === record.mark && (isStaged || file.changedNs === record.seenNs);
+  return { kind: isSame ? "recorded" : "unsure", file };
 }
 
 /** Ticks of the counter in a version, of which a millisecond has fewer than there is room for. */

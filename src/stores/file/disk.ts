@@ -7,13 +7,30 @@ export interface FileFacts {
   /** Absolute. */
   readonly path: string;
   readonly size: number;
-  /**
-   * Size, time of the last change of the content, and number of the file: a file whose mark is the one that is recorded has
-   * the recorded content. A rename keeps it; a copy of the folder does not, and then the content is looked at.
-   */
+  /** Size, time of the last change of the content (mtime), and number of the file. A rename keeps it; a copy does not. */
   readonly mark: string;
-  /** Nanoseconds since 1970 of the last change of anything about the file, which nobody can set. */
+  /**
+   * Nanoseconds since 1970 of the last change of anything about the file (ctime), which nobody can set. A file with the same
+   * mark and the same of this has the same content, unless it changed again before the clock went on: {@link isSettledAt}.
+   */
   readonly changedNs: bigint;
+}
+
+const NS_PER_MS = 1_000_000n;
+const NS_PER_S = 1_000_000_000n;
+/** Changes closer together than this may have one time: the clock of a file system has ticks of up to 10 ms. */
+export const TICK_MS = 20;
+/** Of a file system whose times are whole seconds, or every second one. */
+const COARSE_TICK_MS = 2000;
+
+/**
+ * Whether whatever happens to the file from this moment on shows in its `changedNs`: the tick of the last change is over.
+ * What is told by a file of which this is not so may be out of date, with the same size and times (git's racy-git.txt).
+ * @param nowMs the moment before the file was looked at, in Unix ms.
+ */
+export function isSettledAt({ changedNs }: FileFacts, nowMs: number): boolean {
+  const tickMs = changedNs % NS_PER_S === 0n ? COARSE_TICK_MS : TICK_MS;
+  return nowMs - Number(changedNs / NS_PER_MS) > tickMs;
 }
 
 /** Undefined for anything but a regular file: links are not followed. */

@@ -12,7 +12,7 @@ import { bodyOf, bytesOf, hashOf } from "./content.ts";
 import type { Bytes, Source } from "./content.ts";
 import { changeVersion, judge, oldFileVersion } from "./derive.ts";
 import type { Judged } from "./derive.ts";
-import { factsOf } from "./disk.ts";
+import { TICK_MS, factsOf, isSettledAt } from "./disk.ts";
 import type { FileFacts } from "./disk.ts";
 import { isMissing } from "./failures.ts";
 import type { SideRecord } from "./record.ts";
@@ -32,12 +32,14 @@ export interface Found {
   readonly leftover: FileFacts | undefined;
   /** The record does not say yet what the file says, or the value is not in its place. */
   readonly unsettled: boolean;
+  /** The file has the recorded content, and nobody need look again: what the record does not say yet. */
+  readonly seenNs: bigint | undefined;
 }
 
 /** How often a key that changes while it is looked at is looked at again. */
 const ATTEMPTS_MAX = 100;
-/** Changes closer together than this may have one time: the clock of a file system has ticks of up to 10 ms. */
-const TICK_MS = 20;
+/** How many files are remembered whose content was looked at, until their records say so. */
+const SEEN_MAX = 10_000;
 
 const NOTHING: Found = {
   head: undefined,
@@ -47,6 +49,7 @@ const NOTHING: Found = {
   record: undefined,
   leftover: undefined,
   unsettled: false,
+  seenNs: undefined,
 };
 
 /**
@@ -57,6 +60,8 @@ export class Looks {
   readonly root: string;
   private readonly side: Side;
   private readonly runtime: Runtime;
+  /** By path: what was found in a file that was settled then. */
+  private readonly seen = new Map<string, string>();
 
   constructor(root: string, side: Side, runtime: Runtime) {
     this.root = root;
@@ -70,7 +75,7 @@ export class Looks {
       const record = await this.side.record(key);
       const staged = record?.staged === undefined ? undefined : await factsOf(this.side.stagedPath(record.staged));
       const file = staged ?? (await this.fileOf(key));
-      const judged = judge(record, file);
+      const judged = judge(record, file, staged !== undefined);
       const found = await this.found(key, record, judged, staged !== undefined, wholeBytesMax);
       if (found !== undefined) return found;
     }
@@ -105,16 +110,45 @@ export class Looks {
     let sha256 = bytes?.sha256;
     if (record?.state === "value") {
       // A changed file is known by its content: by then it is time to look at it, wanted or not.
-      if (judged.kind !== "recorded") sha256 ??= await hashOf(file);
+      if (judged.kind !== "recorded") sha256 ??= await this.contentOf(file);
       if (judged.kind !== "recorded" && sha256 === undefined) return undefined;
       if ((sha256 ?? record.sha256) === record.sha256) {
         const source = { file, sha256: record.sha256 };
-        const unsettled = isStaged || judged.kind === "unsure";
+        const unsettled = isStaged || file.mark !== record.mark;
+        const isSeen = judged.kind !== "recorded" && this.isSeen(file);
+        const about = { unsettled, seenNs: isSeen ? file.changedNs : undefined };
         const tag = tagOf(record.version, record.sha256);
-        return { ...NOTHING, head: headOf(record), tag, source, bytes, record, unsettled };
+        return { ...NOTHING, head: headOf(record), tag, source, bytes, record, ...about };
       }
     }
     return this.changed(key, record, file, bytes, sha256);
+  }
+
+  /**
+   * SHA-256 of a file's content, remembered once nothing can happen to the file that its times would not show. Undefined:
+   * it changed.
+   */
+  async contentOf(file: FileFacts): Promise<string | undefined> {
+    const known = this.seenIn(file);
+    if (known !== undefined) return known;
+    const isSettled = isSettledAt(file, this.runtime.now());
+    const sha256 = await hashOf(file);
+    if (sha256 === undefined || !isSettled) return sha256;
+    this.seen.delete(file.path);
+    this.seen.set(file.path, `${timesOf(file)} ${sha256}`);
+    const [oldest] = this.seen.keys();
+    if (this.seen.size > SEEN_MAX && oldest !== undefined) this.seen.delete(oldest);
+    return sha256;
+  }
+
+  /** Whether its content is remembered. */
+  isSeen(file: FileFacts): boolean {
+    return this.seenIn(file) !== undefined;
+  }
+
+  private seenIn(file: FileFacts): string | undefined {
+    const [times, sha256] = this.seen.get(file.path)?.split(" ") ?? [];
+    return times === timesOf(file) ? sha256 : undefined;
   }
 
   /** Somebody added the file, or changed it: the version is the moment of that. */
@@ -126,12 +160,15 @@ export class Looks {
     sha256: string | undefined,
   ): Promise<Found | undefined> {
     const ageMs = Math.abs(this.runtime.now() - Number(file.changedNs / 1_000_000n));
-    // Another change in the same tick would have the same time; after it there can be none.
-    if (ageMs < TICK_MS) await sleep(this.runtime, TICK_MS);
+    // Another change in the same tick would have the same time; after it there can be none, so look again then.
+    if (ageMs < TICK_MS) {
+      await sleep(this.runtime, TICK_MS);
+      return undefined;
+    }
     const [now, facts, createdMs] = [await this.side.record(key), await factsOf(file.path), await this.side.created()];
     if (now?.version !== record?.version || now?.staged !== record?.staged) return undefined;
     if (facts?.mark !== file.mark || facts.changedNs !== file.changedNs) return undefined;
-    const of = `${file.mark}.${file.changedNs}`;
+    const of = timesOf(file);
     const isOld = record === undefined && !(createdMs !== undefined && file.changedNs / 1_000_000n > createdMs);
     const version = isOld
       ? oldFileVersion(file.changedNs, of)
@@ -139,7 +176,7 @@ export class Looks {
     const meta = record?.state === "value" ? record.meta : metaOfKey(key);
     const head: Head = { key, state: "value", version, expires: null, meta };
     // What will be recorded has its content in its tag, as it will have then.
-    const sum = isOld ? sha256 : (sha256 ?? (await hashOf(file)));
+    const sum = isOld ? sha256 : (sha256 ?? (await this.contentOf(file)));
     if (!isOld && sum === undefined) return undefined;
     const about = { source: { file, sha256: sum }, bytes, record, unsettled: !isOld };
     return { ...NOTHING, ...about, head, tag: tagOf(version, isOld ? file.mark : (sum ?? "")) };
@@ -208,6 +245,10 @@ export function givenBy(
 
 function headOf({ key, state, version, expires, meta }: SideRecord): Head {
   return { key, state: state === "value" ? "value" : "deleted", version, expires, meta };
+}
+
+function timesOf({ mark, changedNs }: FileFacts): string {
+  return `${mark}.${changedNs}`;
 }
 
 function tagOf(version: string, content: string): string {

@@ -7,7 +7,7 @@ import { isVersion } from "../../version.ts";
 import type { Version } from "../../version.ts";
 import { metaOfKey } from "../git-layout/kind.ts";
 
-/** What a file cannot say about its key: one line of JSON behind its checksum. */
+/** What a file cannot say about its key: a line of JSON behind its checksum, and one for `seenNs`, which may be lost. */
 export interface SideRecord {
   readonly key: string;
   /** "none": there is nothing; the file that may still stand there is about to be removed. */
@@ -18,6 +18,11 @@ export interface SideRecord {
   /** Of a value: SHA-256 of its bytes, and the mark of the file that has them. */
   readonly sha256: string;
   readonly mark: string;
+  /**
+   * Of a value: when anything about its file last changed ({@link FileFacts.changedNs}), as it was when somebody found the
+   * recorded content in it and that change was old enough. Undefined: nobody did; only the content tells.
+   */
+  readonly seenNs: bigint | undefined;
   /**
    * The name of the file, in the folder for such, that has the value until it is put into its place. When there is no such
    * file any more it stands there.
@@ -49,15 +54,26 @@ export function encodeRecord(record: SideRecord): string {
     ...(staged === undefined ? {} : { staged }),
     ...(over === undefined ? {} : { over }),
   });
-  return `${checksumOf(text)} ${text}\n`;
+  return `${checksumOf(text)} ${text}\n${record.seenNs === undefined ? "" : encodeSeen(record.seenNs)}`;
+}
+
+/** The second line of a record. */
+export function encodeSeen(seenNs: bigint): string {
+  return `${checksumOf(`seen ${seenNs}`)} seen ${seenNs}\n`;
+}
+
+/** Undefined for anything but a whole line: it is written without a wait for the disk, under the eyes of readers. */
+function seenIn(line: string): bigint | undefined {
+  const [, sum, text = "", ns = ""] = /^([0-9a-f]{8}) (seen (\d{1,20}))\n$/.exec(line) ?? [];
+  return sum !== undefined && sum === checksumOf(text) ? BigInt(ns) : undefined;
 }
 
 /** @throws SyncError CORRUPT for anything but a whole record. @param path for the message. */
-export function parseRecord(line: string, path: string, store: string): SideRecord {
-  const [, sum = "", text = ""] = /^([0-9a-f]{8}) (.*)\n$/s.exec(line) ?? [];
+export function parseRecord(lines: string, path: string, store: string): SideRecord {
+  const [, sum = "", text = "", rest = ""] = /^([0-9a-f]{8}) ([^\n]*)\n(.*)$/s.exec(lines) ?? [];
   try {
     if (sum !== checksumOf(text)) throw new SyncError("CORRUPT", "the checksum is another one");
-    return fieldsOf(JSON.parse(text) as Readonly<Record<string, unknown>>);
+    return { ...fieldsOf(JSON.parse(text) as Readonly<Record<string, unknown>>), seenNs: seenIn(rest) };
   } catch (cause) {
     throw new SyncError("CORRUPT", `the record ${path} is damaged`, {
       store,
@@ -80,7 +96,7 @@ function fieldsOf({ key, version, state = "value", expires = null, meta, sha256,
   const known = (meta ?? (state === "value" ? metaOfKey(key) : NO_META)) as Meta;
   checkMeta(known);
   const rest = { expires: expires as number | null, meta: known, sha256: sha256 ?? "", mark: mark ?? "", staged, over };
-  return { key, state, version, ...rest } satisfies SideRecord;
+  return { key, state, version, ...rest } satisfies Omit<SideRecord, "seenNs">;
 }
 
 type Fields = Readonly<Record<string, unknown>>;

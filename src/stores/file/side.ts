@@ -1,4 +1,4 @@
-import { link, mkdir, open, readFile, readdir, writeFile } from "node:fs/promises";
+import { appendFile, link, mkdir, open, readFile, readdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { SyncError } from "../../error.ts";
 import { VERSION_ZERO, isVersion } from "../../version.ts";
@@ -6,7 +6,7 @@ import type { Version } from "../../version.ts";
 import { SIDE_FOLDER } from "../git-layout/path.ts";
 import { factsOf, removeFile, replaceFile, syncFolder } from "./disk.ts";
 import { codeOf, isMissing } from "./failures.ts";
-import { encodeRecord, parseRecord, recordPath } from "./record.ts";
+import { encodeRecord, encodeSeen, parseRecord, recordPath } from "./record.ts";
 import type { SideRecord } from "./record.ts";
 
 const FORMAT = /^microsync file (\d+) (\d{1,15})\n$/;
@@ -113,6 +113,17 @@ export class Side {
   async writeRecord(record: SideRecord): Promise<void> {
     const temporary = this.path(`staged/record.${process.pid}.${this.temporaries++}`);
     await replaceFile(this.path(recordPath(record.key)), temporary, encodeRecord(record), this.durable);
+  }
+
+  /**
+   * Notes `seenNs` in a record that is not to change otherwise. Need not last: who misses it looks at the content. Only while
+   * the lock is held.
+   */
+  async noteSeen(record: SideRecord, seenNs: bigint): Promise<void> {
+    const path = recordPath(record.key);
+    const isBare = (await this.textOf(path)) === encodeRecord({ ...record, seenNs: undefined });
+    if (isBare) await appendFile(this.path(path), encodeSeen(seenNs));
+    else await this.writeRecord({ ...record, seenNs });
   }
 
   recordFolder(key: string): string {

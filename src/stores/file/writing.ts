@@ -225,7 +225,7 @@ function heldBy({ entry, body }: Write): Pick<Answer, "entry" | "body"> {
 
 function recordOf({ entry }: Write, staged: Staged | undefined, over: string | undefined): SideRecord {
   const { key, version, expires, meta } = entry;
-  const about = { key, version, expires, meta } as const;
+  const about = { key, version, expires, meta, seenNs: undefined } as const;
   if (staged === undefined) return { ...about, state: "deleted", sha256: "", mark: "", staged: undefined, over };
   const { sha256, mark, name } = staged;
   return { ...about, state: "value", sha256, mark, staged: name, over: undefined };
