@@ -207,7 +207,11 @@ class FileStore implements Store {
   /** Remembers what is not recorded yet, so that it is. */
   private async look(key: string, wholeBytesMax: number): Promise<Found> {
     const found = await this.looks.look(key, wholeBytesMax);
-    if ((found.unsettled || found.seenNs !== undefined) && !this.supports.readonly && this.unsettled.size < UNSETTLED_MAX) {
+    if (
+      (found.unsettled || found.seenNs !== undefined) &&
+      !this.supports.readonly &&
+      this.unsettled.size < UNSETTLED_MAX
+    ) {
       this.unsettled.add(key);
       this.settling ??= this.settle();
     }

@@ -26,7 +26,7 @@ export async function standing(): Promise<Times> {
   const some = await calls.open(process.execPath, "r");
   const prototype = Object.getPrototypeOf(some) as FileHandle;
   await some.close();
-  const { stat } = prototype;
+  const stat = Object.getOwnPropertyDescriptor(prototype, "stat")?.value as FileHandle["stat"];
   const times: Times = {
     changedMs: 1_750_000_000_500,
     nowMs: 1_750_000_001_500,
@@ -56,10 +56,10 @@ export async function standing(): Promise<Times> {
   prototype.stat = async function (this: FileHandle, ...args: unknown[]) {
     return stopped(await (stat as (...args: unknown[]) => Promise<unknown>).apply(this, args));
   } as typeof stat;
-  calls.open = (async (...args: Parameters<typeof calls.open>) => {
+  calls.open = async (...args: Parameters<typeof calls.open>) => {
     if (args[1] === "r") times.opened.push(String(args[0]));
     return before.open(...args);
-  }) as typeof calls.open;
+  };
   syncBuiltinESMExports();
   return times;
 }
