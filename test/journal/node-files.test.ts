@@ -1,7 +1,16 @@
 import { spawn, spawnSync } from "node:child_process";
 import type { ChildProcessByStdio } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -92,8 +101,10 @@ describe("node files", () => {
   it("leave no file open once the claim is released", { timeout: 60_000 }, async () => {
     if (!linux) return expect(linux).toBe(false);
     const place = join(folder, "descriptors");
-    const mine = () => readdirSync("/proc/self/fd").length;
-    const before = mine();
+    const open = () =>
+      readdirSync("/proc/self/fd")
+        .map(targetOf)
+        .filter((path) => path.startsWith(place));
     const log = await openLog({ files: nodeFiles(place), runtime, segmentBytes: 2000 });
     const chance = random(SEED);
     for (let i = 0; i < 40; i++) await log.append([draftOf(chance, i, 400)]).durable;
@@ -103,10 +114,20 @@ describe("node files", () => {
       [...again.recovered].flatMap(({ place, key, head }) => (head === null ? [] : [again.read(place, key)])),
     );
     expect(again.segments().length).toBeGreaterThan(5);
+    expect(open().length).toBeGreaterThan(0);
     await again.close();
-    expect(mine()).toBeLessThanOrEqual(before);
+    expect(open()).toEqual([]);
   });
 });
+
+/** What a descriptor of this process is open on; nothing once it is closed. */
+function targetOf(descriptor: string): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${descriptor}`);
+  } catch {
+    return "";
+  }
+}
 
 describe("a claim", () => {
   // Mutations: the others not looked at; a dead one taken for living; the start time not compared.
