@@ -47,7 +47,8 @@ export function looks(state: ChainState): Looks {
 
   const mayAnswer = (slot: Slot): boolean => {
     const now = runtime.coarseNow();
-    if (now - begun >= slot.deadline) return false;
+    // The coarse clock may lie before the beginning, where "never" would be later.
+    if (slot.deadline === 0 || now - begun >= slot.deadline) return false;
     const isNoneSuspect = floors.suspectUntil === 0 && !gaps.isAny;
     return (isNoneSuspect && latestAsOf - now <= COARSE_MS_MAX) || isKnown(slot, now);
   };
