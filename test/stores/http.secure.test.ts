@@ -48,6 +48,19 @@ describe("a node behind a certificate of an authority of one's own", () => {
     expect(await reads(`${url}?ca=./client.pem`)).toMatchObject({ code: "UNAVAILABLE" });
   });
 
+  // Mutation: `ca` not passed on to the feed's connections (client.ts).
+  it("is trusted by the feed of changes too", async () => {
+    const opened = await openChain(`${url}?ca=./ca.pem`, { base: folder, collectIntervalMs: 0 });
+    try {
+      for await (const change of opened.watch({ prefix: "" })) {
+        expect(change.kind).toBe("current");
+        break;
+      }
+    } finally {
+      await opened.close();
+    }
+  });
+
   it("of which the file cannot be read is refused, with its name", async () => {
     await expect(reads(`${url}?ca=./none.pem`)).rejects.toMatchObject({
       code: "INVALID",
