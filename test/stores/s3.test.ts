@@ -1,4 +1,4 @@
-import { afterAll, describe, test } from "vitest";
+import { afterAll, describe, test, vi } from "vitest";
 import { conformance } from "microsync/testing";
 import { s3 } from "../../src/stores/s3.ts";
 import type { S3Options } from "../../src/stores/s3.ts";
@@ -7,6 +7,9 @@ import { reachable } from "../servers/apt.ts";
 import { radosgw } from "../servers/radosgw.ts";
 
 const runtime = systemRuntime;
+/** A thousand requests, four times, on a machine that is busy with other tests. */
+const PATIENCE_MS = 110_000;
+vi.setConfig({ testTimeout: PATIENCE_MS + 10_000 });
 const ceph = await reachable(radosgw);
 
 if ("missing" in ceph) {
@@ -19,6 +22,7 @@ if ("missing" in ceph) {
     name: "s3 on Ceph's radosgw",
     runner: { describe, test, afterAll },
     batchBound: 1_000,
+    patienceMs: PATIENCE_MS,
     runs: 20,
     open: async () => {
       const options: S3Options = {
