@@ -2,28 +2,31 @@
 export interface Negatives {
   /** When the key was last known to be absent, in Unix ms; undefined when that is not known or too long ago. */
   get(key: string, now: number): number | undefined;
-  add(key: string, asOf: number): void;
+  add(key: string, asOf: number, now: number): void;
   delete(key: string): void;
   clear(): void;
   readonly size: number;
 }
 
 /**
- * Two generations, each of half the size: when the young one is full the old one is dropped whole. Dropping the oldest
- * key of a map one by one would make its iterator pass over all the holes before it, every time.
+ * Two generations, each of half the size: when the young one is full, or as old as a key is believed, the old one is
+ * dropped whole. Dropping the oldest key of a map one by one would make its iterator pass over all the holes before it,
+ * every time.
  */
 export function negatives(ttlMs: number, entriesMax: number): Negatives {
   let young = new Map<string, number>();
   let old = new Map<string, number>();
+  let begunAt = 0;
   return {
     get(key, now) {
       const asOf = young.get(key) ?? old.get(key);
       return asOf !== undefined && asOf <= now && now - asOf < ttlMs ? asOf : undefined;
     },
-    add(key, asOf) {
-      if (young.size >= entriesMax / 2) {
+    add(key, asOf, now) {
+      if (young.size >= entriesMax / 2 || now - begunAt >= ttlMs) {
         old = young;
         young = new Map();
+        begunAt = now;
       }
       young.set(key, asOf);
     },

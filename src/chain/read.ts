@@ -311,7 +311,7 @@ function settle(state: ChainState, { flight, walk, from }: Trip, outcome: Outcom
     case "none": {
       if (!flight.overtaken) {
         dropGhosts(state, walk.key, outcome.ghosts);
-        if (outcome.remember) state.negatives.add(walk.key, outcome.asOf);
+        if (outcome.remember) state.negatives.add(walk.key, outcome.asOf, now);
       }
       const name = state.layers.at(-1)?.name ?? state.name;
       return flight.resolve({ entry: undefined, asOf: outcome.asOf, complete: true, stale: false, from: name });

@@ -65,12 +65,20 @@ describe("negative entries", () => {
   // Mutation: add keeps all; get does not look at the age.
   it("are bounded in number and age", () => {
     const absent = negatives(1_000, 100);
-    for (let i = 0; i < 1_000; i++) absent.add(`k${i}`, 5_000);
+    for (let i = 0; i < 1_000; i++) absent.add(`k${i}`, 5_000, 5_000);
     expect(absent.size).toBeLessThanOrEqual(100);
     expect(absent.get("k999", 5_999)).toBe(5_000);
     expect(absent.get("k999", 6_000)).toBeUndefined();
-    absent.add("future", 7_000);
+    absent.add("future", 7_000, 5_000);
     expect(absent.get("future", 6_999)).toBeUndefined();
+  });
+
+  // Mutation: a generation ends only when it is full.
+  it("are not kept for longer than two times their age", () => {
+    const absent = negatives(1_000, 100_000);
+    for (let now = 5_000; now < 15_000; now++) absent.add(`k${now}`, now, now);
+    expect(absent.size).toBeLessThanOrEqual(2_000);
+    expect(absent.get("k14001", 15_000)).toBe(14_001);
   });
 });
 

@@ -4,7 +4,7 @@ import { openJournal } from "../../src/journal/open.ts";
 import { memory } from "../../src/stores/memory.ts";
 import { syncOver } from "../../src/sync.ts";
 import { simulatedFiles } from "../../src/testing/files.ts";
-import { referenceStore, simulatedRuntime } from "../../src/testing/index.ts";
+import { referenceState, referenceStore, simulatedRuntime } from "../../src/testing/index.ts";
 import { versionClock } from "../../src/version.ts";
 import { held } from "./held.ts";
 
@@ -24,7 +24,7 @@ const NEW_KEYS = 16;
 const READS = 10;
 
 /**
- * A busy hour of one process, in simulated time and by real work: a chain of a small memory and a source of truth, with a
+ * Busy hours of one process, in simulated time and by real work: a chain of a small memory and a source of truth, with a
  * journal, sees keys come, end, be deleted, evicted, missed and collected. No more is alive at its end than at its
  * beginning. `leak` is kept with every turn, to show what would be seen.
  *
@@ -36,7 +36,8 @@ export async function churn(
 ): Promise<readonly ChurnMinute[]> {
   const runtime = simulatedRuntime({ seed: 1 });
   const clock = await versionClock({ runtime });
-  const truth = referenceStore({ runtime, name: "truth", supports: { durable: true } });
+  const state = referenceState();
+  const truth = referenceStore({ runtime, name: "truth", supports: { durable: true }, state });
   const journal = await openJournal({
     files: simulatedFiles({ seed: 1 }),
     runtime,
@@ -65,6 +66,8 @@ export async function churn(
       leak();
       await runtime.advance(MINUTE_MS / TURNS);
     }
+    // For watches it remembers every key that it ever had; nobody watches.
+    for (const key of state.changes.keys()) if (!state.copies.has(key)) state.changes.delete(key);
     if (minutes.includes(minute)) {
       let entries = 0;
       for await (const _ of truth.list({ prefix: "" })) entries++;
