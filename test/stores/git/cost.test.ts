@@ -1,4 +1,7 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { loadFeatures } from "../../../examples/start/features.ts";
 import type { Store } from "../../../src/store.ts";
 import { put, textOf, value, writes } from "./entries.ts";
@@ -7,6 +10,7 @@ import { scratch } from "./place.ts";
 
 /** What a change costs, counted in objects and bytes, which no busy machine can change. bench/git-one-key.ts has times. */
 let place: Scratch;
+const strace = spawnSync("strace", ["-V"]).error === undefined;
 beforeEach(() => {
   place = scratch();
 });
@@ -62,4 +66,20 @@ describe("the cost of a write", () => {
     const answers = await store.read(entries.map(({ key }) => key));
     expect(answers.map(({ entry }) => entry)).toEqual(entries);
   }, 120_000);
+
+  // Mutation it catches: git without MALLOC_TOP_PAD_, which asks more than 3,000 times.
+  it.skipIf(!strace)("asks the system for memory now and then, and not for each object", async () => {
+    const [traces, real] = [place.path("traces"), execFileSync("which", ["git"], { encoding: "utf8" }).trim()];
+    for (const folder of [traces, place.path("bin")]) mkdirSync(folder);
+    const program = `#!/bin/sh\nexec strace -f -e trace=brk -o "${traces}/$$" ${real} "$@"\n`;
+    writeFileSync(place.path("bin/git"), program, { mode: 0o755 });
+    vi.stubEnv("PATH", `${place.path("bin")}${delimiter}${process.env["PATH"]}`);
+    vi.stubEnv("MALLOC_TOP_PAD_", undefined);
+    const store = await open("traced");
+    vi.unstubAllEnvs();
+    await store.write(writes(Array.from({ length: 1_000 }, (_, i) => value(`many/${i}/key`, `value ${i}`))));
+    const calls = readdirSync(traces).map((name) => readFileSync(join(traces, name), "utf8").split("brk(").length - 1);
+    expect(Math.max(...calls)).toBeGreaterThan(0);
+    expect(Math.max(...calls)).toBeLessThan(200);
+  });
 });
