@@ -59,7 +59,7 @@ export interface Budget {
    * @throws SyncError ABORTED, TIMEOUT, OVERLOADED when too many wait, INVALID for a cost above a whole limit.
    */
   take(cost: Cost, options?: CallOptions): Promise<void>;
-  /** Takes the server's count in place of one's own. */
+  /** Takes the server's count in place of one's own. A limit that the budget does not have, it does not count. */
   correct(correction: Correction): void;
   /** Nothing is spent before this moment, Unix ms: the server said so. */
   notBefore(atMs: number): void;
@@ -176,7 +176,7 @@ export function budget({ runtime, name, limits, waitingMax = WAITING_MAX }: Budg
     correct(correction) {
       const { limit, remaining, resetAt, underWay = 0 } = correction;
       const found = buckets.find((bucket) => bucket.limit.name === limit);
-      if (found === undefined) throw new SyncError("INTERNAL", `the budget ${name} has no limit ${limit}`);
+      if (found === undefined) return;
       found.replace(found.limit.max - remaining + underWay, resetAt, runtime.now());
       turn();
     },

@@ -138,6 +138,14 @@ describe("limits", () => {
     expect(await textOf(store, "k")).toBe("4");
   });
 
+  // Mutation: a budget refuses the count of a limit that it does not have.
+  it("that one's own budgets lack are not counted, whatever the answers say of them", async () => {
+    const budgets = githubBudgets({ runtime: systemRuntime, rest: [], graphql: [] });
+    const store = await world.open(undefined, { budgets });
+    await put(store, value("k", "1"));
+    expect(await textOf(store, "k")).toBe("1");
+  });
+
   it("that GitHub names by retry-after or by its counts are kept, and said", async () => {
     const budgets = ampleBudgets();
     const store = await world.open(undefined, { budgets });
