@@ -52,31 +52,40 @@ afterEach(async () => {
 describe.skipIf(why !== undefined)("npm run start:full", () => {
   // Mutations: a chain that does not fill or does not write through, a journal left out, a mirror that stops at the first
   // outage, a server that is not stopped: each makes one of these differ.
-  it("shows every layer at work, loses nothing when servers are killed, and leaves nothing behind", async () => {
-    const { status, stdout, stderr } = await start(["--keys", String(KEYS), "--json"]).ended;
-    expect(status).toBe(0);
-    expect(stderr).toMatch(/^starting the servers\nfilling git\n([a-z0-9 ,'-]+\n)+$/i); // the steps' names, and no bar
-    const report = JSON.parse(stdout) as TourReport;
-    const half = KEYS / 2;
-    const ways = ["git", "postgres", "etcd", "memory"].flatMap((layer) => [{ [layer]: half }, { [layer]: half }]);
-    expect(report.walks.map(({ hits }) => hits)).toEqual(ways);
-    expect(report.layers.map(({ name }) => name)).toEqual(["memory", "etcd", "postgres", "git"]);
-    expect(report.fill.commits).toBe(1);
-    expect(report.write.everywhere).toBe(true);
-    expect(report.write.commit.paths.length).toBeGreaterThan(0);
-    expect(report.person).toMatchObject({ agrees: true, layer: "memory", everywhere: true });
-    expect(report.person.commit.author).toBe("A Person");
-    expect(report.servers.map(({ name }) => name)).toEqual(report.outages.map(({ server }) => server));
-    expect(report.outages.map(({ lost }) => lost)).toEqual([0, 0, 0, 0]);
-    for (const { writes, waiting } of report.outages) {
-      expect(writes).toBe(KEYS);
-      expect(waiting).toBeGreaterThan(0); // they were acknowledged before any layer could have all of them
-    }
-    const keys = KEYS * 5; // those of the data set, and those written without each of four servers
-    expect(report.checks).toEqual(["postgres", "git", "s3"].map((store) => ({ store, keys, wrong: 0 })));
-    expect(report.agrees).toBe(true);
-    expect([readdirSync(folder), running()]).toEqual([[], []]);
-  }, 300_000);
+  it.each([
+    { truth: "git", flags: [], commits: 1 },
+    { truth: "github", flags: ["--github"], commits: 2 }, // the first one makes the branch
+  ])(
+    "on $truth shows every layer at work, loses nothing when servers are killed, and leaves nothing behind",
+    async (way) => {
+      const { truth, flags, commits } = way;
+      const { status, stdout, stderr } = await start(["--keys", String(KEYS), "--json", ...flags]).ended;
+      expect(status).toBe(0);
+      // The steps' names, and no bar.
+      expect(stderr).toMatch(/^starting the servers\nfilling git\n([a-z0-9 ,'-]+\n)+$/i);
+      const report = JSON.parse(stdout) as TourReport;
+      const half = KEYS / 2;
+      const ways = [truth, "postgres", "etcd", "memory"].flatMap((layer) => [{ [layer]: half }, { [layer]: half }]);
+      expect(report.walks.map(({ hits }) => hits)).toEqual(ways);
+      expect(report.layers.map(({ name }) => name)).toEqual(["memory", "etcd", "postgres", truth]);
+      expect(report.fill.commits).toBe(commits);
+      expect(report.write.everywhere).toBe(true);
+      expect(report.write.commit.paths.length).toBeGreaterThan(0);
+      expect(report.person).toMatchObject({ agrees: true, layer: "memory", everywhere: true });
+      expect(report.person.commit.author).toBe("A Person");
+      expect(report.servers.map(({ name }) => name)).toEqual(report.outages.map(({ server }) => server));
+      expect(report.outages.map(({ lost }) => lost)).toEqual([0, 0, 0, 0]);
+      for (const { writes, waiting } of report.outages) {
+        expect(writes).toBe(KEYS);
+        expect(waiting).toBeGreaterThan(0); // they were acknowledged before any layer could have all of them
+      }
+      const keys = KEYS * 5; // those of the data set, and those written without each of four servers
+      expect(report.checks).toEqual(["postgres", "git", "s3"].map((store) => ({ store, keys, wrong: 0 })));
+      expect(report.agrees).toBe(true);
+      expect([readdirSync(folder), running()]).toEqual([[], []]);
+    },
+    300_000,
+  );
 
   // Mutation: without the handler, etcd's and PostgreSQL's folders and PostgreSQL itself stay.
   it("stops its servers and removes its folders when it is interrupted while they start", async () => {
