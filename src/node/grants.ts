@@ -14,7 +14,7 @@ export interface Grant {
   readonly prefixes: readonly string[];
 }
 
-/** What of a request says whose it is. */
+/** What of a request says whose it is, and what else the answer to a hit depends on. */
 export interface RequestHead {
   /** The host that was asked, without the port. */
   readonly hostname: string;

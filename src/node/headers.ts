@@ -4,6 +4,7 @@ import type { Head, Meta } from "../entry.ts";
 import { SyncError } from "../error.ts";
 import { HEADER } from "../protocol.ts";
 import { STAMP_MS_MIN, versionMs } from "../version.ts";
+import type { Version } from "../version.ts";
 import { wholeNumber } from "./state.ts";
 import type { Call } from "./state.ts";
 
@@ -18,9 +19,13 @@ export function etagOf(version: string): string {
 /** What is true of an entry, as headers. Metadata is percent-encoded, since headers hold ASCII only. */
 export function entryHeaders(head: Head): Record<string, string> {
   const headers: Record<string, string> = {};
-  const list = entryHeaderList(head);
-  for (let i = 0; i < list.length; i += 2) headers[list[i] as string] = list[i + 1] as string;
+  addTo(headers, entryHeaderList(head));
   return headers;
+}
+
+/** @param list names and values in turn. */
+export function addTo(headers: Record<string, string>, list: readonly string[]): void {
+  for (let i = 0; i < list.length; i += 2) headers[list[i] as string] = list[i + 1] as string;
 }
 
 /** The same as names and values in turn. */
@@ -81,4 +86,11 @@ export function ttlMs(text: string, name: string): number {
 export function tagsOf(text: string): readonly string[] | "*" {
   if (text.trim() === "*") return "*";
   return [...text.matchAll(/(?:W\/)?"([^"]*)"/g)].map(([, tag = ""]) => tag);
+}
+
+/** What `If-None-Match` asks: whether who asks has this version already. */
+export function isUnchanged(noneMatch: string | null, version: Version): boolean {
+  if (noneMatch === null) return false;
+  const tags = tagsOf(noneMatch);
+  return tags === "*" || tags.includes(version);
 }

@@ -1,14 +1,14 @@
 import { isDead } from "../entry.ts";
-import type { Entry } from "../entry.ts";
 import type { Version } from "../version.ts";
 import { SAFE } from "./answering.ts";
 import { cacheStatus } from "./cache-status.ts";
 import { EVERYTHING, allowKey, allowVerb, isDoor } from "./grants.ts";
 import type { Door, RequestHead } from "./grants.ts";
-import { entryHeaderList } from "./headers.ts";
-import { countRequest } from "./metrics.ts";
+import { entryHeaderList, isUnchanged } from "./headers.ts";
+import { count, countRequest, requestCounter } from "./metrics.ts";
+import type { RequestCounter } from "./metrics.ts";
 import type { NodeOptions } from "./node.ts";
-import { absentAnswer, ageHeaders } from "./reading.ts";
+import { absentAnswer, ageList } from "./reading.ts";
 import { hasNodesBelow, namesBelow, shapeOf } from "./shape.ts";
 import type { NodeState } from "./state.ts";
 
@@ -18,6 +18,14 @@ export interface Hit {
   /** Names and values in turn. */
   readonly headers: readonly string[];
   readonly body: Uint8Array | string;
+}
+
+/** What was found of a path that was asked for: to find it out costs more than to find the value. */
+interface Known {
+  readonly key: string;
+  readonly version: Version;
+  /** All but its length and age. */
+  readonly headers: readonly string[];
 }
 
 const ROUTE = "/v1/kv/{key}";
@@ -44,44 +52,40 @@ export function hitter(
   const walked = ["cache-status", cacheStatus(shapeOf(name, chain), answered)];
   const always = [...Object.entries(SAFE).flat(), ...walked];
   const hasBelow = hasNodesBelow(chain);
-  const headersOf = valueHeaders();
+  const known = new Map<string, Known>();
+  let counter: RequestCounter | undefined;
   return (path, head) => {
     const startedAt = runtime.monotonic();
-    const key = keyOf(path);
+    const before = known.get(path);
+    const key = before === undefined ? keyOf(path) : before.key;
     if (key === undefined || state.stopping.isOver || !isGranted(door, head, key)) return undefined;
     // A node that stands below itself tells of it.
     if (hasBelow && namesBelow(name, chain).includes(name)) return undefined;
     const slot = chain.look(key);
     if (slot === undefined) return undefined;
     const { entry, asOf } = slot;
+    const { version, value } = entry;
     const now = runtime.now();
-    const headers = always.slice();
-    let [status, body]: [number, Hit["body"]] = [200, ""];
-    put(headers, ageHeaders(asOf, now, now));
-    if (isDead(entry, now) || entry.value === null) {
-      const absent = absentAnswer(key, entry, now, {});
-      put(headers, absent.headers);
-      [status, body] = [404, absent.text];
-    } else {
-      body = entry.value;
-      headers.push(...headersOf(entry, body.length));
+    const age = ageList(asOf, now, now);
+    if (value === null || isDead(entry, now)) {
+      const { headers, text } = absentAnswer(key, entry, now, {});
+      countRequest(counters, ROUTE, "GET", 404, runtime.monotonic() - startedAt);
+      return { status: 404, headers: [...always, ...age, ...Object.entries(headers).flat()], body: text };
     }
-    countRequest(counters, ROUTE, "GET", status, runtime.monotonic() - startedAt);
-    return { status, headers, body };
-  };
-}
-
-/** What headers say of a value, kept for the keys that were asked for last: to put it together costs more than to find it. */
-function valueHeaders(): (entry: Entry, bytes: number) => readonly string[] {
-  const known = new Map<string, { readonly version: Version; readonly list: readonly string[] }>();
-  return (entry, bytes) => {
-    const { key, version } = entry;
-    const found = known.get(key);
-    if (found?.version === version) return found.list;
-    const list = [...entryHeaderList(entry), "accept-ranges", "bytes", "content-length", String(bytes)];
-    if (known.size >= KNOWN_MAX) known.clear();
-    known.set(key, { version, list });
-    return list;
+    let told = before;
+    if (told?.version !== version) {
+      if (known.size >= KNOWN_MAX) known.clear();
+      told = { key, version, headers: [...always, ...entryHeaderList(entry), "accept-ranges", "bytes"] };
+      known.set(path, told);
+    }
+    if (isUnchanged(head.header("if-none-match"), version)) {
+      countRequest(counters, ROUTE, "GET", 304, runtime.monotonic() - startedAt);
+      return { status: 304, headers: [...told.headers, ...age], body: "" };
+    }
+    counter ??= requestCounter(counters, ROUTE, "GET", 200);
+    count(counter, runtime.monotonic() - startedAt);
+    const length = String(value.length);
+    return { status: 200, headers: [...told.headers, "content-length", length, ...age], body: value };
   };
 }
 
@@ -105,8 +109,4 @@ function isGranted(door: Door["byHead"], head: RequestHead, key: string): boolea
   } catch {
     return false;
   }
-}
-
-function put(list: string[], headers: Readonly<Record<string, string>>): void {
-  for (const name of Object.keys(headers)) list.push(name, headers[name] ?? "");
 }

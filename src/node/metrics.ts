@@ -3,22 +3,36 @@ import type { Chain } from "../chain/chain.ts";
 /** What the node counts by itself. */
 export interface Counters {
   /** By route, method and status. */
-  readonly requests: Map<string, { readonly labels: string; count: number; seconds: number }>;
+  readonly requests: Map<string, RequestCounter>;
+}
+
+export interface RequestCounter {
+  readonly labels: string;
+  count: number;
+  seconds: number;
 }
 
 export function counters(): Counters {
   return { requests: new Map() };
 }
 
-export function countRequest({ requests }: Counters, route: string, method: string, status: number, ms: number): void {
+export function countRequest(counters: Counters, route: string, method: string, status: number, ms: number): void {
+  count(requestCounter(counters, route, method, status), ms);
+}
+
+/** What counts such requests, for one who answers many. Only what has been asked for is there to be read. */
+export function requestCounter({ requests }: Counters, route: string, method: string, status: number): RequestCounter {
   const id = `${route} ${method} ${status}`;
   const before = requests.get(id);
-  if (before !== undefined) {
-    before.count++;
-    before.seconds += ms / 1000;
-    return;
-  }
-  requests.set(id, { labels: labels({ route, method, status: String(status) }), count: 1, seconds: ms / 1000 });
+  if (before !== undefined) return before;
+  const counter = { labels: labels({ route, method, status: String(status) }), count: 0, seconds: 0 };
+  requests.set(id, counter);
+  return counter;
+}
+
+export function count(counter: RequestCounter, ms: number): void {
+  counter.count++;
+  counter.seconds += ms / 1000;
 }
 
 interface Metric {

@@ -11,7 +11,7 @@ import { cacheStatus } from "./cache-status.ts";
 import { wantedOf } from "./freshness.ts";
 import type { Wanted } from "./freshness.ts";
 import { allowKey, allowVerb } from "./grants.ts";
-import { entryHeaders, etagOf, tagsOf } from "./headers.ts";
+import { addTo, entryHeaders, etagOf, isUnchanged, tagsOf } from "./headers.ts";
 import { rangeOf } from "./range.ts";
 import { shapeOf } from "./shape.ts";
 import type { Call } from "./state.ts";
@@ -67,17 +67,17 @@ async function findNear({ state, deadline }: Call, key: string, { options }: Wan
 
 function walkHeaders({ state, receivedAt }: Call, answer: Answer): Record<string, string> {
   const shape = shapeOf(state.name, state.chain);
-  const age = ageHeaders(answer.asOf, receivedAt, state.runtime.now());
-  const headers: Record<string, string> = { "cache-status": cacheStatus(shape, answer), ...age };
+  const headers: Record<string, string> = { "cache-status": cacheStatus(shape, answer) };
+  addTo(headers, ageList(answer.asOf, receivedAt, state.runtime.now()));
   if (answer.stale) headers[HEADER.stale] = "true";
   return headers;
 }
 
-/** How long before the asking it was last known to be the newest. In the future: of unknown age. */
-export function ageHeaders(asOf: number, receivedAt: number, now: number): Record<string, string> {
-  if (asOf > now) return {};
+/** How long before the asking it was last known to be the newest, as names and values in turn. In the future: of unknown age. */
+export function ageList(asOf: number, receivedAt: number, now: number): readonly string[] {
+  if (asOf > now) return [];
   const ageMs = Math.max(0, receivedAt - asOf);
-  return { age: String(Math.floor(ageMs / 1000)), [HEADER.ageMs]: String(ageMs) };
+  return ["age", String(Math.floor(ageMs / 1000)), HEADER.ageMs, String(ageMs)];
 }
 
 function absent(key: string, entry: Entry | undefined, now: number, walked: Record<string, string>): Response {
@@ -132,10 +132,8 @@ function conditional(
     const tags = tagsOf(match);
     if (tags !== "*" && !tags.includes(version)) return preconditionFailed(key, version);
   }
-  const noneMatch = headers.get("if-none-match");
-  if (noneMatch === null) return undefined;
-  const tags = tagsOf(noneMatch);
-  return tags === "*" || tags.includes(version) ? new Response(null, { status: 304, headers: own }) : undefined;
+  if (!isUnchanged(headers.get("if-none-match"), version)) return undefined;
+  return new Response(null, { status: 304, headers: own });
 }
 
 function withContent(

@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import { SyncError } from "../../error.ts";
 import type { SyncNode } from "../node.ts";
-import { answerDirectly } from "./direct.ts";
+import { directly } from "./direct.ts";
 
 export interface ListenOptions {
   /** Default "127.0.0.1". */
@@ -48,8 +48,9 @@ const HEADER_BYTES_MAX = 16 * 1024;
 export async function listen(node: SyncNode, options: ListenOptions = {}): Promise<Listening> {
   const { host = "127.0.0.1", port = DEFAULT_PORT, tls, keepAliveMs = 65_000 } = options;
   const listener = getRequestListener((request) => node.fetch(request), { overrideGlobalObjects: false });
+  const answerDirectly = directly(node);
   const answer = (incoming: IncomingMessage, outgoing: ServerResponse) => {
-    if (answerDirectly(node, incoming, outgoing)) return;
+    if (answerDirectly(incoming, outgoing)) return;
     // An answer that had begun before the node was told to stop did not say that it is the last of its connection.
     outgoing.once("close", () => {
       if (node.stopping) node.chain.runtime.timer(0, () => server.closeIdleConnections());

@@ -59,8 +59,14 @@ export function tokenDoor(tokens: readonly KeptToken[]): Door {
  * foreign name for this address (DNS rebinding) and a request that another site's page makes are refused.
  */
 export function localDoor(everything: Grant): Door {
+  // Nearly all requests name the same one.
+  let known: string | undefined;
   return doorOf(({ hostname, header }) => {
-    if (!isLoopbackName(hostname)) throw new Refused(403, "without a token this node answers to its local names only");
+    if (hostname !== known) {
+      if (!isLoopbackName(hostname))
+        throw new Refused(403, "without a token this node answers to its local names only");
+      known = hostname;
+    }
     const site = header("sec-fetch-site");
     if (site !== null && site !== "same-origin" && site !== "none") {
       throw new Refused(403, "pages of other sites may not ask this node");
