@@ -36,6 +36,9 @@ const WARM_REQUESTS = 20_000;
 /** Written by the server for each answer, by itself. */
 const OWN_HEADERS = new Set(["date", "connection", "keep-alive"]);
 
+/** Of which only the name is compared: they tell the time, or how long each server keeps a connection. */
+const VARYING = new Set(["date", "age", "sync-age-ms", "keep-alive"]);
+
 const beside = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 const CLI = fileURLToPath(new URL("../../../../dist/cli/main.js", import.meta.url));
 
@@ -64,6 +67,7 @@ export async function httpRace(options: HttpOptions): Promise<readonly HttpRound
     started.push(bare, client);
     bare.send(told);
     const [barePort] = (await once(bare, "message")) as [number];
+    await checkSame(`http://127.0.0.1:${servePort}${paths[0]}`, `http://127.0.0.1:${barePort}${paths[0]}`);
     const ask = async (port: number, count: number) => {
       const load: Load = { port, connections, requests: count, paths, bodyBytes: valueBytes };
       client.send(load);
@@ -98,6 +102,18 @@ export async function httpRace(options: HttpOptions): Promise<readonly HttpRound
   } finally {
     await Promise.all(started.map(ended));
   }
+}
+
+/** Both sides answer the same, but for what changes from one answer to the next, or a race would say nothing. */
+async function checkSame(...urls: [string, string]): Promise<void> {
+  const [own, other] = await Promise.all(
+    urls.map(async (url) => {
+      const answer = await fetch(url);
+      const headers = [...answer.headers].map(([name, value]) => (VARYING.has(name) ? name : `${name}: ${value}`));
+      return `${answer.status}\n${headers.join("\n")}\n\n${await answer.text()}`;
+    }),
+  );
+  if (own !== other) throw new Error(`the bare server answers something else:\n${other}\ninstead of\n${own}`);
 }
 
 async function ended(child: ChildProcess): Promise<void> {
