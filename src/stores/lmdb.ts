@@ -21,6 +21,7 @@ import type {
 import { formatCursor, parseCursor } from "./cursor.ts";
 import type { Place } from "./cursor.ts";
 import { applyWrite, copyOf, headOf, settled } from "./lmdb/apply.ts";
+import type { Holding } from "./lmdb/apply.ts";
 import { openEnvironment } from "./lmdb/environment.ts";
 import type { Environment, Tables } from "./lmdb/environment.ts";
 import type { Row } from "./lmdb/staged.ts";
@@ -82,6 +83,7 @@ class Lmdb implements Store {
   private readonly tables: Tables;
   private readonly large: Large;
   private readonly limits: Limits;
+  private readonly holding: Holding;
   private readonly renewals = new Renewals();
   private readonly waiting = new Set<() => void>();
   /** Whether this store has named an epoch: it has changed something. */
@@ -99,6 +101,13 @@ class Lmdb implements Store {
     this.tables = environment.tables;
     this.large = large;
     this.limits = limits;
+    this.holding = {
+      store: name,
+      entries: this.tables.entries,
+      now: () => runtime.now(),
+      asOfIn: (row, keyText, key) => this.renewals.asOfIn(this.tables, row, keyText, key, name),
+      isApart: (version, keyText, key) => large.bodyOf(keyText, key, version) !== undefined,
+    };
     this.supports = {
       keyBytesMax: 512,
       valueBytesMax: limits.valueBytesMax,
@@ -132,10 +141,11 @@ class Lmdb implements Store {
   private answer(key: string): Answer {
     const bytes = utf8.encode(key);
     const row = this.tables.entries.get(bytes);
-    const from = { complete: true, stale: false, from: this.name };
-    if (row === undefined) return { entry: undefined, asOf: this.runtime.now(), ...from };
-    const { entry, asOf } = copyOf(key, row, this.name);
-    const answer = { entry, asOf: this.renewals.asOfOf(this.tables, key, bytes, entry.version, asOf), ...from };
+    const from = this.name;
+    if (row === undefined) return { entry: undefined, asOf: this.runtime.now(), complete: true, stale: false, from };
+    const { entry, asOf: stored } = copyOf(key, row, from);
+    const asOf = this.renewals.asOfOf(this.tables, key, bytes, entry.version, stored);
+    const answer = { entry, asOf, complete: true, stale: false, from };
     const body = entry.state === "stub" ? this.large.bodyOf(key, bytes, entry.version) : undefined;
     return body === undefined ? answer : { ...answer, body };
   }
@@ -163,7 +173,9 @@ class Lmdb implements Store {
     kept: KeptBodies,
   ): Promise<void> {
     const commit = this.commit("write", options, (writer) => {
-      const applied = pending.map((each) => this.apply(each, writer, kept));
+      const applied = pending.map(({ write, key }) =>
+        applyWrite(write, key, writer, this.holding, kept.get(write)?.row),
+      );
       return () => {
         for (const [i, { write, at }] of pending.entries()) {
           const { result, renewed } = applied[i] as (typeof applied)[number];
@@ -326,25 +338,13 @@ class Lmdb implements Store {
       const { entry, if: condition, body } = write;
       if (body !== undefined && condition === undefined && !touched.has(entry.key)) {
         const row = this.tables.entries.get(key);
-        const outcome = row === undefined ? undefined : settled(entry, row, this.name, this.large.apart(write, key));
+        const outcome = row === undefined ? undefined : settled(write, key, row, this.holding);
         if (outcome === "renewed") this.renew(write);
         results[at] = outcome === "renewed" ? STORED : outcome;
       }
       touched.add(entry.key);
       return results[at] === undefined;
     });
-  }
-
-  private apply({ write, key }: Pending, writer: Writer, kept: KeptBodies) {
-    const asOfHeld = (row: Uint8Array) => {
-      const { head, asOf } = headOf(write.entry.key, row, this.name);
-      return this.renewals.asOfOf(this.tables, head.key, key, head.version, asOf);
-    };
-    const apart = this.large.apart(write, key);
-    const body = kept.get(write)?.row;
-    const { entries } = this.tables;
-    const now = this.runtime.now();
-    return applyWrite(write, key, entries, writer, now, this.name, asOfHeld, apart, body);
   }
 
   /**

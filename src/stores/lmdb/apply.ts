@@ -8,18 +8,18 @@ import type { Version } from "../../version.ts";
 import { zlibCompression } from "../../zlib.ts";
 import type { Table } from "./staged.ts";
 import type { Writer } from "./log.ts";
-import { envelopeOf } from "./rows.ts";
+import { ENVELOPE_AT } from "./rows.ts";
 
 const compression = zlibCompression;
 
-function encode(entry: Entry, asOf: number): Uint8Array {
-  return encodeEnvelope(entry, { asOf, compression });
+function rowOf(entry: Entry, asOf: number): Uint8Array {
+  return encodeEnvelope(entry, { asOf, compression, from: ENVELOPE_AT });
 }
 
 /** @throws SyncError CORRUPT */
 export function headOf(key: string, row: Uint8Array, store: string): { head: Head; asOf: number } {
   return named(store, () => {
-    const { head, asOf } = envelopeHead(envelopeOf(row), key);
+    const { head, asOf } = envelopeHead(row, key, ENVELOPE_AT);
     return { head, asOf: asOf ?? 0 };
   });
 }
@@ -27,7 +27,7 @@ export function headOf(key: string, row: Uint8Array, store: string): { head: Hea
 /** @throws SyncError CORRUPT */
 export function copyOf(key: string, row: Uint8Array, store: string): { entry: Entry; asOf: number } {
   return named(store, () => {
-    const { entry, asOf } = decodeEnvelope(envelopeOf(row), { key, compression });
+    const { entry, asOf } = decodeEnvelope(row, { key, compression, from: ENVELOPE_AT });
     return { entry, asOf: asOf ?? 0 };
   });
 }
@@ -49,26 +49,33 @@ function named<T>(store: string, read: () => T): T {
   }
 }
 
-/** Whether there are bytes apart for the entry, which is a stub then: of the write, and of the row that is held. */
-export interface Apart {
-  readonly isGiven: boolean;
-  readonly isHeld: (version: Version) => boolean;
+/** What is held, as a write has to know it. */
+export interface Holding {
+  /** The store's name. */
+  readonly store: string;
+  readonly entries: Table;
+  /** Unix ms. */
+  now(): number;
+  /** The latest asOf of the copy in a row. @throws SyncError CORRUPT */
+  asOfIn(row: Uint8Array, keyText: string, key: Uint8Array): number;
+  /** Whether the bytes of a version, which is a stub then, lie apart. */
+  isApart(version: Version, keyText: string, key: Uint8Array): boolean;
 }
 
-/** What an unconditional write of this entry comes to while the store holds `row`, if nothing has to be stored. */
+/** What an unconditional write comes to while the store holds `row`, if nothing has to be stored. */
 export function settled(
-  entry: Entry,
+  { entry, body }: Write,
+  key: Uint8Array,
   row: Uint8Array,
-  store: string,
-  apart: Apart,
+  { store, isApart }: Holding,
 ): "renewed" | WriteResult | undefined {
   if (isBelow(row, entry.version)) return undefined;
   const held = intactHead(entry.key, row, store);
   if (held === undefined || held.version < entry.version) return undefined;
   if (held.version > entry.version) return { status: "superseded", by: held.version };
   // A version has one value: whether it is in one piece or apart is no difference.
-  if (held.state === "stub" && apart.isHeld(held.version)) return "renewed";
-  if (apart.isGiven) return held.state === "stub" ? undefined : "renewed";
+  if (held.state === "stub" && isApart(held.version, entry.key, key)) return "renewed";
+  if (body !== undefined) return held.state === "stub" ? undefined : "renewed";
   return compareEntries(entry, copyOf(entry.key, row, store).entry) > 0 ? undefined : "renewed";
 }
 
@@ -78,7 +85,7 @@ export function settled(
  */
 function isBelow(row: Uint8Array, version: Version): boolean {
   try {
-    return envelopeVersion(envelopeOf(row)) < version;
+    return envelopeVersion(row, ENVELOPE_AT) < version;
   } catch (error) {
     if (error instanceof SyncError && error.code === "CORRUPT") return false; // as damaged, it is looked at in full
     throw error;
@@ -101,23 +108,24 @@ export interface Applied {
   readonly renewed: boolean;
 }
 
-/** Decides one write inside a transaction and stores what is to be stored. `asOfHeld` is that of the row held. */
+/**
+ * Decides one write inside a transaction and stores what is to be stored.
+ * @param body The row of the body that was kept apart for it.
+ */
 export function applyWrite(
-  { entry, asOf, if: condition }: Write,
+  write: Write,
   key: Uint8Array,
-  entries: Table,
   writer: Writer,
-  now: number,
-  store: string,
-  asOfHeld: (row: Uint8Array) => number,
-  apart: Apart,
+  holding: Holding,
   body: Uint8Array | undefined,
 ): Applied {
-  const row = entries.get(key);
+  const { entry, asOf, if: condition } = write;
+  const { store } = holding;
+  const row = holding.entries.get(key);
   if (condition !== undefined) {
     try {
       const held = row === undefined ? undefined : headOf(entry.key, row, store).head;
-      if (!isMet(entry, condition, held, now)) {
+      if (!isMet(entry, condition, held, holding.now())) {
         const current = row === undefined ? undefined : copyOf(entry.key, row, store).entry;
         return done({ status: "conflict", current });
       }
@@ -128,18 +136,20 @@ export function applyWrite(
   }
   if (row === undefined) {
     if (entry.version <= writer.state.watermark) return done(TOO_OLD);
-    writer.store(key, encode(entry, asOf), undefined, body);
-    return done(STORED);
+    writer.store(key, rowOf(entry, asOf), undefined, body);
+    return DONE;
   }
-  const outcome = settled(entry, row, store, apart);
+  const outcome = settled(write, key, row, holding);
   if (outcome === "renewed") return { result: STORED, renewed: true };
   if (outcome !== undefined) return done(outcome);
   // Copies of one version share the latest asOf; of two versions each has its own.
   const isSame = !isBelow(row, entry.version) && intactHead(entry.key, row, store)?.version === entry.version;
-  const later = isSame ? Math.max(asOf, asOfHeld(row)) : asOf;
-  writer.store(key, encode(entry, later), row, body);
-  return done(STORED);
+  const later = isSame ? Math.max(asOf, holding.asOfIn(row, entry.key, key)) : asOf;
+  writer.store(key, rowOf(entry, later), row, body);
+  return DONE;
 }
+
+const DONE = done(STORED);
 
 function isMet({ version }: Entry, condition: Write["if"], held: Head | undefined, now: number): boolean {
   if (held?.version === version) return true;

@@ -7,7 +7,6 @@ import { failed } from "../../store.ts";
 import type { Answer, CallOptions, Write, WriteResult } from "../../store.ts";
 import type { Version } from "../../version.ts";
 import { headOf } from "./apply.ts";
-import type { Apart } from "./apply.ts";
 import { BodyFiles, decodeBodyRow, encodeBodyRow, fileOf } from "./bodies.ts";
 import type { Environment, Tables } from "./environment.ts";
 
@@ -57,13 +56,6 @@ export class Large {
     const { head } = headOf(key, row, this.name);
     if (head.state !== "stub" || this.bodyOf(key, bytes, head.version) === undefined) return head;
     return { ...head, state: "value" };
-  }
-
-  apart({ entry, body }: Write, key: Uint8Array): Apart {
-    return {
-      isGiven: body !== undefined,
-      isHeld: (version) => this.bodyOf(entry.key, key, version) !== undefined,
-    };
   }
 
   /** The answer that `ask` gives, with the bytes of its body in it. Asks again when the version went meanwhile. */

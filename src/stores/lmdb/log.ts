@@ -3,7 +3,7 @@ import type { Tables } from "./environment.ts";
 import type { Row, Table } from "./staged.ts";
 import { envelopeState } from "../../envelope.ts";
 import { fileOf, sizeOf } from "./bodies.ts";
-import { changeOf, entryRow, envelopeOf, integerFrom, integerKey } from "./rows.ts";
+import { ENVELOPE_AT, changeOf, integerFrom, integerKey, setInteger } from "./rows.ts";
 import type { State } from "./rows.ts";
 
 /*
@@ -34,8 +34,11 @@ export interface Writer {
   readonly state: State;
   /** Files of bodies that no row names any more, once the transaction is on disk. */
   readonly dropped: readonly string[];
-  /** @param body The row of the body that the envelope, a stub's, stands for. */
-  store(key: Uint8Array, envelope: Uint8Array, before: Uint8Array | undefined, body?: Uint8Array): void;
+  /**
+   * @param row The envelope, from {@link ENVELOPE_AT} on; the writer's from now on.
+   * @param body The row of the body that the envelope, a stub's, stands for.
+   */
+  store(key: Uint8Array, row: Uint8Array, before: Uint8Array | undefined, body?: Uint8Array): void;
   remove(key: Uint8Array, before: Uint8Array): void;
   /** Removes the `count` entries that were written longest ago. */
   dropOldest(count: number): void;
@@ -64,7 +67,7 @@ export function writer(
     changes.remove(integerKey(changeOf(before)));
     // A look for a row costs less than the removal of one that is not there.
     if (renewals.get(key) !== undefined) renewals.remove(key);
-    if (envelopeState(envelopeOf(before)) === "stub") forgetBody(key);
+    if (envelopeState(before, ENVELOPE_AT) === "stub") forgetBody(key);
   };
 
   const forgetBody = (key: Uint8Array) => {
@@ -90,10 +93,10 @@ export function writer(
   return {
     state,
     dropped,
-    store(key, envelope, before, body) {
+    store(key, row, before, body) {
       if (before !== undefined) forgetRow(key, before);
       const change = nextChange();
-      const row = entryRow(change, envelope);
+      setInteger(row, change);
       entries.put(key, row);
       changes.put(integerKey(change), key);
       state.bytes += bytesOnDisk(key, row);

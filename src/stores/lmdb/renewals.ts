@@ -1,7 +1,8 @@
 import type { Version } from "../../version.ts";
 import { envelopeVersion } from "../../envelope.ts";
+import { headOf } from "./apply.ts";
 import type { Tables } from "./environment.ts";
-import { envelopeOf, renewalRow, renewedAsOf } from "./rows.ts";
+import { ENVELOPE_AT, renewalRow, renewedAsOf } from "./rows.ts";
 
 interface Renewal {
   readonly version: Version;
@@ -33,6 +34,12 @@ export class Renewals {
     return Math.max(stored, written ?? stored, waiting?.version === version ? waiting.asOf : stored);
   }
 
+  /** The latest asOf of the copy in a row. @throws SyncError CORRUPT */
+  asOfIn(tables: Tables, row: Uint8Array, key: string, keyBytes: Uint8Array, store: string): number {
+    const { head, asOf } = headOf(key, row, store);
+    return this.asOfOf(tables, key, keyBytes, head.version, asOf);
+  }
+
   /**
    * Writes at most `count` of those that wait; inside a transaction.
    * @returns what to call when it was committed.
@@ -44,7 +51,7 @@ export class Renewals {
       written.push([key, renewal]);
       const bytes = bytesOf(key);
       const row = tables.entries.get(bytes);
-      if (row === undefined || envelopeVersion(envelopeOf(row)) !== renewal.version) continue; // overtaken
+      if (row === undefined || envelopeVersion(row, ENVELOPE_AT) !== renewal.version) continue; // overtaken
       tables.renewals.put(bytes, renewalRow(bytes, renewal.version, renewal.asOf));
     }
     return () => {

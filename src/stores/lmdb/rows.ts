@@ -14,7 +14,7 @@ const CHECKSUM_BYTES = 8;
 
 export function integerKey(value: number): Uint8Array {
   const bytes = new Uint8Array(INTEGER_BYTES);
-  setInteger(new DataView(bytes.buffer), 0, value);
+  setInteger(bytes, value);
   return bytes;
 }
 
@@ -24,20 +24,12 @@ export function integerFrom(bytes: Uint8Array): number {
 
 // ---- A row of `entries`: the number of the change that stored it, then the envelope. ----
 
-export function entryRow(change: number, envelope: Uint8Array): Uint8Array {
-  const row = new Uint8Array(INTEGER_BYTES + envelope.length);
-  setInteger(new DataView(row.buffer), 0, change);
-  row.set(envelope, INTEGER_BYTES);
-  return row;
-}
+/** Where in a row its envelope begins. */
+export const ENVELOPE_AT = INTEGER_BYTES;
 
 /** 0 for a row that is too short to have one. */
 export function changeOf(row: Uint8Array): number {
   return row.length < INTEGER_BYTES ? 0 : integerFrom(row);
-}
-
-export function envelopeOf(row: Uint8Array): Uint8Array {
-  return row.subarray(INTEGER_BYTES);
 }
 
 /** Change number and checksum: the number alone would come again after the folder was set back to a backup. */
@@ -125,10 +117,13 @@ export function stateFrom(row: Uint8Array | undefined, store: string): State {
   return state;
 }
 
-function setInteger(view: DataView, at: number, value: number): void {
+/** Writes the first bytes: without a DataView, of which there would be one for each number. */
+export function setInteger(bytes: Uint8Array, value: number): void {
   const high = Math.floor(value / 2 ** 32);
-  view.setUint32(at, high);
-  view.setUint32(at + 4, value - high * 2 ** 32);
+  for (let i = 0; i < 4; i++) {
+    bytes[i] = high >>> (24 - 8 * i);
+    bytes[i + 4] = value >>> (24 - 8 * i);
+  }
 }
 
 function getInteger(view: DataView, at: number): number {

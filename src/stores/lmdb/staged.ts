@@ -1,4 +1,5 @@
 import type { Database } from "lmdb";
+import type { SyncError } from "../../error.ts";
 import { lmdbFailure } from "./failures.ts";
 
 /** One of LMDB's named databases: bytes to bytes, in byte order. A value read is the reader's own. */
@@ -47,7 +48,12 @@ export class StagedTable implements Table {
 
   get(key: Uint8Array): Uint8Array | undefined {
     const row = this.staged.size === 0 ? undefined : this.staged.get(textOf(key));
-    return row === undefined ? this.guarded(() => this.database.getBinary(key as Buffer)) : row.value;
+    if (row !== undefined) return row.value;
+    try {
+      return this.database.getBinary(key as Buffer);
+    } catch (error) {
+      throw this.failure(error);
+    }
   }
 
   put(key: Uint8Array, value: Uint8Array): void {
@@ -61,8 +67,13 @@ export class StagedTable implements Table {
   page(start: Uint8Array | undefined, limit: number, direction: "up" | "down" = "up"): Row[] {
     const reverse = direction === "down";
     const from = start === undefined ? {} : { start };
-    const onDisk = (count: number) =>
-      this.guarded(() => [...this.database.getRange({ ...from, limit: count, reverse })]);
+    const onDisk = (count: number): Row[] => {
+      try {
+        return [...this.database.getRange({ ...from, limit: count, reverse })];
+      } catch (error) {
+        throw this.failure(error);
+      }
+    };
     if (this.staged.size === 0) return onDisk(limit);
     // So many more that enough are left when all that is staged stands for rows that are gone.
     const rows: Row[] = onDisk(limit + this.staged.size).filter(({ key }) => !this.staged.has(textOf(key)));
@@ -106,12 +117,8 @@ export class StagedTable implements Table {
     this.staged.set(text, row);
   }
 
-  private guarded<T>(work: () => T): T {
-    try {
-      return work();
-    } catch (error) {
-      throw lmdbFailure(error, { store: this.store, operation: "read" });
-    }
+  private failure(error: unknown): SyncError {
+    return lmdbFailure(error, { store: this.store, operation: "read" });
   }
 }
 
