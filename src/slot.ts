@@ -1,5 +1,5 @@
 import type { Entry, EntryState } from "./entry.ts";
-import type { Store } from "./store.ts";
+import type { Store, Write, WriteResult } from "./store.ts";
 import type { Version } from "./version.ts";
 
 /**
@@ -38,10 +38,16 @@ export interface SlotStore extends Store {
    * longer the key's current one.
    */
   keep(slot: Slot, decoded: unknown, bytes: number): void;
+  /**
+   * What `write` does, at once, with copies that a store has answered. Their bytes, which nobody may change any more, are
+   * kept as they are where they are no piece of a larger buffer.
+   * @throws SyncError as `write` rejects.
+   */
+  fillNow(copies: readonly Write[]): WriteResult[];
 }
 
 export function isSlotStore(store: Store): store is SlotStore {
-  return "look" in store && "held" in store && "hit" in store && "keep" in store;
+  return "look" in store && "held" in store && "hit" in store && "keep" in store && "fillNow" in store;
 }
 
 /** The text in memory of its own: a key cut out of a large text (a list, a file) would keep all of that alive. */

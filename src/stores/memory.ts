@@ -150,11 +150,12 @@ class Memory implements MemoryStore {
 
   async write(writes: readonly Write[], options?: CallOptions): Promise<WriteResult[]> {
     this.enter("write", options);
-    checkWrite(this, writes);
-    const results: WriteResult[] = [];
-    for (const write of writes) results.push(refusal(this, write) ?? this.apply(write));
-    this.tell();
-    return results;
+    return this.take(writes, ownBytes);
+  }
+
+  fillNow(copies: readonly Write[]): WriteResult[] {
+    this.enter("fill", undefined);
+    return this.take(copies, bytesGot);
   }
 
   async forget(items: readonly Forget[], options?: CallOptions): Promise<void> {
@@ -258,16 +259,24 @@ class Memory implements MemoryStore {
     checkCall(this.runtime, options, this.name, operation);
   }
 
-  private apply({ entry, asOf, if: condition }: Write): WriteResult {
+  private take(writes: readonly Write[], owned: (bytes: Uint8Array) => Uint8Array): WriteResult[] {
+    checkWrite(this, writes);
+    const results: WriteResult[] = [];
+    for (const write of writes) results.push(refusal(this, write) ?? this.apply(write, owned));
+    this.tell();
+    return results;
+  }
+
+  private apply({ entry, asOf, if: condition }: Write, owned: (bytes: Uint8Array) => Uint8Array): WriteResult {
     const held = this.slots.get(entry.key);
     if (condition !== undefined && !this.isMet(entry, condition, held)) {
       return { status: "conflict", current: held?.entry };
     }
     if (held === undefined) {
       if (entry.version <= this.watermark) return TOO_OLD;
-      return this.put(undefined, entry, asOf);
+      return this.put(undefined, entry, asOf, owned);
     }
-    if (compareEntries(entry, held.entry) > 0) return this.put(held, entry, asOf);
+    if (compareEntries(entry, held.entry) > 0) return this.put(held, entry, asOf, owned);
     if (held.entry.version > entry.version) return { status: "superseded", by: held.entry.version };
     if (asOf > held.asOf) this.renew(held, asOf);
     return STORED;
@@ -280,10 +289,15 @@ class Memory implements MemoryStore {
   }
 
   /** Stores an entry that is newer than the one held. */
-  private put(held: MemorySlot | undefined, given: Entry, asOf: number): WriteResult {
+  private put(
+    held: MemorySlot | undefined,
+    given: Entry,
+    asOf: number,
+    owned: (bytes: Uint8Array) => Uint8Array,
+  ): WriteResult {
     const key = held === undefined ? ownText(given.key) : held.entry.key;
     const { state, value, version, expires } = given;
-    const bytesOwn = value === null ? null : new Uint8Array(value); // its own memory, never a piece of a larger buffer
+    const bytesOwn = value === null ? null : owned(value);
     const entry: Entry = { key, state, value: bytesOwn, version, expires, meta: this.ownMeta(given.meta) };
     const bytes = costOf(entry);
     if (bytes > this.bytesMax / 2) {
@@ -420,6 +434,20 @@ class Memory implements MemoryStore {
 }
 
 const HIGH_UNIT = /[\ud800-\uffff]/;
+
+/** Up to so many V8 keeps a typed array's bytes on its heap, without a buffer, which asking for one would make. */
+const HEAP_BYTES_MAX = 64;
+
+/** In memory of their own, never a piece of a larger buffer. */
+function ownBytes(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes);
+}
+
+/** The same of bytes that nobody changes any more. A copy would cost more than all else in taking an entry. */
+function bytesGot(bytes: Uint8Array): Uint8Array {
+  if (bytes.length <= HEAP_BYTES_MAX || bytes.length !== bytes.buffer.byteLength) return ownBytes(bytes);
+  return Object.getPrototypeOf(bytes) === Uint8Array.prototype ? bytes : new Uint8Array(bytes.buffer);
+}
 
 function sameMeta(a: Meta, b: Meta): boolean {
   if (a === b) return true;

@@ -76,6 +76,38 @@ describe("what memory keeps is its own", () => {
   });
 });
 
+describe("a fill", () => {
+  // Mutations: `bytesGot` copies all, or keeps pieces of larger buffers; another class of bytes is kept as it is.
+  it("keeps the bytes of an answer, but no piece of a larger buffer", () => {
+    const { store } = simulated();
+    const whole = bytes(100);
+    const piece = new Uint8Array(1_000).subarray(10, 110);
+    const buffer = Buffer.from(new ArrayBuffer(100)).fill(7);
+    for (const [key, value] of Object.entries({ whole, piece, buffer, short: bytes(10) })) {
+      expect(store.fillNow([{ entry: entry(key, { value }), asOf: 5 }])).toEqual([{ status: "stored" }]);
+      const kept = store.held(key)?.entry.value;
+      expect(kept).toEqual(new Uint8Array(value));
+      expect(Object.getPrototypeOf(kept)).toBe(Uint8Array.prototype);
+      expect(kept?.buffer.byteLength).toBe(value.length);
+    }
+    expect(store.held("whole")?.entry.value).toBe(whole);
+    expect(store.held("buffer")?.entry.value?.buffer).toBe(buffer.buffer);
+  });
+
+  // Mutations: `fillNow` without checkWrite, refusal, or its look at whether the store is closed.
+  it("is a write in all else", async () => {
+    const { store } = simulated();
+    await put(store, entry("k", { at: 2 }));
+    const { version } = store.held("k")!.entry;
+    expect(store.fillNow([{ entry: entry("k", { at: 1 }), asOf: 5 }])).toEqual([{ status: "superseded", by: version }]);
+    const [large] = store.fillNow([{ entry: entry("large", { value: bytes(9 * 1024 * 1024) }), asOf: 5 }]);
+    expect(large).toMatchObject({ status: "failed", error: { code: "TOO_LARGE" } });
+    expect(() => store.fillNow([{ entry: entry(""), asOf: 5 }])).toThrow(SyncError);
+    await store.close();
+    expect(() => store.fillNow([])).toThrow(expect.objectContaining({ code: "CLOSED" }));
+  });
+});
+
 describe("the synchronous look", () => {
   it("finds what was written, in whatever state, and keeps the slot until the entry or its asOf changes", async () => {
     const { store } = simulated();
