@@ -1,16 +1,49 @@
+import { SyncError } from "../error.ts";
 import type { Answer } from "../store.ts";
 
-/** One walk of one key under way, and the promise its readers wait for. */
-export interface Flight {
+/** One walk of one key, and what its readers wait for. */
+export class Flight {
   readonly key: string;
-  readonly answer: Promise<Answer>;
-  resolve(answer: Answer): void;
-  reject(error: unknown): void;
   /** Asks for what a plain `cached` read asks for. Others may fail, or wait, where a cached reader would be answered. */
   readonly shared: boolean;
   /** The key was written or changed since the walk began: nobody joins it and it fills nothing. */
-  overtaken: boolean;
+  overtaken = false;
+  /** What the walk came to; undefined while it is under way. */
+  outcome: Answer | SyncError | undefined = undefined;
+  /** The walk of the key that began before this one, while both are under way. */
+  earlier: Flight | undefined = undefined;
+  private promise: Promise<Answer> | undefined = undefined;
+  private resolve: (answer: Answer) => void = nothing;
+  private reject: (error: SyncError) => void = nothing;
+
+  constructor(key: string, shared: boolean) {
+    this.key = key;
+    this.shared = shared;
+  }
+
+  /** One promise for all who ask. The walk of a batch, whose outcome is looked at when it is over, has none. */
+  get answer(): Promise<Answer> {
+    if (this.promise !== undefined) return this.promise;
+    this.promise = new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
+    this.tell();
+    return this.promise;
+  }
+
+  end(outcome: Answer | SyncError): void {
+    this.outcome = outcome;
+    this.tell();
+  }
+
+  private tell(): void {
+    if (this.outcome instanceof SyncError) this.reject(this.outcome);
+    else if (this.outcome !== undefined) this.resolve(this.outcome);
+  }
 }
+
+function nothing(): void {}
 
 /** The walks under way, so that readers of a key share one and a write can tell all of them that they are late. */
 export interface Flights {
@@ -25,43 +58,44 @@ export interface Flights {
 }
 
 export function flights(): Flights {
-  const underWay = new Map<string, Flight[]>();
+  /** The latest of each key, which leads to those before it. */
+  const underWay = new Map<string, Flight>();
+
+  const overtakeFrom = (latest: Flight | undefined) => {
+    for (let flight = latest; flight !== undefined; flight = flight.earlier) flight.overtaken = true;
+  };
+
   return {
     joinable(key) {
-      return underWay.get(key)?.findLast(({ shared, overtaken }) => shared && !overtaken);
+      let flight = underWay.get(key);
+      while (flight !== undefined && (!flight.shared || flight.overtaken)) flight = flight.earlier;
+      return flight;
     },
-    isUnderWay: (key) => underWay.get(key)?.some(({ overtaken }) => !overtaken) === true,
+    isUnderWay(key) {
+      let flight = underWay.get(key);
+      while (flight?.overtaken === true) flight = flight.earlier;
+      return flight !== undefined;
+    },
     begin(key, shared) {
-      const flight = newFlight(key, shared);
-      const others = underWay.get(key);
-      if (others === undefined) underWay.set(key, [flight]);
-      else others.push(flight);
+      const flight = new Flight(key, shared);
+      flight.earlier = underWay.get(key);
+      underWay.set(key, flight);
       return flight;
     },
     end(flight) {
-      const others = underWay.get(flight.key);
-      if (others === undefined) return;
-      const left = others.filter((other) => other !== flight);
-      if (left.length === 0) underWay.delete(flight.key);
-      else underWay.set(flight.key, left);
+      const { key, earlier } = flight;
+      let later = underWay.get(key);
+      if (later !== flight) {
+        while (later !== undefined && later.earlier !== flight) later = later.earlier;
+        if (later !== undefined) later.earlier = earlier;
+      } else if (earlier === undefined) underWay.delete(key);
+      else underWay.set(key, earlier);
     },
     overtake(key) {
-      for (const flight of underWay.get(key) ?? []) flight.overtaken = true;
+      overtakeFrom(underWay.get(key));
     },
     overtakeAll() {
-      for (const ofKey of underWay.values()) for (const flight of ofKey) flight.overtaken = true;
+      for (const latest of underWay.values()) overtakeFrom(latest);
     },
   };
-}
-
-function newFlight(key: string, shared: boolean): Flight {
-  let resolve: (answer: Answer) => void = () => undefined;
-  let reject: (error: unknown) => void = () => undefined;
-  const answer = new Promise<Answer>((onResolve, onReject) => {
-    resolve = onResolve;
-    reject = onReject;
-  });
-  // Every reader gets the rejection; this keeps it from counting as unhandled when they have all given up.
-  answer.catch(() => undefined);
-  return { key, shared, answer, resolve, reject, overtaken: false };
 }

@@ -36,6 +36,7 @@ export function gaps(layers: readonly Layer[]): Gaps {
     },
     suspectUntil(route, now) {
       let until = 0;
+      if (known.size === 0) return until;
       for (const index of route) {
         const gap = known.get(index);
         const layer = layers[index];

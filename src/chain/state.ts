@@ -61,6 +61,9 @@ export interface ChainState {
 
 export interface Background {
   add(work: Promise<unknown>): void;
+  /** The same of work that is no promise: it is under way from `begin` to `end`. */
+  begin(work: object): void;
+  end(work: object): void;
   /** Resolves when all work added so far has ended. */
   settled(): Promise<void>;
   /** Resolves when there is none left, also of what the work itself has added. */
@@ -136,19 +139,35 @@ export function holds(state: ChainState, layer: number, key: string): boolean {
   return routeOf(state, key).includes(layer);
 }
 
-function background(): Background {
-  const works = new Set<Promise<unknown>>();
+export function background(): Background {
+  const works = new Set<object>();
+  /** What is not over yet of what each `settled` waits for. */
+  const waits = new Map<Set<object>, () => void>();
+
+  const end = (work: object) => {
+    works.delete(work);
+    for (const [left, resolve] of waits) {
+      if (!left.delete(work) || left.size > 0) continue;
+      waits.delete(left);
+      resolve();
+    }
+  };
+
+  const settled = async () => {
+    if (works.size > 0) await new Promise<void>((resolve) => waits.set(new Set(works), resolve));
+  };
+
   return {
     add(work) {
-      const forget = () => void works.delete(tracked);
-      const tracked: Promise<void> = work.then(forget, forget);
-      works.add(tracked);
+      const over = () => end(work);
+      works.add(work);
+      work.then(over, over);
     },
-    async settled() {
-      await Promise.allSettled(works);
-    },
+    begin: (work) => void works.add(work),
+    end,
+    settled,
     async idle() {
-      while (works.size > 0) await Promise.allSettled(works);
+      while (works.size > 0) await settled();
     },
   };
 }

@@ -1,5 +1,5 @@
 /**
- * The walk of one read, as decisions over values. The shell (read.ts) asks the layer that {@link nextLayer} names,
+ * The walk of one read, as decisions over values. The shell (party.ts) asks the layer that {@link nextLayer} names,
  * tells {@link advance} what it heard, and does what {@link conclude} says. No clock, no store, no promise in here.
  *
  * The rules are those of docs/consistency.md; the letters in the comments are their names there.

@@ -26,7 +26,7 @@ describe("1. readers of a key share a walk, and absence is remembered", () => {
     await db.close();
   });
 
-  // Mutation: walkTogether walks its keys one by one.
+  // Mutation: a Party asks for its keys one by one.
   it("100 keys in one read are one call of each layer", async () => {
     const w = await world();
     const [disk, truth] = [w.store("disk"), w.store("truth", RECORD)];

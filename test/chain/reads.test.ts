@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { floors } from "../../src/chain/floors.ts";
 import { layer } from "../../src/chain/layer.ts";
 import type { LayerOptions } from "../../src/chain/layer.ts";
@@ -6,7 +6,7 @@ import { negatives } from "../../src/chain/negative.ts";
 import { NO_META, stubOf } from "../../src/entry.ts";
 import type { Head } from "../../src/entry.ts";
 import { formatVersion } from "../../src/version.ts";
-import { get, getFast, outcomeOf, readOne, world } from "./world.ts";
+import { drain, get, getFast, outcomeOf, readOne, textOf, world } from "./world.ts";
 
 const RECORD = { durable: true, shared: true } as const;
 
@@ -79,6 +79,94 @@ describe("negative entries", () => {
     for (let now = 5_000; now < 15_000; now++) absent.add(`k${now}`, now, now);
     expect(absent.size).toBeLessThanOrEqual(2_000);
     expect(absent.get("k14001", 15_000)).toBe(14_001);
+  });
+});
+
+describe("a read of one key", () => {
+  const held = async () => {
+    const w = await world();
+    const truth = w.store("truth", RECORD);
+    const db = w.open([layer(w.memory()), layer(truth, { watch: false })]);
+    await truth.direct.write([w.write(w.value("k", "v1"))]);
+    truth.hold();
+    return { ...w, truth, db };
+  };
+
+  // Mutations: readKey gives each reader a promise of its own, or one with a deadline that of the others.
+  it("shares one promise with those who share its walk, but for a deadline of its own", async () => {
+    const { db, truth, runtime, write, value } = await held();
+    const first = db.readOne("k");
+    expect(db.readOne("k")).toBe(first);
+    const deadline = runtime.monotonic() + 10;
+    const hurried = db.readOne("k", { deadline });
+    const refused = expect(hurried).rejects.toMatchObject({ code: "TIMEOUT" });
+    await runtime.advance(10);
+    await refused;
+    expect(db.readOne("k")).toBe(first);
+    // Who comes after a write shares nothing with those who came before it.
+    await db.write([write(value("k", "v2"))]);
+    const later = db.readOne("k");
+    expect(later).not.toBe(first);
+    truth.release();
+    expect([textOf(await first), textOf(await later)]).toEqual(["v1", "v2"]);
+    expect(await db.read(["k"])).toEqual([await db.readOne("k")]);
+    await db.close();
+  });
+
+  // Mutation: readTogether does not wait for walks that it joined.
+  it("is waited for by a read of many that shares its walk", async () => {
+    const { db, truth, write, value } = await held();
+    truth.release();
+    await truth.direct.write([write(value("l", "l1"))]);
+    let open = () => {};
+    const gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    vi.spyOn(truth, "read").mockImplementationOnce(async (keys, options) => {
+      await gate;
+      return truth.direct.read(keys, options);
+    });
+    const one = db.readOne("k");
+    const many = db.read(["l", "k", "l"]);
+    let isOver = false;
+    void many.then(() => {
+      isOver = true;
+    });
+    for (let i = 0; i < 5; i++) await drain();
+    expect([isOver, db.look("l") !== undefined]).toEqual([false, true]);
+    open();
+    expect((await many).map(textOf)).toEqual(["l1", "v1", "l1"]);
+    expect((await many)[1]).toBe(await one);
+    await db.close();
+  });
+
+  // Mutation: the Party does not catch what is thrown while it goes on, or tells it to nobody.
+  it("that meets a defect is told so, and holds up nobody", async () => {
+    const { db, truth, clock } = await held();
+    const defect = vi.spyOn(clock, "observe").mockImplementation(() => {
+      throw new RangeError("a defect");
+    });
+    const one = expect(db.readOne("k")).rejects.toMatchObject({ code: "INTERNAL", key: "k" });
+    const many = expect(db.read(["k", "l"])).rejects.toMatchObject({ answers: [{ code: "INTERNAL" }, {}] });
+    truth.release();
+    await Promise.all([one, many]);
+    defect.mockRestore();
+    expect(await get(db, "k")).toBe("v1");
+    await db.close();
+  });
+});
+
+describe("a read of more keys than a layer takes", () => {
+  // Mutation: `ask` of the Party asks for all of them at once.
+  it("asks it batch by batch", async () => {
+    const w = await world();
+    const truth = w.store("truth", { ...RECORD, batchMax: 2 });
+    const db = w.open([layer(w.memory()), layer(truth, { watch: false })]);
+    const keys = ["a", "b", "c", "d", "e"];
+    for (const key of keys) await truth.direct.write([w.write(w.value(key, key))]);
+    expect((await db.read(keys)).map(textOf)).toEqual(keys);
+    expect(truth.calls("read")).toBe(3);
+    await db.close();
   });
 });
 

@@ -123,11 +123,7 @@ export const RULES: readonly Rule[] = [
   {
     name: "overtaken walks",
     says: "a walk overtaken by a write fills nothing and is joined by nobody",
-    edits: one(
-      "chain/flight.ts",
-      "for (const flight of underWay.get(key) ?? []) flight.overtaken = true;",
-      "underWay.get(key);",
-    ),
+    edits: one("chain/flight.ts", "overtakeFrom(underWay.get(key));", "underWay.get(key);"),
     finds: [...BACK, ...WRONG],
     seeds: 200,
     scenario: "a walk that a write overtakes",
