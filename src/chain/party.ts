@@ -216,7 +216,7 @@ function isNear({ layers }: ChainState, index: number): boolean {
 function lookUp(state: ChainState, layer: number, slots: SlotStore, trips: readonly Trip[], now: number): void {
   for (const trip of trips) {
     const slot = slots.look(trip.flight.key);
-    const asOf = slot?.asOf ?? trip.walk.startedAt;
+    const asOf = slot?.asOf ?? trip.walk.course.startedAt;
     move(
       state,
       layer,

@@ -74,8 +74,8 @@ interface Seen extends Copy {
  */
 export const JOURNAL = -1;
 
-/** A walk under way. Never changed in place. */
-export interface Walk {
+/** What of a walk stays as it is on the way. */
+interface Course {
   readonly plan: WalkPlan;
   readonly key: string;
   readonly freshness: Freshness;
@@ -93,6 +93,11 @@ export interface Walk {
   readonly truth: number;
   /** The layer of the route that `authority` reads ask first. */
   readonly authority: number;
+}
+
+/** A walk under way. Never changed in place. */
+export interface Walk {
+  readonly course: Course;
   /** How far along the route the walk is. */
   readonly step: number;
   /** The highest version met, in any form. Nothing below it stops the walk, is answered as fresh, or is filled. */
@@ -164,23 +169,18 @@ function beginAtLayers(start: WalkStart): Walk {
   const { plan, key, freshness, startedAt, floor, route } = start;
   const { suspectUntil = 0, gapUntil = 0, atLeast = VERSION_ZERO } = start;
   const top = floor !== undefined && floor.version > atLeast ? floor.version : atLeast;
+  let truth = -1;
+  let authority = -1;
+  for (const layer of route) {
+    if (plan.layers[layer]?.role !== "store") continue;
+    truth = layer;
+    if (authority === -1 && layer >= plan.authority) authority = layer;
+  }
+  if (authority === -1) authority = truth;
   // An authority read asks nobody in front of the authority; what this process knows of them is in the floor.
-  const stores = route.filter((layer) => plan.layers[layer]?.role === "store");
-  const truth = stores.at(-1) ?? -1;
-  const authority = stores.find((layer) => layer >= plan.authority) ?? truth;
   const step = freshness.kind === "authority" ? route.indexOf(authority) : 0;
   return {
-    plan,
-    key,
-    freshness,
-    startedAt,
-    suspectUntil,
-    gapUntil,
-    floor,
-    atLeast,
-    route,
-    truth,
-    authority,
+    course: { plan, key, freshness, startedAt, suspectUntil, gapUntil, floor, atLeast, route, truth, authority },
     step: step === -1 ? route.length : step,
     top,
     seen: [],
@@ -193,12 +193,12 @@ function beginAtLayers(start: WalkStart): Walk {
 
 /** The layer to ask next; undefined when the walk is over. */
 export function nextLayer(walk: Walk): number | undefined {
-  return walk.stopped === undefined ? walk.route[walk.step] : undefined;
+  return walk.stopped === undefined ? walk.course.route[walk.step] : undefined;
 }
 
 /** The walk after its next layer replied. `now` is the time of the reply, Unix ms. */
 export function advance(walk: Walk, reply: Reply, now: number): Walk {
-  const index = walk.route[walk.step];
+  const index = walk.course.route[walk.step];
   if (index === undefined) return walk;
   const layer = layerAt(walk, index);
   const step = walk.step + 1;
@@ -208,15 +208,16 @@ export function advance(walk: Walk, reply: Reply, now: number): Walk {
   const reliable = reply.complete && !reply.stale;
   const failed = walk.failed || !reliable;
   const silent = walk.silent || !reliable;
-  const isLast = index === walk.truth;
+  const isLast = index === walk.course.truth;
   // RENEW: what decides is current when it is asked, whatever date it keeps.
-  const isDecider = walk.freshness.kind === "authority" && index === walk.authority && !silent;
+  const isDecider = walk.course.freshness.kind === "authority" && index === walk.course.authority && !silent;
   const isTruth = (isLast || isDecider) && layer.asOf === "stored";
-  const lastAsOf = isLast && reliable ? (isTruth ? walk.startedAt : knownAsOf(walk, reply.asOf, now)) : walk.lastAsOf;
+  const lastAsOf =
+    isLast && reliable ? (isTruth ? walk.course.startedAt : knownAsOf(walk, reply.asOf, now)) : walk.lastAsOf;
   if (reply.entry === undefined) return { ...walk, step, failed, silent, lastAsOf };
 
   const { entry, body } = reply;
-  const asOf = isTruth ? walk.startedAt : knownAsOf(walk, reply.asOf, now);
+  const asOf = isTruth ? walk.course.startedAt : knownAsOf(walk, reply.asOf, now);
   const copy: Seen = { layer: index, entry, body, asOf };
   const top = entry.version > walk.top ? entry.version : walk.top;
   const seen = [...walk.seen, copy];
@@ -241,7 +242,7 @@ function concludeAtLayer(walk: Walk, stopped: NonNullable<Walk["stopped"]>, now:
   // SILENT: below a store that did not answer, nobody knows what it would have said. A cache's copy is as good as ever.
   const stale = stopped.refresh || (walk.silent && layer.role === "store");
   if (stale && isDead(copy.entry, now)) return unavailable("a store that may know a value did not answer");
-  if (stale && walk.freshness.kind === "authority") return unavailable("the authority did not answer");
+  if (stale && walk.course.freshness.kind === "authority") return unavailable("the authority did not answer");
   return {
     kind: "entry",
     copy,
@@ -259,7 +260,7 @@ function concludeAtEnd(walk: Walk, now: number): Outcome {
   const truth = complete ? withoutGhosts(walk, now) : undefined;
   const best = truth === undefined ? bestOf(walk.seen, now) : truth.best;
   // FLOOR: what this process knows to be gone and no store has is gone, though an old cache still shows a value.
-  const { floor } = walk;
+  const { floor } = walk.course;
   const isDenied = !walk.seen.some((seen) => layerAt(walk, seen.layer).role === "store");
   const isGone = isDenied && floor?.dead === true && walk.top === floor.version;
   if (complete && isGone) return absent(walk, []);
@@ -280,7 +281,8 @@ function withoutGhosts(walk: Walk, now: number) {
     now,
   );
   const version = known?.entry.version ?? VERSION_ZERO;
-  if (walk.floor !== undefined && version < walk.floor.version && !walk.plan.forgetful) return undefined;
+  if (walk.course.floor !== undefined && version < walk.course.floor.version && !walk.course.plan.forgetful)
+    return undefined;
   const ghosts = walk.seen
     .filter((seen) => layerAt(walk, seen.layer).role === "cache" && seen.entry.version > version)
     .map((seen) => ({ layer: seen.layer, version: seen.entry.version }));
@@ -296,7 +298,7 @@ function concludeAbsent(walk: Walk, top: Version, complete: boolean, ghosts: rea
   if (!complete && walk.silent) return unavailable("a store that may know the key did not answer");
   // A skipped cache cannot hide a value, except one that is known to exist.
   if (walk.failed && top > VERSION_ZERO) return unavailable("a layer that may hold the known version did not answer");
-  if (walk.floor !== undefined && !walk.floor.dead && !(complete && walk.plan.forgetful)) {
+  if (walk.course.floor !== undefined && !walk.course.floor.dead && !(complete && walk.course.plan.forgetful)) {
     return unavailable("no layer gave the version that this process has written or answered");
   }
   return absent(walk, ghosts);
@@ -304,11 +306,11 @@ function concludeAbsent(walk: Walk, top: Version, complete: boolean, ghosts: rea
 
 /** "None", if that was known recently enough. */
 function absent(walk: Walk, ghosts: readonly Ghost[]): Outcome {
-  const asOf = Math.min(walk.lastAsOf ?? 0, walk.startedAt);
-  const age = walk.startedAt - asOf;
+  const asOf = Math.min(walk.lastAsOf ?? 0, walk.course.startedAt);
+  const age = walk.course.startedAt - asOf;
   const bound = boundMs(walk);
   if (age > bound) return unavailable(`the source of truth was last seen ${age} ms ago, ${bound} ms is asked for`);
-  return { kind: "none", asOf, remember: walk.freshness.kind === "cached", ghosts };
+  return { kind: "none", asOf, remember: walk.course.freshness.kind === "cached", ghosts };
 }
 
 function concludeFound(
@@ -320,20 +322,21 @@ function concludeFound(
   now: number,
 ): Outcome {
   // RENEW: when every store was asked, the winner is known to be the newest as of the walk's start.
-  const asOf = complete ? Math.max(best.asOf, Math.min(walk.lastAsOf ?? 0, walk.startedAt)) : best.asOf;
+  const asOf = complete ? Math.max(best.asOf, Math.min(walk.lastAsOf ?? 0, walk.course.startedAt)) : best.asOf;
   const copy: Copy = { entry: best.entry, body: best.body, asOf };
   const behind = best.entry.version < top;
-  const stale = walk.silent || behind || !complete || walk.startedAt - asOf > boundMs(walk);
+  const stale = walk.silent || behind || !complete || walk.course.startedAt - asOf > boundMs(walk);
   if (stale) {
     if (isDead(best.entry, now)) return unavailable("a store that may know a newer value did not answer");
-    if (walk.freshness.kind === "authority") return unavailable("the authority did not answer");
+    if (walk.course.freshness.kind === "authority") return unavailable("the authority did not answer");
     // FLOOR: this process never goes back behind what it wrote or answered.
-    if (walk.floor !== undefined && best.entry.version < walk.floor.version) {
+    if (walk.course.floor !== undefined && best.entry.version < walk.course.floor.version) {
       return unavailable("no layer gave the version that this process has written or answered");
     }
-    if (best.entry.version < walk.atLeast) return unavailable("no layer gave the version that the caller has seen");
+    if (best.entry.version < walk.course.atLeast)
+      return unavailable("no layer gave the version that the caller has seen");
     const source = layerAt(walk, best.layer);
-    const age = walk.startedAt - best.asOf;
+    const age = walk.course.startedAt - best.asOf;
     if (source.role === "cache" && age > source.ttlMs + source.graceMs) {
       return unavailable(`the only copy is ${age} ms old, past its freshness and grace`);
     }
@@ -351,7 +354,7 @@ function concludeFound(
 }
 
 /** How old an answer may be, in milliseconds, to be fresh at the end of a walk. */
-function boundMs({ freshness, plan }: Walk): number {
+function boundMs({ course: { freshness, plan } }: Walk): number {
   if (freshness.kind === "authority") return 0;
   if (freshness.kind === "maxAge") return freshness.ms;
   return Math.max(...plan.layers.map((layer) => layer.ttlMs));
@@ -359,35 +362,44 @@ function boundMs({ freshness, plan }: Walk): number {
 
 /** Layers above the source that lack the copy, or hold it with an older asOf. */
 function layersToFill(walk: Walk, copy: Copy, source: number): number[] {
-  const has = (layer: number) =>
-    walk.seen.some((seen) => {
-      if (seen.layer !== layer || seen.asOf < copy.asOf) return false;
-      return compareEntries(seen.entry, copy.entry) === 0 && (seen.body === undefined) === (copy.body === undefined);
-    });
-  return walk.route.filter((layer) => layer < source && !has(layer));
+  const layers: number[] = [];
+  for (const layer of walk.course.route) if (layer < source && !isHeld(walk, layer, copy)) layers.push(layer);
+  return layers;
+}
+
+function isHeld({ seen }: Walk, layer: number, copy: Copy): boolean {
+  for (const held of seen) {
+    if (held.layer !== layer || held.asOf < copy.asOf) continue;
+    if (compareEntries(held.entry, copy.entry) === 0 && (held.body === undefined) === (copy.body === undefined))
+      return true;
+  }
+  return false;
 }
 
 function isFresh(walk: Walk, copy: Seen): boolean {
   // What is pending is as fresh as the copy of it in the nearest layer.
-  const layer = layerAt(walk, copy.layer === JOURNAL ? (walk.route[0] ?? JOURNAL) : copy.layer);
-  if (copy.layer === JOURNAL && walk.freshness.kind === "authority") return false;
-  if (walk.freshness.kind === "authority") {
-    return layer.role === "store" && !walk.silent && copy.layer >= walk.authority && isCurrent(walk, copy);
+  const layer = layerAt(walk, copy.layer === JOURNAL ? (walk.course.route[0] ?? JOURNAL) : copy.layer);
+  if (copy.layer === JOURNAL && walk.course.freshness.kind === "authority") return false;
+  if (walk.course.freshness.kind === "authority") {
+    return layer.role === "store" && !walk.silent && copy.layer >= walk.course.authority && isCurrent(walk, copy);
   }
   if (isSuspect(walk, copy)) return false;
-  const ttlMs = jittered(walk.key, layer);
-  return walk.startedAt - copy.asOf <= (walk.freshness.kind === "maxAge" ? Math.min(walk.freshness.ms, ttlMs) : ttlMs);
+  const ttlMs = jittered(walk.course.key, layer);
+  return (
+    walk.course.startedAt - copy.asOf <=
+    (walk.course.freshness.kind === "maxAge" ? Math.min(walk.course.freshness.ms, ttlMs) : ttlMs)
+  );
 }
 
 /** What is pending was not got from a layer, and is not the older for a watch that does not stand. */
-function isSuspect({ suspectUntil, gapUntil }: Walk, { asOf, layer }: Seen): boolean {
+function isSuspect({ course: { suspectUntil, gapUntil } }: Walk, { asOf, layer }: Seen): boolean {
   return asOf <= suspectUntil || (asOf <= gapUntil && layer !== JOURNAL);
 }
 
 /** The authority's own copy is current by definition; below it only what was known when the walk began is. */
 function isCurrent(walk: Walk, copy: Seen): boolean {
   const layer = layerAt(walk, copy.layer);
-  return layer.asOf === "known" ? copy.asOf >= walk.startedAt : true;
+  return layer.asOf === "known" ? copy.asOf >= walk.course.startedAt : true;
 }
 
 /** GRACE while refreshing: a layer may answer its old value at once, marked, when it was told to. */
@@ -395,10 +407,10 @@ function maySend(walk: Walk, copy: Seen, now: number): boolean {
   const layer = layerAt(walk, copy.layer);
   return (
     layer.staleWhileRefresh &&
-    walk.freshness.kind === "cached" &&
+    walk.course.freshness.kind === "cached" &&
     !isSuspect(walk, copy) &&
     !isDead(copy.entry, now) &&
-    walk.startedAt - copy.asOf <= layer.ttlMs + layer.graceMs
+    walk.course.startedAt - copy.asOf <= layer.ttlMs + layer.graceMs
   );
 }
 
@@ -415,7 +427,7 @@ export function jittered(key: string, layer: Pick<WalkLayer, "ttlMs" | "jitter">
 
 /** An asOf that the walk can use: never after the walk began; 0, of unknown age, if it lies in the future. */
 function knownAsOf(walk: Walk, asOf: number, now: number): number {
-  return asOf > now ? 0 : Math.min(asOf, walk.startedAt);
+  return asOf > now ? 0 : Math.min(asOf, walk.course.startedAt);
 }
 
 /** A stub whose value has to be looked for further down. */
@@ -438,7 +450,7 @@ function bestOf(copies: readonly Seen[], now: number): Seen | undefined {
 }
 
 function layerAt(walk: Walk, index: number): WalkLayer {
-  const layer = index === JOURNAL ? JOURNAL_LAYER : walk.plan.layers[index];
+  const layer = index === JOURNAL ? JOURNAL_LAYER : walk.course.plan.layers[index];
   if (layer === undefined) throw new RangeError(`no layer ${index}`);
   return layer;
 }

@@ -289,12 +289,12 @@ export const RULES: readonly Rule[] = [
     edits: [
       ...one(
         "chain/walk.ts",
-        "const asOf = isTruth ? walk.startedAt : knownAsOf(walk, reply.asOf, now);",
+        "const asOf = isTruth ? walk.course.startedAt : knownAsOf(walk, reply.asOf, now);",
         "const asOf = isTruth ? now : reply.asOf;",
       ),
       ...one(
         "chain/walk.ts",
-        "Math.max(best.asOf, Math.min(walk.lastAsOf ?? 0, walk.startedAt)) : best.asOf;",
+        "Math.max(best.asOf, Math.min(walk.lastAsOf ?? 0, walk.course.startedAt)) : best.asOf;",
         "Math.max(best.asOf, now) : best.asOf;",
       ),
     ],
