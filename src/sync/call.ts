@@ -9,9 +9,12 @@ import type { Version } from "../version.ts";
 import { callOptions } from "./wait.ts";
 import type { AckOptions, Freshness, GetOptions, LifeOptions, Written } from "./types.ts";
 
+/** What a read without options asks for. */
+export const CACHED: ReadOptions = Object.freeze({});
+
 /** What people's options say to the chain. @throws SyncError INVALID. */
 export function readOptions(runtime: Runtime, options: GetOptions | undefined): ReadOptions {
-  if (options === undefined) return {};
+  if (options === undefined) return CACHED;
   const call = callOptions(runtime, options);
   return { ...call, ...freshnessOptions(options.freshness) };
 }

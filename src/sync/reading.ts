@@ -29,8 +29,8 @@ export async function askBodies(
 ): Promise<Live | undefined> {
   checkKey(key);
   const asked = readOptions(engine.runtime, options);
-  const [answer] = await engine.chain.read([key], wholeBytesMax === undefined ? asked : { ...asked, wholeBytesMax });
-  return judge(engine, key, answer, asked);
+  const read = engine.chain.readOne(key, wholeBytesMax === undefined ? asked : { ...asked, wholeBytesMax });
+  return judge(engine, await read, asked);
 }
 
 /** An answer as a reader of whole values needs it. @throws SyncError TOO_LARGE naming `getStream`. */
@@ -51,20 +51,7 @@ export function tooLarge(key: string, bytes: number | undefined, bytesMax: numbe
   });
 }
 
-/** The live answers for many keys, in their order. */
-export async function askMany(
-  engine: Engine,
-  keys: readonly string[],
-  options: GetOptions | undefined,
-): Promise<(Live | undefined)[]> {
-  const live = await askManyBodies(engine, keys, options);
-  for (const [i, found] of live.entries()) {
-    if (found?.body !== undefined) live[i] = await whole(engine, found, options);
-  }
-  return live;
-}
-
-/** The same, where a large value may stay where it is. */
+/** The live answers for many keys, in their order. A large value stays where it is. */
 export async function askManyBodies(
   engine: Engine,
   keys: readonly string[],
@@ -75,26 +62,30 @@ export async function askManyBodies(
   const { batchMax } = engine.chain.supports;
   const live: (Live | undefined)[] = [];
   for (let from = 0; from < keys.length; from += batchMax) {
-    const batch = keys.slice(from, from + batchMax);
+    const batch = keys.length <= batchMax ? keys : keys.slice(from, from + batchMax);
     const answers = await engine.chain.read(batch, asked);
-    for (const [index, key] of batch.entries()) live.push(judge(engine, key, answers[index], asked));
+    for (const answer of answers) live.push(judge(engine, answer, asked));
   }
   return live;
 }
 
-function judge(engine: Engine, key: string, answer: Answer | undefined, asked: ReadOptions): Live | undefined {
-  const details = { operation: "read", key };
-  if (answer === undefined) throw new SyncError("INTERNAL", "the chain gave no answer for a key", details);
+/**
+ * The answer, if there is a value in it now.
+ * @throws SyncError UNAVAILABLE when it is not as fresh as asked for.
+ */
+export function judge(engine: Engine, answer: Answer, asked: ReadOptions): Live | undefined {
   const { entry, stale } = answer;
-  const none = entry === undefined || isDead(entry, engine.runtime.now());
+  // Most have no end: a thousand who wait for one key need no look at the clock.
+  const none = entry === undefined || isDead(entry, entry.expires === null ? 0 : engine.runtime.now());
   // Below a layer that did not answer, "none" is not known, and an old answer is not what was asked for.
   if (stale && (none || asked.authority === true || asked.maxAgeMs !== undefined)) {
     throw new SyncError("UNAVAILABLE", "a layer that might know better did not answer", {
-      ...details,
+      operation: "read",
+      ...(entry === undefined ? {} : { key: entry.key }),
       cure: 'try again, or read with freshness "cached" for the last known value',
     });
   }
-  return none ? undefined : { ...answer, entry };
+  return none ? undefined : (answer as Live);
 }
 
 export async function found(engine: Engine, lens: Lens, { entry, asOf, stale, from }: Live): Promise<Found<unknown>> {

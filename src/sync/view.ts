@@ -1,13 +1,15 @@
 import type { Chain } from "../chain/chain.ts";
 import { checkKey } from "../entry.ts";
 import type { Slot, SlotIndex } from "../slot.ts";
+import type { Answer } from "../store.ts";
+import { CACHED, readOptions } from "./call.ts";
 import { callOptions } from "./wait.ts";
 import { indexOf } from "./engine.ts";
 import type { Engine } from "./engine.ts";
 import type { Kept, Lens } from "./lens.ts";
 import { listEntries, listKeys } from "./listing.ts";
 import { loadOnce } from "./load.ts";
-import { ask, askBodies, askMany, found } from "./reading.ts";
+import { ask, askBodies, askManyBodies, found, judge, whole } from "./reading.ts";
 import type { Live } from "./reading.ts";
 import type {
   ByteSource,
@@ -40,6 +42,8 @@ export class View {
   private readonly lens: Lens;
   private readonly prefix: string;
   private readonly index: SlotIndex | undefined;
+  /** Made once, so that each of many who wait for one walk costs no more than a promise. */
+  private readonly received: (answer: Answer) => unknown;
 
   constructor(engine: Engine, lens: Lens, prefix: string) {
     this.engine = engine;
@@ -47,6 +51,7 @@ export class View {
     this.lens = lens;
     this.prefix = prefix;
     this.index = indexOf(engine, prefix);
+    this.received = (answer) => this.valueOf(judge(engine, answer, CACHED));
   }
 
   get(key: string, options?: GetOptions): Promise<unknown> {
@@ -82,22 +87,30 @@ export class View {
 
   async getMany(keys: Iterable<string>, options?: GetOptions): Promise<Map<string, unknown>> {
     const values = new Map<string, unknown>();
-    const unknown: string[] = [];
+    const far: string[] = [];
+    let valued = 0;
     for (const key of new Set(keys)) {
-      const slot = options !== undefined ? undefined : this.look(key);
-      if (slot === undefined) unknown.push(key);
+      const slot = options === undefined ? this.look(key) : undefined;
       const kept = slot?.decoded as Kept | undefined;
+      let value: unknown;
+      if (slot === undefined) far.push(key);
+      else value = kept?.lens === this.lens ? kept.give() : await this.firstHit(slot);
       // Set now, though there may be none: the map is in the order asked.
-      if (kept?.lens === this.lens) values.set(key, kept.give());
-      else values.set(key, slot === undefined ? undefined : await this.firstHit(slot));
+      values.set(key, value);
+      if (value !== undefined) valued++;
     }
-    if (unknown.length === 0) return withoutNone(values);
-    const fullKeys = unknown.map((key) => this.fullKey(key));
-    for (const [index, live] of (await askMany(this.engine, fullKeys, options)).entries()) {
-      const key = unknown[index];
-      if (live !== undefined && key !== undefined) values.set(key, await this.valueOf(live));
+    if (far.length > 0) {
+      const fullKeys = this.prefix === "" ? far : far.map((key) => this.fullKey(key));
+      const lives = await askManyBodies(this.engine, fullKeys, options);
+      for (let i = 0; i < far.length; i++) {
+        const given = this.valueOf(lives[i], options);
+        const value = given instanceof Promise ? await given : given;
+        if (value === undefined) continue;
+        values.set(far[i] as string, value);
+        valued++;
+      }
     }
-    return withoutNone(values);
+    return valued === values.size ? values : withoutNone(values);
   }
 
   async set(key: string, value: unknown, options?: SetOptions) {
@@ -200,9 +213,17 @@ export class View {
     return this.firstHit(slot);
   }
 
-  private async getFar(key: string, options: GetOptions | undefined): Promise<unknown> {
-    const live = await ask(this.engine, this.fullKey(key), options);
-    return live === undefined ? undefined : this.valueOf(live);
+  private getFar(key: string, options: GetOptions | undefined): Promise<unknown> {
+    try {
+      const full = this.fullKey(key);
+      checkKey(full);
+      if (options === undefined) return this.chain.readOne(full).then(this.received);
+      const asked = readOptions(this.engine.runtime, options);
+      const answer = this.chain.readOne(full, asked);
+      return answer.then((got) => this.valueOf(judge(this.engine, got, asked), options));
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   private async getOrLoad(key: string, load: () => unknown, options: SetOptionsOfLoad): Promise<unknown> {
@@ -215,8 +236,11 @@ export class View {
     return (await this.engine.hold.ofSlot(slot, this.lens)).give();
   }
 
-  private async valueOf({ entry }: Live): Promise<unknown> {
-    return (await this.engine.hold.ofAnswer(entry, this.lens)).give();
+  private valueOf(live: Live | undefined, options?: GetOptions): unknown {
+    if (live === undefined) return undefined;
+    if (live.body !== undefined) return whole(this.engine, live, options).then((all) => this.valueOf(all, options));
+    const kept = this.engine.hold.ofAnswer(live.entry, this.lens);
+    return kept instanceof Promise ? kept.then((own) => own.give()) : kept.give();
   }
 }
 
