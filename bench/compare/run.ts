@@ -16,6 +16,11 @@ const WARM_UP = 3;
 const SLICES = 9;
 /** Passes over all keys in one slice of what takes well under a microsecond. */
 const FAST_PASSES = 30;
+/** Keys that each batch finds in memory, and as many that it does not. */
+const HALF = 50;
+/** How many keys are asked for by so many readers at once. */
+const CROWDS = 8;
+const READERS = 1_000;
 
 const [dist] = process.argv.slice(2);
 if (dist === undefined) throw new Error("usage: run.js DIST");
@@ -53,6 +58,15 @@ async function sets(db: Sync): Promise<void> {
 
 async function misses(db: Sync): Promise<void> {
   for (const key of READ_KEYS) await db.get(key);
+}
+
+async function batches(db: Sync): Promise<void> {
+  const known = READ_KEYS.slice(0, HALF);
+  for (let at = HALF; at < KEYS.length; at += HALF) await db.getMany([...known, ...READ_KEYS.slice(at, at + HALF)]);
+}
+
+async function crowds(db: Sync): Promise<void> {
+  for (const key of READ_KEYS.slice(0, CROWDS)) await Promise.all(Array.from({ length: READERS }, () => db.get(key)));
 }
 
 async function ofNamespace(module: SyncModule): Promise<number> {
@@ -95,14 +109,21 @@ const fast = FAST_PASSES * KEYS.length;
 const hit = await timed(fast, () => hits(db));
 const peek = await timed(fast, () => peeks(db));
 const set = await timed(KEYS.length, () => sets(db));
-const miss = await timed(
-  KEYS.length,
-  () => misses(db),
+const reopened = async () => {
+  await db.close();
+  db = await openSync(second, true, { module });
+};
+const miss = await timed(KEYS.length, () => misses(db), reopened);
+const batch = await timed(
+  KEYS.length / HALF - 1,
+  () => batches(db),
   async () => {
-    await db.close();
-    db = await openSync(second, true, { module });
+    await reopened();
+    await db.getMany(READ_KEYS.slice(0, HALF));
   },
 );
+const crowd = await timed(CROWDS, () => crowds(db), reopened);
 await db.close();
-const figures = { hit, namespace: await ofNamespace(module), peek, set, miss, ...(await ofEnvelope(dist)) };
+const far = { set, miss, "batch of 100, half missing": batch, "1,000 readers": crowd };
+const figures = { hit, namespace: await ofNamespace(module), peek, ...far, ...(await ofEnvelope(dist)) };
 process.stdout.write(`${JSON.stringify(figures)}\n`);
