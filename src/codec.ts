@@ -18,7 +18,7 @@ export { sizeOf } from "./codec/size.ts";
 export { JSON_TYPE, MESSAGEPACK_TYPE, TEXT_TYPE, BYTES_TYPE } from "./codec/content-type.ts";
 
 export interface Encoded {
-  /** Shares nothing with the value. */
+  /** Shares nothing with the value, and is not used again by the codec. */
   readonly bytes: Uint8Array;
   readonly contentType: string;
 }
@@ -139,11 +139,12 @@ function inspect(value: unknown, limits: Limits): typeof JSON_EXACT | typeof NEE
     throw new SyncError("INVALID", "the value cannot be looked at: a Proxy in it threw", { cause });
   }
   if (verdict !== REFUSED) return verdict;
+  const { path, why } = inspection.refused;
   if (inspection.tooMany) {
     const what = `the value has more than ${limits.nodesMax} parts`;
-    throw new SyncError("TOO_LARGE", `${what}, at ${inspection.path}`, { cure: "split it, or raise nodesMax" });
+    throw new SyncError("TOO_LARGE", `${what}, at ${path}`, { cure: "split it, or raise nodesMax" });
   }
-  throw refused(inspection.path, inspection.why);
+  throw refused(path, why);
 }
 
 function refused(
