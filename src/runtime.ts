@@ -23,6 +23,8 @@ export interface Runtime {
 
 export interface Timer {
   cancel(): void;
+  /** From now on it keeps the process alive, or does not, as a `background` timer. Ignored when it has fired. */
+  hold(isHeld: boolean): void;
 }
 
 /** How many readings in a row may come from one look at the clock. */

@@ -1,15 +1,37 @@
 import { coarseClock } from "./runtime.ts";
-import type { Runtime } from "./runtime.ts";
+import type { Runtime, Timer } from "./runtime.ts";
 
 const now = () => Date.now();
 
-function timer(delayMs: number, fn: () => void, background = false) {
-  const handle: unknown = setTimeout(fn, delayMs);
-  // Node's timers are objects that can be told not to hold the process; elsewhere they are numbers.
-  if (background && typeof handle === "object" && handle !== null && "unref" in handle) {
-    (handle as { unref(): void }).unref();
+interface NodeTimer {
+  ref(): void;
+  unref(): void;
+}
+
+/** Node's timers are objects that can be told not to hold the process; elsewhere they are numbers. */
+class SystemTimer implements Timer {
+  private readonly handle: ReturnType<typeof setTimeout>;
+
+  constructor(delayMs: number, fn: () => void) {
+    this.handle = setTimeout(fn, delayMs);
   }
-  return { cancel: () => clearTimeout(handle as ReturnType<typeof setTimeout>) };
+
+  cancel(): void {
+    clearTimeout(this.handle);
+  }
+
+  hold(isHeld: boolean): void {
+    const handle: unknown = this.handle;
+    if (typeof handle !== "object" || handle === null || !("unref" in handle)) return;
+    if (isHeld) (handle as NodeTimer).ref();
+    else (handle as NodeTimer).unref();
+  }
+}
+
+function timer(delayMs: number, fn: () => void, background = false): Timer {
+  const made = new SystemTimer(delayMs, fn);
+  if (background) made.hold(false);
+  return made;
 }
 
 interface NodePerformance {

@@ -129,4 +129,20 @@ describe("the platform's runtime", () => {
     const [a, b] = [systemRuntime.random(new Uint8Array(16)), systemRuntime.random(new Uint8Array(16))];
     expect(a).not.toEqual(b);
   });
+
+  // Mutation: hold does nothing.
+  it("has timers that keep the process alive, or do not, and can be told otherwise", () => {
+    const held = () => process.getActiveResourcesInfo().filter((what) => what === "Timeout").length;
+    const before = held();
+    const timer = systemRuntime.timer(60_000, () => undefined);
+    const background = systemRuntime.timer(60_000, () => undefined, true);
+    expect(held() - before).toBe(1);
+    timer.hold(false);
+    expect(held() - before).toBe(0);
+    timer.hold(true);
+    background.hold(true);
+    expect(held() - before).toBe(2);
+    for (const each of [timer, background]) each.cancel();
+    expect(held() - before).toBe(0);
+  });
 });

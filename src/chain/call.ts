@@ -3,6 +3,8 @@ import type { Runtime } from "../runtime.ts";
 import { isSlotStore } from "../slot.ts";
 import { PartialRead } from "../store.ts";
 import type { CallOptions } from "../store.ts";
+import { Deadlines } from "./deadlines.ts";
+import type { Due } from "./deadlines.ts";
 import type { LaneStatus } from "./lane.ts";
 import type { Layer } from "./layer.ts";
 import type { LayerStatus, Report } from "./chain.ts";
@@ -15,6 +17,13 @@ export interface LayerCalls {
    * @throws SyncError what `fn` throws, TIMEOUT, or UNAVAILABLE when the breaker is open.
    */
   readonly call: <T>(operation: string, fn: (options: CallOptions) => Promise<T>, entries?: number) => Promise<T>;
+  /** {@link call}, and then what `next` makes of its result, or of its error, without a promise between the two. */
+  callThen<T, Next>(
+    operation: string,
+    fn: (options: CallOptions) => Promise<T>,
+    entries: number,
+    next: (outcome: T | SyncError) => Next | Promise<Next>,
+  ): Promise<Next>;
   /** The steps of an iteration, each with the layer's deadline. */
   readonly iterate: <T>(operation: string, fn: (options: CallOptions) => AsyncIterable<T>) => AsyncIterable<T>;
   readonly counts: Counts;
@@ -22,6 +31,8 @@ export interface LayerCalls {
   isLeftAlone(): boolean;
   watch: LayerStatus["watch"];
   status(): Omit<LayerStatus, "complete" | keyof LaneStatus>;
+  /** The chain is closed: nothing of this is waited for any more. */
+  stop(): void;
 }
 
 /** What the walk and the write add to a layer's statistics. */
@@ -44,124 +55,215 @@ const TIMER_MS_MAX = 2 ** 31 - 1;
 const TROUBLE = new Set(["UNAVAILABLE", "TIMEOUT", "OVERLOADED", "INTERNAL"]);
 
 export function layerCalls(layer: Layer, runtime: Runtime, report: (report: Report) => void): LayerCalls {
-  const { name, role, store } = layer;
-  const isInstant = isSlotStore(store);
-  const counts: Counts = { hits: 0, misses: 0, failures: 0, writes: 0, fills: 0, callMs: 0, calls: 0 };
-  let failuresInRow = 0;
-  let openUntil = 0; // monotonic ms; 0 when closed
-  let probing = false;
+  return new Calls(layer, runtime, report);
+}
 
-  const breaker = (): LayerStatus["breaker"] => {
-    if (openUntil === 0) return "closed";
-    return runtime.monotonic() < openUntil ? "open" : "half-open";
-  };
+/** Each call is one object: closures are an object each, and another for what they share. */
+class Calls implements LayerCalls {
+  readonly layer: Layer;
+  readonly counts: Counts = { hits: 0, misses: 0, failures: 0, writes: 0, fills: 0, callMs: 0, calls: 0 };
+  watch: LayerStatus["watch"] = "off";
+  readonly runtime: Runtime;
+  readonly deadlines: Deadlines;
+  private readonly report: (report: Report) => void;
+  /** Infinity when nobody watches: what is in this process cannot hang. */
+  private readonly deadlineMs: number;
+  private failuresInRow = 0;
+  private openUntil = 0; // monotonic ms; 0 when closed
+  private probing = false;
 
-  /** Whether this call is the one that tries a layer that was left alone. @throws SyncError when it is left alone. */
-  const admit = (operation: string): boolean => {
-    const state = breaker();
-    if (state === "closed") return false;
-    if (state === "open" || probing) {
-      const cure = `it is tried again after ${layer.breakerMs} ms`;
-      throw new SyncError("UNAVAILABLE", "the layer failed and is left alone", { store: name, operation, cure });
-    }
-    probing = true;
-    return true;
-  };
+  constructor(layer: Layer, runtime: Runtime, report: (report: Report) => void) {
+    this.layer = layer;
+    this.runtime = runtime;
+    this.report = report;
+    this.deadlineMs = isSlotStore(layer.store) ? Number.POSITIVE_INFINITY : layer.deadlineMs;
+    this.deadlines = new Deadlines(runtime);
+  }
 
-  const answered = (isProbe: boolean) => {
-    failuresInRow = 0;
+  readonly call = <T>(operation: string, fn: (options: CallOptions) => Promise<T>, entries = 1): Promise<T> =>
+    this.callThen(operation, fn, entries, resultOf);
+
+  readonly iterate = <T>(operation: string, fn: (options: CallOptions) => AsyncIterable<T>): AsyncIterable<T> =>
+    stepsOf(this, operation, fn);
+
+  callThen<T, Next>(
+    operation: string,
+    fn: (options: CallOptions) => Promise<T>,
+    entries: number,
+    next: (outcome: T | SyncError) => Next | Promise<Next>,
+  ): Promise<Next> {
+    const call = new Call(this, operation, next);
+    return new Promise((resolve, reject) => {
+      call.resolve = resolve;
+      call.reject = reject;
+      this.begin(call, fn, entries);
+    });
+  }
+
+  isLeftAlone(): boolean {
+    return this.breaker() === "open";
+  }
+
+  status(): ReturnType<LayerCalls["status"]> {
+    const { name, role, store } = this.layer;
+    return { name, role, store: store.name, breaker: this.breaker(), watch: this.watch, ...this.counts };
+  }
+
+  stop(): void {
+    this.deadlines.stop();
+  }
+
+  answered(isProbe: boolean): void {
+    this.failuresInRow = 0;
     if (!isProbe) return;
-    probing = false;
-    openUntil = 0;
-    report({ kind: "breaker", layer: name, message: "the layer answers again" });
-  };
+    this.probing = false;
+    this.openUntil = 0;
+    this.report({ kind: "breaker", layer: this.layer.name, message: "the layer answers again" });
+  }
 
-  const failedWith = (error: SyncError, isProbe: boolean) => {
+  failedWith(error: SyncError, isProbe: boolean): void {
+    const { counts, layer } = this;
     counts.failures++;
     // A layer that says what is wrong with one entry or call has answered.
-    if (!TROUBLE.has(error.code) || error instanceof PartialRead) return answered(isProbe);
-    failuresInRow++;
-    if (isProbe) probing = false;
+    if (!TROUBLE.has(error.code) || error instanceof PartialRead) return this.answered(isProbe);
+    this.failuresInRow++;
+    if (isProbe) this.probing = false;
     // Calls that were under way before the breaker opened say nothing new.
-    else if (openUntil !== 0 || failuresInRow < layer.breakerFailures) return;
-    if (openUntil === 0) {
-      report({ kind: "breaker", layer: name, message: `${failuresInRow} failures in a row, last: ${error.message}` });
+    else if (this.openUntil !== 0 || this.failuresInRow < layer.breakerFailures) return;
+    if (this.openUntil === 0) {
+      const message = `${this.failuresInRow} failures in a row, last: ${error.message}`;
+      this.report({ kind: "breaker", layer: layer.name, message });
     }
-    openUntil = runtime.monotonic() + layer.breakerMs;
-  };
+    this.openUntil = this.runtime.monotonic() + layer.breakerMs;
+  }
 
-  /** How long a call may take, in milliseconds; Infinity when nobody watches: what is in this process cannot hang. */
-  const allowedMs = (entries: number) =>
-    isInstant || layer.deadlineMs === Number.POSITIVE_INFINITY
-      ? Number.POSITIVE_INFINITY
-      : Math.min(layer.deadlineMs * Math.max(1, entries / ENTRIES_PER_DEADLINE), TIMER_MS_MAX);
+  private breaker(): LayerStatus["breaker"] {
+    if (this.openUntil === 0) return "closed";
+    return this.runtime.monotonic() < this.openUntil ? "open" : "half-open";
+  }
 
-  /**
-   * `fn`'s promise, or TIMEOUT once the layer's time is up; what comes after that is dropped. The layer is told by the
-   * deadline alone: making an AbortController costs more than a whole read of a memory layer. One promise in all, since
-   * every key that is read or written passes here.
-   */
-  const counted = <T>(operation: string, fn: (options: CallOptions) => Promise<T>, entries = 1): Promise<T> =>
-    new Promise<T>((resolve, reject) => {
-      const isProbe = admit(operation);
-      const startedAt = runtime.monotonic();
-      const deadlineMs = allowedMs(entries);
-      let isOver = false;
-      counts.calls++;
-      const end = () => {
-        isOver = true;
-        timer?.cancel();
-        counts.callMs += runtime.monotonic() - startedAt;
-      };
-      const fail = (thrown: unknown) => {
-        if (isOver) return;
-        end();
-        const error = asSyncError(thrown, { store: name, operation });
-        failedWith(error, isProbe);
-        reject(error);
-      };
-      const timer =
-        deadlineMs === Number.POSITIVE_INFINITY
-          ? undefined
-          : runtime.timer(deadlineMs, () => {
-              fail(new SyncError("TIMEOUT", `no answer within ${deadlineMs} ms`, { store: name, operation }));
-            });
-      try {
-        fn(timer === undefined ? NO_DEADLINE : { deadline: startedAt + deadlineMs }).then((result) => {
-          if (isOver) return;
-          end();
-          answered(isProbe);
-          resolve(result);
-        }, fail);
-      } catch (thrown) {
-        fail(thrown);
-      }
-    });
+  private begin<T, Next>(call: Call<T, Next>, fn: (options: CallOptions) => Promise<T>, entries: number): void {
+    const state = this.breaker();
+    if (state === "open" || (state === "half-open" && this.probing)) return call.done(this.leftAlone(call.operation));
+    call.isProbe = state === "half-open";
+    if (call.isProbe) this.probing = true;
+    this.counts.calls++;
+    const { deadlineMs } = this;
+    const isShort = entries <= ENTRIES_PER_DEADLINE || deadlineMs === Number.POSITIVE_INFINITY;
+    call.begin(fn, isShort ? deadlineMs : Math.min(deadlineMs * (entries / ENTRIES_PER_DEADLINE), TIMER_MS_MAX));
+  }
 
-  const calls: LayerCalls = {
-    layer,
-    counts,
-    watch: "off",
-    call: counted,
-    isLeftAlone: () => breaker() === "open",
-    async *iterate(operation, fn) {
-      const controller = new AbortController();
-      const iterator = fn({ signal: controller.signal })[Symbol.asyncIterator]();
-      try {
-        for (;;) {
-          const next = await counted(operation, () => iterator.next());
-          if (next.done === true) return;
-          yield next.value;
-        }
-      } finally {
-        controller.abort();
-        // A step that hangs must not hold up whoever gave the iteration up.
-        iterator.return?.().catch(() => undefined);
-      }
-    },
-    status: () => ({ name, role, store: store.name, breaker: breaker(), watch: calls.watch, ...counts }),
-  };
-  return calls;
+  private leftAlone(operation: string): SyncError {
+    const { name, breakerMs } = this.layer;
+    const cure = `it is tried again after ${breakerMs} ms`;
+    return new SyncError("UNAVAILABLE", "the layer failed and is left alone", { store: name, operation, cure });
+  }
+}
+
+/** One call under way: it ends with an answer, a failure, or at its deadline. What comes after that is dropped. */
+class Call<T, Next> implements Due {
+  readonly operation: string;
+  dueAt = Number.POSITIVE_INFINITY;
+  before: Due | undefined = undefined;
+  after: Due | undefined = undefined;
+  isProbe = false;
+  resolve: (value: Next | Promise<Next>) => void = nothing;
+  reject: (error: unknown) => void = nothing;
+  private readonly calls: Calls;
+  private readonly next: (outcome: T | SyncError) => Next | Promise<Next>;
+  private startedAt = 0;
+  private isOver = false;
+
+  constructor(calls: Calls, operation: string, next: (outcome: T | SyncError) => Next | Promise<Next>) {
+    this.calls = calls;
+    this.operation = operation;
+    this.next = next;
+  }
+
+  /** The layer is told by the deadline alone: making an AbortController costs more than a whole read of memory. */
+  begin(fn: (options: CallOptions) => Promise<T>, allowedMs: number): void {
+    const { calls } = this;
+    const startedAt = calls.runtime.monotonic();
+    const isWatched = allowedMs !== Number.POSITIVE_INFINITY;
+    this.startedAt = startedAt;
+    if (isWatched) {
+      this.dueAt = startedAt + allowedMs;
+      calls.deadlines.add(this);
+    }
+    try {
+      fn(isWatched ? { deadline: this.dueAt } : NO_DEADLINE).then(
+        (result) => {
+          if (this.end()) this.answered(result);
+        },
+        (thrown) => this.fail(thrown),
+      );
+    } catch (thrown) {
+      this.fail(thrown);
+    }
+  }
+
+  late(): void {
+    const { operation, dueAt, startedAt } = this;
+    const store = this.calls.layer.name;
+    this.fail(new SyncError("TIMEOUT", `no answer within ${Math.round(dueAt - startedAt)} ms`, { store, operation }));
+  }
+
+  done(outcome: T | SyncError): void {
+    try {
+      this.resolve(this.next(outcome));
+    } catch (thrown) {
+      this.reject(thrown);
+    }
+  }
+
+  private answered(result: T): void {
+    this.calls.answered(this.isProbe);
+    this.done(result);
+  }
+
+  private fail(thrown: unknown): void {
+    if (!this.end()) return;
+    const error = asSyncError(thrown, { store: this.calls.layer.name, operation: this.operation });
+    this.calls.failedWith(error, this.isProbe);
+    this.done(error);
+  }
+
+  /** False when it has ended before. */
+  private end(): boolean {
+    if (this.isOver) return false;
+    this.isOver = true;
+    const { calls, dueAt } = this;
+    if (dueAt !== Number.POSITIVE_INFINITY) calls.deadlines.remove(this);
+    calls.counts.callMs += calls.runtime.monotonic() - this.startedAt;
+    return true;
+  }
+}
+
+function resultOf<T>(outcome: T | SyncError): T {
+  if (outcome instanceof SyncError) throw outcome;
+  return outcome;
+}
+
+function nothing(): void {}
+
+async function* stepsOf<T>(
+  { call }: LayerCalls,
+  operation: string,
+  fn: (options: CallOptions) => AsyncIterable<T>,
+): AsyncIterable<T> {
+  const controller = new AbortController();
+  const iterator = fn({ signal: controller.signal })[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const next = await call(operation, () => iterator.next());
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    controller.abort();
+    // A step that hangs must not hold up whoever gave the iteration up.
+    iterator.return?.().catch(() => undefined);
+  }
 }
 
 export function messageOf(error: unknown): string {

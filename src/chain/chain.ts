@@ -418,6 +418,7 @@ async function shut(
   const left = flushLate(state);
   await left.catch(() => undefined);
   const results = await Promise.allSettled(state.layers.map((layer) => layer.store.close()));
+  for (const calls of state.calls) calls.stop();
   await state.spooled?.removeAll().catch(() => undefined); // what cannot be removed goes with the other temporary files
   const failure = results.find((result) => result.status === "rejected");
   if (failure !== undefined) throw failure.reason;

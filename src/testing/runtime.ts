@@ -46,7 +46,7 @@ interface Pending {
   readonly atMs: number;
   readonly order: number;
   readonly fn: () => void;
-  readonly background: boolean;
+  background: boolean;
   live: boolean;
 }
 
@@ -79,6 +79,10 @@ export function simulatedRuntime(options: SimulationOptions): SimulatedRuntime {
     return {
       cancel: () => {
         end(entry);
+      },
+      hold(isHeld) {
+        if (entry.live && entry.background === isHeld) foreground += isHeld ? 1 : -1;
+        entry.background = !isHeld;
       },
     };
   };

@@ -44,6 +44,23 @@ describe("simulated time", () => {
     expect(runtime.monotonic()).toBe(35);
   });
 
+  // Mutation: hold does not count.
+  it("runs until no timer is left that keeps it alive, whatever each was told last", async () => {
+    const runtime = simulatedRuntime({ seed: 1 });
+    const timer = runtime.timer(5, () => undefined);
+    timer.hold(false);
+    timer.hold(false);
+    await runtime.run();
+    expect(runtime.monotonic()).toBe(0);
+    timer.hold(true);
+    await runtime.run();
+    expect(runtime.monotonic()).toBe(5);
+    timer.hold(true); // it has fired
+    timer.hold(false);
+    await runtime.run();
+    expect([runtime.monotonic(), runtime.pendingTimers]).toEqual([5, 0]);
+  });
+
   it("forgets cancelled timers, also when cancelled twice or after they fired", async () => {
     const runtime = simulatedRuntime({ seed: 1 });
     const fired: string[] = [];

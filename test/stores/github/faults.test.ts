@@ -46,7 +46,7 @@ function patient(): { runtime: Runtime; expire: () => void } {
     timer(delayMs, fn, background) {
       if (delayMs < PATIENCE_MS / 2) return systemRuntime.timer(delayMs, fn, background);
       limits.add(fn);
-      return { cancel: () => limits.delete(fn) };
+      return { cancel: () => limits.delete(fn), hold: () => undefined };
     },
   };
   return { runtime, expire: () => limits.forEach((fn) => fn()) };
