@@ -39,8 +39,8 @@ export interface SlotStore extends Store {
    */
   keep(slot: Slot, decoded: unknown, bytes: number): void;
   /**
-   * What `write` does, at once, with copies that a store has answered. Their bytes, which nobody may change any more, are
-   * kept as they are where they are no piece of a larger buffer.
+   * What `write` does, at once, with what a store has answered, or was given away. Its bytes, which nobody may change any
+   * more, are kept as they are where they are no piece of a larger buffer.
    * @throws SyncError as `write` rejects.
    */
   fillNow(copies: readonly Write[]): WriteResult[];

@@ -250,16 +250,18 @@ export function checkRead(store: Store, keys: readonly string[]): void {
  */
 export function checkWrite(store: Store, writes: readonly Write[]): void {
   checkBatch(store, "write", writes.length);
-  for (const { entry, asOf, if: condition, body } of writes) {
-    checkEntry(entry);
-    if (body !== undefined) checkBody(store, entry, body);
-    checkStoreKey(store, "write", entry.key);
-    if (!Number.isSafeInteger(asOf)) {
-      throw new SyncError("INVALID", "asOf is a whole number of Unix milliseconds", at(store, "write", entry.key));
-    }
-    if (condition !== undefined && condition !== "absent" && !isVersion(condition)) {
-      throw new SyncError("INVALID", 'a condition is "absent" or a version', at(store, "write", entry.key));
-    }
+  for (let i = 0; i < writes.length; i++) checkOneWrite(store, writes[i] as Write);
+}
+
+function checkOneWrite(store: Store, { entry, asOf, if: condition, body }: Write): void {
+  checkEntry(entry);
+  if (body !== undefined) checkBody(store, entry, body);
+  checkKeyBytes(store, "write", entry.key);
+  if (!Number.isSafeInteger(asOf)) {
+    throw new SyncError("INVALID", "asOf is a whole number of Unix milliseconds", at(store, "write", entry.key));
+  }
+  if (condition !== undefined && condition !== "absent" && !isVersion(condition)) {
+    throw new SyncError("INVALID", 'a condition is "absent" or a version', at(store, "write", entry.key));
   }
 }
 
@@ -362,8 +364,12 @@ function checkBatch(store: Store, operation: string, count: number): void {
 
 function checkStoreKey(store: Store, operation: string, key: string): void {
   checkKey(key);
+  checkKeyBytes(store, operation, key);
+}
+
+function checkKeyBytes(store: Store, operation: string, key: string): void {
   const { keyBytesMax } = store.supports;
-  // checkKey has enforced the common limit; a count is only due where this store's own is lower.
+  // The common limit has been checked; a count is only due where this store's own is lower.
   if (keyBytesMax < KEY_BYTES_MAX && new TextEncoder().encode(key).length > keyBytesMax) {
     throw new SyncError("TOO_LARGE", `the key is above this store's ${keyBytesMax} bytes`, at(store, operation, key));
   }

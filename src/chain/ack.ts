@@ -10,15 +10,17 @@ export type Ack =
   | { readonly kind: "layers"; readonly indexes: ReadonlySet<number> }
   | { readonly kind: "all" };
 
+const ALL: Ack = { kind: "all" };
+
 /**
  * The acknowledgement level of that name. Where there is a journal, "memory" and "journal" are levels, and "journal" is
  * the default; else the default is "all".
  * @throws SyncError INVALID, or UNSUPPORTED for the journal, for a level that the chain does not have.
  */
 export function ackOf(state: Pick<ChainState, "layers">, ack: string | undefined, hasJournal: boolean): Ack {
-  if (ack === "all" || (ack === undefined && !hasJournal)) return { kind: "all" };
+  if (ack === "all" || (ack === undefined && !hasJournal)) return ALL;
   if (hasJournal && (ack === undefined || ack === "journal")) return { kind: "journal" };
-  const index = state.layers.findIndex((layer) => layer.name === ack);
+  const index = indexOf(state, ack);
   if (hasJournal && ack === "memory" && (index === -1 || state.layers[index]?.role === "cache"))
     return { kind: "memory" };
   if (index !== -1) return { kind: "layers", indexes: new Set([index]) };
@@ -31,4 +33,9 @@ export function ackOf(state: Pick<ChainState, "layers">, ack: string | undefined
   throw new SyncError("INVALID", `no acknowledgement level ${JSON.stringify(ack)} in this chain`, {
     cure: `use one of ${[...new Set(levels)].map((name) => JSON.stringify(name)).join(", ")}`,
   });
+}
+
+/** In a function of its own: for its closure the engine would make an object of each call that needs none. */
+function indexOf({ layers }: Pick<ChainState, "layers">, name: string | undefined): number {
+  return layers.findIndex((layer) => layer.name === name);
 }

@@ -94,6 +94,11 @@ export interface ChainWriteOptions extends CallOptions {
    * UNAVAILABLE and `stored`, and goes on by itself. Default: the deadline of the call, which then ends with TIMEOUT.
    */
   readonly ackDeadline?: number | undefined;
+  /**
+   * The caller gives the values' bytes away: neither he nor anybody else will change them, so that memory need not copy
+   * them. Default false: they are his again when the call has ended.
+   */
+  readonly givesBytes?: boolean | undefined;
 }
 
 export interface ChainOptions {
@@ -290,9 +295,7 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
         check("write", call);
         checkWrite(self, writes);
         const work = state.behind?.write(self, writes, call) ?? writeThrough(state, self, writes, call);
-        if (call?.ack !== "all") return work;
-        const until = state.behind === undefined ? undefined : call.ackDeadline;
-        return work.then((results) => allTheWayDown(state, results, { ...call, deadline: until ?? call.deadline }));
+        return call?.ack === "all" ? toTheBottom(state, work, call) : work;
       } catch (error) {
         return Promise.reject(error);
       }
@@ -355,6 +358,11 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
     },
   };
   return self;
+}
+
+function toTheBottom(state: ChainState, work: Promise<WriteResult[]>, call: ChainWriteOptions): Promise<WriteResult[]> {
+  const until = state.behind === undefined ? undefined : call.ackDeadline;
+  return work.then((results) => allTheWayDown(state, results, { ...call, deadline: until ?? call.deadline }));
 }
 
 /** Starts the watches of the layers that others change. */

@@ -40,8 +40,12 @@ export interface ChainState {
   readonly authority: number;
   /** Layers that the chain looks at without a promise; undefined for the others. */
   readonly slots: readonly (SlotStore | undefined)[];
+  /** One of them is looked at so, and keeps the bytes that it is given. */
+  readonly keepsBytes: boolean;
   /** All of the layers, where each of them holds every key. */
   readonly everywhere: readonly number[] | undefined;
+  /** Where each write goes, where each of the layers holds every key. */
+  readonly writesTo: WriteRoute | undefined;
   readonly floors: Floors;
   readonly gaps: Gaps;
   readonly negatives: Negatives;
@@ -57,6 +61,14 @@ export interface ChainState {
   readonly report: (report: Report) => void;
   /** Work that outlives the call that began it (fills, late layers of a write). `close` waits for it. */
   readonly background: Background;
+}
+
+/** The layers that a write of one key goes to. */
+export interface WriteRoute {
+  /** The layer that takes it first: the first one of the chain, else the deepest store; -1 when none takes it. */
+  readonly first: number;
+  /** Those that get it once that one has it, in their order. */
+  readonly others: readonly number[];
 }
 
 export interface Background {
@@ -92,6 +104,7 @@ export interface StateOptions {
 export function chainState(options: StateOptions): ChainState {
   const { layers, runtime, report, authority } = options;
   const last = layers.length - 1;
+  const everywhere = layers.every(({ prefixes }) => prefixes.length === 0) ? [...layers.keys()] : undefined;
   // An older copy is answered within its ttl, and marked stale within its grace; behind own writes it never is.
   const copyLifeMs =
     Math.max(...layers.slice(0, last).map((layer) => layer.ttlMs + layer.graceMs), options.negativeTtlMs) +
@@ -104,8 +117,10 @@ export function chainState(options: StateOptions): ChainState {
       authority: authority === -1 ? last : authority,
       forgetful: layers[last]?.store.supports.durable === false,
     },
-    everywhere: layers.every(({ prefixes }) => prefixes.length === 0) ? [...layers.keys()] : undefined,
+    everywhere,
+    writesTo: everywhere && writeRoute(layers, options.first, everywhere),
     slots: layers.map(({ store }) => (isSlotStore(store) ? store : undefined)),
+    keepsBytes: layers.some(({ store }) => isSlotStore(store)),
     copyLifeMs,
     floors: floors(copyLifeMs, FLOORS_MAX),
     gaps: gaps(layers),
@@ -134,6 +149,18 @@ export function routeOf(state: ChainState, key: string): readonly number[] {
   return route;
 }
 
+/** Where a write of the key goes. */
+export function writeRouteOf(state: ChainState, key: string): WriteRoute {
+  return state.writesTo ?? writeRoute(state.layers, state.first, routeOf(state, key));
+}
+
+function writeRoute(layers: readonly Layer[], first: number, route: readonly number[]): WriteRoute {
+  const takers = route.filter((index) => layers[index]?.readonly === false);
+  const deepest = takers.findLast((index) => layers[index]?.role === "store") ?? -1;
+  const taker = takers.includes(first) ? first : deepest;
+  return { first: taker, others: takers.filter((index) => index !== taker) };
+}
+
 /** Whether a layer is one of those that hold a key. What else its store has is not part of the chain. */
 export function holds(state: ChainState, layer: number, key: string): boolean {
   return routeOf(state, key).includes(layer);
@@ -146,6 +173,7 @@ export function background(): Background {
 
   const end = (work: object) => {
     works.delete(work);
+    if (waits.size === 0) return;
     for (const [left, resolve] of waits) {
       if (!left.delete(work) || left.size > 0) continue;
       waits.delete(left);

@@ -19,7 +19,8 @@ export const HEADS_ONLY = { wholeBytesMax: BODY_BYTES_MIN } as const;
 /** For how many entries' time a call with these writes may take. */
 export function entriesFor(writes: readonly Write[]): number {
   let entries = writes.length;
-  for (const { body } of writes) {
+  for (let i = 0; i < writes.length; i++) {
+    const { body } = writes[i] as Write;
     if (body !== undefined) entries += ENTRIES_PER_DEADLINE * (1 + Math.ceil(body.size / BYTES_PER_DEADLINE));
   }
   return entries;

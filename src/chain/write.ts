@@ -2,6 +2,7 @@ import { SyncError, asSyncError } from "../error.ts";
 import { stubOf } from "../entry.ts";
 import type { Head } from "../entry.ts";
 import { failed, refusal } from "../store.ts";
+import type { SlotStore } from "../slot.ts";
 import type { CallOptions, Store, Write, WriteResult } from "../store.ts";
 import { versionMs } from "../version.ts";
 import { ackOf } from "./ack.ts";
@@ -11,18 +12,19 @@ import type { ChainWriteOptions } from "./chain.ts";
 import { invalidate } from "./invalidate.ts";
 import type { Layer } from "./layer.ts";
 import { fits, readKeys } from "./read.ts";
-import type { ChainState } from "./state.ts";
+import type { ChainState, WriteRoute } from "./state.ts";
 import { dropLate, holdLate } from "./spool.ts";
-import { routeOf } from "./state.ts";
+import { writeRouteOf } from "./state.ts";
 import { bodyFor, copyFor, entriesFor } from "./stream.ts";
 
-/** One write on its way down: where it goes first, where next, and what became of it. */
-interface Passage {
+/** One write on its way down: where it goes, and what became of it. */
+interface Passage extends WriteRoute {
   readonly write: Write;
-  readonly first: number;
-  readonly others: readonly number[];
   result: WriteResult | undefined;
 }
+
+/** Whether a caller waits for a layer: always, because the level names it, or not. */
+type Wait = "yes" | "by name" | "no";
 
 /**
  * Writes through the chain: the authority first, then every other layer at once. A write that the authority has is
@@ -36,31 +38,24 @@ export function writeThrough(
 ): Promise<WriteResult[]> {
   const ack = ackOf(state, options?.ack, false);
   const waitFor = ack.kind === "layers" ? ack.indexes : "all";
-  // Layers that are not waited for are written when the caller may already use its bytes again.
-  const own = waitFor === "all" ? writes : writes.map(copied);
-  const [only] = own;
-  if (only !== undefined && own.length === 1 && waitFor === "all") {
-    const work = passOne(state, plan(state, self, only));
-    state.background.add(work);
-    return forCaller(work, options, state.runtime, state.name, "write");
-  }
-  const passages = own.map((write) => plan(state, self, write));
-  const unwaited: Promise<void>[] = [];
-  const work = pass(state, passages, waitFor, unwaited);
-  // To `flush` and `close` a write is under way until every layer was given it.
-  state.background.add(work.then(() => Promise.all(unwaited)));
+  // The caller may use its bytes again when the call has ended: what memory keeps, and what goes on by itself, is copied.
+  const isCopied = options?.givesBytes !== true && (waitFor !== "all" || state.keepsBytes);
+  const own = isCopied ? writes.map(copied) : writes;
+  const only = own.length === 1 ? own[0] : undefined;
+  const work =
+    only !== undefined && only.if === undefined && waitFor === "all"
+      ? passOne(state, plan(state, self, only))
+      : passAll(state, self, own, waitFor);
   return forCaller(work, options, state.runtime, state.name, "write");
 }
 
-export function copied(write: Write): Write {
+function copied(write: Write): Write {
   const { value } = write.entry;
-  return value === null ? write : { ...write, entry: { ...write.entry, value: value.slice() } };
+  return value === null ? write : { ...write, entry: { ...write.entry, value: new Uint8Array(value) } };
 }
 
 function plan(state: ChainState, self: Store, write: Write): Passage {
-  const { key } = write.entry;
-  const first = firstFor(state, key);
-  const others = routeOf(state, key).filter((index) => index !== first && state.layers[index]?.readonly === false);
+  const { first, others } = writeRouteOf(state, write.entry.key);
   return { write, first, others, result: refusalOf(state, self, write) };
 }
 
@@ -74,7 +69,7 @@ export function refusalOf(state: ChainState, self: Store, write: Write): WriteRe
     const cure = "correct the clock of the machine that wrote it";
     return failed(new SyncError("SKEW", what, { store: state.name, operation: "write", key, cure }));
   }
-  if (firstFor(state, key) === -1) {
+  if (writeRouteOf(state, key).first === -1) {
     return failed(
       new SyncError("READONLY", "no layer that keeps this key takes writes", {
         store: state.name,
@@ -86,33 +81,73 @@ export function refusalOf(state: ChainState, self: Store, write: Write): WriteRe
   return undefined;
 }
 
-/** The layer that takes a key first: the first one of the chain, else the deepest store; -1 when none takes it. */
-function firstFor(state: ChainState, key: string): number {
-  const takes = (index: number) => state.layers[index]?.readonly === false;
-  if (state.everywhere !== undefined && takes(state.first)) return state.first;
-  const route = routeOf(state, key);
-  if (takes(state.first) && route.includes(state.first)) return state.first;
-  return route.findLast((index) => takes(index) && state.layers[index]?.role === "store") ?? -1;
+/** One write that every layer is waited for: what {@link passAll} does where nothing has to be put into groups. */
+function passOne(state: ChainState, passage: Passage): Promise<WriteResult[]> {
+  const { write, first, result } = passage;
+  if (result !== undefined) return Promise.resolve([result]);
+  const calls = state.calls[first] as LayerCalls;
+  const given = inFirst(calls.layer, write);
+  const slots = state.slots[first];
+  if (slots !== undefined) return Promise.resolve(passOn(state, passage, giveNow(calls, slots, given)));
+  const batch = [given];
+  const send = (call: CallOptions) => calls.layer.store.write(batch, call);
+  const next = (outcome: WriteResult[] | SyncError) => {
+    try {
+      return passOn(state, passage, resultsOf(calls, batch, outcome)[0]);
+    } finally {
+      state.background.end(passage);
+    }
+  };
+  state.background.begin(passage);
+  return calls.callThen("write", send, entriesFor(batch), next);
 }
 
-/** What {@link pass} does, for one write that every layer is waited for: nothing has to be put into groups. */
-async function passOne(state: ChainState, passage: Passage): Promise<WriteResult[]> {
-  if (passage.result === undefined) {
-    const group = [passage];
-    await writeFirst(state, passage.first, group);
-    learn(state, passage);
-    if (isStored(passage)) {
-      const [only] = passage.others;
-      if (passage.others.length === 1 && only !== undefined) await writeNext(state, only, group, "yes");
-      else await Promise.all(passage.others.map((layer) => writeNext(state, layer, group, "yes")));
+/** The other layers' turn, once the first one has answered. */
+function passOn(
+  state: ChainState,
+  passage: Passage,
+  result: WriteResult | undefined,
+): WriteResult[] | Promise<WriteResult[]> {
+  passage.result = result;
+  learn(state, passage);
+  let waits: Promise<void>[] | undefined;
+  if (result?.status === "stored") {
+    const { others } = passage;
+    for (let i = 0; i < others.length; i++) {
+      const index = others[i] as number;
+      const calls = state.calls[index] as LayerCalls;
+      const slots = state.slots[index];
+      const write = forLayer(calls.layer, passage.write);
+      if (slots === undefined) (waits ??= []).push(passTo(state, index, passage, write));
+      else ended(state, index, passage, write, giveNow(calls, slots, write), "yes");
     }
   }
-  return [passage.result ?? failed(lost(state, passage.write))];
+  return waits === undefined ? [resultOf(state, passage)] : passedTo(state, passage, waits);
 }
 
-/** In a function of its own: the compiler does not see that a call changes what it has looked at. */
-function isStored({ result }: Passage): boolean {
-  return result?.status === "stored";
+async function passTo(state: ChainState, index: number, passage: Passage, write: Write): Promise<void> {
+  const [outcome] = await give(state.calls[index] as LayerCalls, [write]);
+  ended(state, index, passage, write, outcome, "yes");
+}
+
+function passedTo(state: ChainState, passage: Passage, waits: readonly Promise<void>[]): Promise<WriteResult[]> {
+  const work = Promise.all(waits).then(() => [resultOf(state, passage)]);
+  state.background.add(work);
+  return work;
+}
+
+function passAll(
+  state: ChainState,
+  self: Store,
+  writes: readonly Write[],
+  waitFor: ReadonlySet<number> | "all",
+): Promise<WriteResult[]> {
+  const passages = writes.map((write) => plan(state, self, write));
+  const unwaited: Promise<void>[] = [];
+  const work = pass(state, passages, waitFor, unwaited);
+  // To `flush` and `close` a write is under way until every layer was given it.
+  state.background.add(work.then(() => Promise.all(unwaited)));
+  return work;
 }
 
 async function pass(
@@ -133,7 +168,11 @@ async function pass(
     (wait === "no" ? unwaited : waits).push(work);
   }
   await Promise.all(waits);
-  return passages.map(({ write, result }) => result ?? failed(lost(state, write)));
+  return passages.map((passage) => resultOf(state, passage));
+}
+
+function resultOf(state: ChainState, { write, result }: Passage): WriteResult {
+  return result ?? failed(lost(state, write));
 }
 
 function lost(state: ChainState, write: Write): SyncError {
@@ -141,47 +180,85 @@ function lost(state: ChainState, write: Write): SyncError {
 }
 
 /** The authority decides. Sets every passage's result. Never rejects. */
-async function writeFirst(state: ChainState, layer: number, group: readonly Passage[]): Promise<void> {
-  const calls = state.calls[layer];
-  if (calls === undefined) return;
+async function writeFirst(state: ChainState, index: number, group: readonly Passage[]): Promise<void> {
+  const calls = state.calls[index] as LayerCalls;
+  const { layer } = calls;
   const conditional = group.filter(({ write }) => write.if !== undefined);
   try {
-    if (conditional.length > 0) await fillFromBelow(state, layer, calls, writesOf(conditional));
+    if (conditional.length > 0) await fillFromBelow(state, index, calls, writesOf(conditional));
   } catch (error) {
     const reason = asSyncError(error, { store: state.name, operation: "write" });
     for (const passage of conditional) passage.result = failed(reason);
   }
   const ready = group.filter((passage) => passage.result === undefined);
-  const { batchMax } = calls.layer.store.supports;
-  for (let at = 0; at < ready.length; at += batchMax) await writeBatch(calls, ready.slice(at, at + batchMax));
+  const { batchMax } = layer.store.supports;
+  for (let at = 0; at < ready.length; at += batchMax) {
+    const batch = ready.slice(at, at + batchMax);
+    const writes = writesOf(batch).map((write) => inFirst(layer, write));
+    const isConditional = writes.some((write) => write.if !== undefined);
+    const results = await (isConditional ? giveOnCondition(calls, writes) : giveInBatches(state, index, writes));
+    for (const [i, passage] of batch.entries()) passage.result = results[i];
+  }
 }
 
-async function writeBatch(calls: LayerCalls, batch: readonly Passage[]): Promise<void> {
+/** A lost answer is asked for again with the same versions, which count as met if they are there. Never rejects. */
+async function giveOnCondition(calls: LayerCalls, writes: readonly Write[]): Promise<WriteResult[]> {
   const { layer } = calls;
-  const writes = writesOf(batch).map((write) => inFirst(layer, write));
   const send = () => calls.call("write", (call) => layer.store.write(writes, call), entriesFor(writes));
-  const isConditional = batch.some(({ write }) => write.if !== undefined);
   const isLeftAlone = calls.isLeftAlone(); // then nothing is sent at all
   let lostAnswer: SyncError | undefined;
   try {
-    // A lost answer of a conditional write is asked for again with the same version, which counts as met if it is there.
     const results = await send().catch((error: unknown) => {
-      if (!isConditional || !(error instanceof SyncError) || !error.retryable) throw error;
+      if (!(error instanceof SyncError) || !error.retryable) throw error;
       lostAnswer = error;
       return send();
     });
-    calls.counts.writes += batch.length;
-    for (const [i, passage] of batch.entries()) {
-      const result = results[i];
-      const isOpen = lostAnswer !== undefined && result !== undefined && isUndecided(passage.write, result);
-      passage.result = isOpen ? failed(undecided(lostAnswer as SyncError, passage.write, layer)) : result;
-    }
+    calls.counts.writes += writes.length;
+    return writes.map((write, i) => {
+      const result = results[i] ?? failed(noResult(layer, write));
+      return lostAnswer !== undefined && isUndecided(write, result)
+        ? failed(undecided(lostAnswer, write, layer))
+        : result;
+    });
   } catch (thrown) {
     const error = asSyncError(thrown, { store: layer.name, operation: "write" });
-    for (const passage of batch) {
-      passage.result = failed(isLeftAlone ? error : undecided(error, passage.write, layer));
-    }
+    return writes.map((write) => failed(isLeftAlone ? error : undecided(error, write, layer)));
   }
+}
+
+/** One result per write of a batch that the layer takes in one call. Never rejects. */
+function give(calls: LayerCalls, batch: readonly Write[]): Promise<WriteResult[]> {
+  const send = (call: CallOptions) => calls.layer.store.write(batch, call);
+  return calls.callThen("write", send, entriesFor(batch), (outcome) => resultsOf(calls, batch, outcome));
+}
+
+/** What became of each write of a call: one that failed is the result of all of them. */
+function resultsOf(
+  { layer, counts }: LayerCalls,
+  batch: readonly Write[],
+  outcome: WriteResult[] | SyncError,
+): WriteResult[] {
+  if (outcome instanceof SyncError) return batch.map(() => failed(outcome));
+  counts.writes += batch.length;
+  // A store of others may give anything. Which result is whose is not known then.
+  if (Array.isArray(outcome) && outcome.length === batch.length) return outcome;
+  return batch.map((write) => failed(noResult(layer, write)));
+}
+
+/** The same of one write, in a layer that takes it without a promise. */
+function giveNow({ counts, layer }: LayerCalls, slots: SlotStore, write: Write): WriteResult {
+  counts.calls++;
+  try {
+    const result = slots.fill([write])[0];
+    counts.writes++;
+    return result ?? failed(noResult(layer, write));
+  } catch (error) {
+    return failed(asSyncError(error, { store: layer.name, operation: "write" }));
+  }
+}
+
+function noResult({ name }: Layer, { entry: { key } }: Write): SyncError {
+  return new SyncError("INTERNAL", "the layer gave no result for a write", { store: name, operation: "write", key });
 }
 
 /**
@@ -230,7 +307,9 @@ export async function fillFromBelow(
     if (entry === undefined || (others.every((other) => !isFrom(from, other.name)) && isFrom(from, name))) continue;
     missing.push(copyFor(calls.layer, { entry, asOf, body }));
   }
-  for (const result of await writeInBatches(calls, missing)) if (result.status === "failed") throw result.error;
+  if (missing.length === 0) return;
+  const results = await giveInBatches(state, authority, missing);
+  for (const result of results) if (result.status === "failed") throw result.error;
 }
 
 /** Whether an answer came from the layer of this name, or from one inside it. */
@@ -273,39 +352,41 @@ export function newer({ key, meta }: Head, version: Head["version"]): Head {
  * any case the write is kept for the next `flush`. A cache that fails is reported, and makes the write fail only if its
  * name was given as the acknowledgement level. Never rejects.
  */
-async function writeNext(
+async function writeNext(state: ChainState, index: number, group: readonly Passage[], wait: Wait): Promise<void> {
+  const layer = state.layers[index] as Layer;
+  const writes = group.map(({ write }) => forLayer(layer, write));
+  const outcomes = await giveInBatches(state, index, writes);
+  for (const [i, passage] of group.entries()) ended(state, index, passage, writes[i] as Write, outcomes[i], wait);
+}
+
+/** What another layer made of a write. */
+function ended(
   state: ChainState,
   index: number,
-  group: readonly Passage[],
-  wait: "yes" | "no" | "by name",
-): Promise<void> {
-  const calls = state.calls[index];
-  if (calls === undefined) return;
-  const { layer } = calls;
-  const writes = group.map(({ write }) => forLayer(layer, write));
-  const outcomes = await writeInBatches(calls, writes);
-  for (const [i, passage] of group.entries()) {
-    const write = writes[i];
-    const outcome = outcomes[i];
-    if (write === undefined || outcome === undefined) continue;
-    if (outcome.status === "superseded") {
-      invalidate(state, index, [newer(write.entry, outcome.by)]);
-      // A condition was decided by the authority, whatever others have.
-      if (layer.role === "store" && passage.write.if === undefined) passage.result = outcome;
-    }
-    if (outcome.status === "too-old" && layer.role === "store") {
-      refusedAsOld(state, passage, layer);
-      if (wait === "no") keepLate(state, index, write);
-    }
-    if (outcome.status !== "failed") continue;
-    if (layer.role === "cache") {
-      state.report({ kind: "write-failed", layer: layer.name, key: write.entry.key, message: outcome.error.message });
-    } else {
-      keepLate(state, index, write);
-    }
-    if (wait === "by name" || (wait === "yes" && layer.role === "store")) {
-      passage.result = failed(incomplete(state, passage, layer, outcome.error));
-    }
+  passage: Passage,
+  write: Write,
+  outcome: WriteResult | undefined,
+  wait: Wait,
+): void {
+  if (outcome === undefined || outcome.status === "stored") return;
+  const layer = state.layers[index] as Layer;
+  if (outcome.status === "superseded") {
+    invalidate(state, index, [newer(write.entry, outcome.by)]);
+    // A condition was decided by the authority, whatever others have.
+    if (layer.role === "store" && passage.write.if === undefined) passage.result = outcome;
+  }
+  if (outcome.status === "too-old" && layer.role === "store") {
+    refusedAsOld(state, passage, layer);
+    if (wait === "no") keepLate(state, index, write);
+  }
+  if (outcome.status !== "failed") return;
+  if (layer.role === "cache") {
+    state.report({ kind: "write-failed", layer: layer.name, key: write.entry.key, message: outcome.error.message });
+  } else {
+    keepLate(state, index, write);
+  }
+  if (wait === "by name" || (wait === "yes" && layer.role === "store")) {
+    passage.result = failed(incomplete(state, passage, layer, outcome.error));
   }
 }
 
@@ -335,7 +416,8 @@ export function forLayer(layer: Layer, write: Write): Write {
   const { entry, asOf } = write;
   if (write.body !== undefined) return bodyFor(layer, write);
   const asStub = layer.role === "cache" && (layer.onWrite === "invalidate" || !fits(entry.value, layer.valueBytesMax));
-  return { entry: asStub && entry.state === "value" ? stubOf(entry) : entry, asOf };
+  if (asStub && entry.state === "value") return { entry: stubOf(entry), asOf };
+  return write.if === undefined ? write : { entry, asOf };
 }
 
 /** The layer that a write goes to first gets it as it is, under its condition. */
@@ -343,21 +425,15 @@ export function inFirst(layer: Layer, write: Write): Write {
   return write.body === undefined ? write : { ...bodyFor(layer, write), if: write.if };
 }
 
-/** One result per write; a call that fails is the result of all its writes. Never rejects. */
-async function writeInBatches(calls: LayerCalls, writes: readonly Write[]): Promise<WriteResult[]> {
-  const { layer, counts } = calls;
-  const { batchMax } = layer.store.supports;
+/** One result for each of any number of writes. Never rejects. */
+async function giveInBatches(state: ChainState, index: number, writes: readonly Write[]): Promise<WriteResult[]> {
+  const calls = state.calls[index] as LayerCalls;
+  const slots = state.slots[index];
+  if (slots !== undefined) return writes.map((write) => giveNow(calls, slots, write));
+  const { batchMax } = calls.layer.store.supports;
   const results: WriteResult[] = [];
   for (let at = 0; at < writes.length; at += batchMax) {
-    const batch = writes.slice(at, at + batchMax);
-    try {
-      const send = (call: CallOptions) => layer.store.write(batch, call);
-      results.push(...(await calls.call("write", send, entriesFor(batch))));
-      counts.writes += batch.length;
-    } catch (error) {
-      const result = failed(asSyncError(error, { store: layer.name, operation: "write" }));
-      results.push(...batch.map(() => result));
-    }
+    for (const result of await give(calls, writes.slice(at, at + batchMax))) results.push(result);
   }
   return results;
 }
@@ -369,7 +445,7 @@ export async function flushLate(state: ChainState): Promise<void> {
   for (const [index, writes] of state.late.take()) {
     const calls = state.calls[index];
     if (calls === undefined) continue;
-    const results = await writeInBatches(calls, writes);
+    const results = await giveInBatches(state, index, writes);
     const left = writes.filter((_, i) => results[i]?.status === "failed" || results[i]?.status === "too-old");
     for (const write of left) keepLate(state, index, write);
     for (const write of writes) dropLate(state, write);

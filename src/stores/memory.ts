@@ -261,8 +261,7 @@ class Memory implements MemoryStore {
 
   private take(writes: readonly Write[], owned: (bytes: Uint8Array) => Uint8Array): WriteResult[] {
     checkWrite(this, writes);
-    const results: WriteResult[] = [];
-    for (const write of writes) results.push(refusal(this, write) ?? this.apply(write, owned));
+    const results = writes.map((write) => refusal(this, write) ?? this.apply(write, owned));
     this.tell();
     return results;
   }

@@ -96,6 +96,95 @@ describe("a plain write", () => {
   });
 });
 
+describe("a flush", () => {
+  // Mutations: passOne does not tell `background` of a write that the first layer has not answered; passedTo, of others.
+  it.each(["sql", "git"] as const)("waits for a write of one key that is under way in %s", async (name) => {
+    const w = await full();
+    w[name].hang({ verbs: ["write"] });
+    const write = outcomeOf(w.db.write([w.write(w.value("k", "v1"))]));
+    await w.runtime.settle();
+    const flushed = outcomeOf(w.db.flush());
+    const closed = outcomeOf(w.db.close());
+    await w.runtime.settle();
+    expect([write.done, flushed.done, closed.done]).toEqual([false, false, false]);
+    w[name].resume();
+    await w.runtime.settle();
+    expect(write).toMatchObject({ value: [{ status: "stored" }] });
+    expect([flushed.done, closed.done]).toEqual([true, true]);
+  });
+});
+
+describe("memory", () => {
+  // Mutations: writeThrough copies only what is not waited for, or nothing; put keeps whatever it is given.
+  it("keeps nothing of the caller's bytes, unless he gives them away; and never a piece of a larger buffer", async () => {
+    const w = await world();
+    const memory = w.memory();
+    const db = w.open([layer(memory), layer(w.store("sql", RECORD), { watch: false })]);
+    const [mine, given] = [w.value("mine", "v1"), w.value("given", "v1".repeat(100))];
+    const large = new Uint8Array(1_000);
+    const cut = w.value("piece", "", { value: large.subarray(100, 300) });
+    await db.write([w.write(mine)]);
+    await db.write([w.write(given)], { givesBytes: true });
+    await db.write([w.write(cut)], { givesBytes: true });
+    mine.value?.fill(0);
+    large.fill(9);
+    expect(await get(db, "mine")).toBe("v1");
+    expect(memory.look("given")?.entry.value).toBe(given.value);
+    expect(memory.look("piece")?.entry.value).toEqual(new Uint8Array(200));
+    const many = ["a", "b"].map((key) => w.value(key, "v1"));
+    await db.write(many.map((entry) => w.write(entry)));
+    for (const { value } of many) value?.fill(0);
+    expect([await get(db, "a"), await get(db, "b")]).toEqual(["v1", "v1"]);
+    await db.close();
+  });
+
+  // Mutation: giveNow lets an error through: the authority has the write, and its caller is told that it failed.
+  it("that refuses a write is reported, and the write stands", async () => {
+    const w = await full();
+    const [memory] = w.db.layers;
+    await memory?.store.close();
+    expect(await w.db.write([w.write(w.value("k", "v1"))])).toEqual([{ status: "stored" }]);
+    expect(w.reports).toMatchObject([{ kind: "write-failed", layer: "memory", key: "k" }]);
+    expect(await get(w.git.direct, "k")).toBe("v1");
+    await w.db.close();
+  });
+
+  // Mutation: passOne does not pass on what a first layer in this process has taken.
+  it("can be the layer that takes every write first", async () => {
+    const w = await world();
+    const git = w.store("git", { ...RECORD, shared: false });
+    const db = w.open([layer(w.memory(), { role: "store", name: "memory" }), layer(git, { name: "git" })]);
+    const [newer, older] = [w.value("k", "v2"), w.value("k", "v1")].sort((a, b) => (a.version > b.version ? -1 : 1));
+    if (newer === undefined || older === undefined) throw new Error("no values");
+    expect(await db.write([w.write(newer)])).toEqual([{ status: "stored" }]);
+    expect(await db.write([w.write(older)])).toEqual([{ status: "superseded", by: newer.version }]);
+    expect((await readOne(git.direct, "k")).entry?.version).toBe(newer.version);
+    expect(db.status().layers).toMatchObject([
+      { writes: 2, calls: 2 },
+      { writes: 1, calls: 1 },
+    ]);
+    await db.close();
+  });
+});
+
+describe("a layer that gives another number of results than it was given writes", () => {
+  // Mutation: resultsOf gives what it got: a layer that says nothing counts as one that has the write.
+  it("has none of them, for whoever waits and for flush", async () => {
+    const w = await full();
+    const { git } = w;
+    const odd = { ...git.direct, write: async () => [] };
+    const truth = layer(w.store("sql", RECORD), { name: "sql", role: "store", watch: false });
+    const db = w.open([truth, layer(odd, { name: "odd", watch: false })]);
+    const [one] = await db.write([w.write(w.value("k", "v1"))]);
+    expect(one).toMatchObject({ status: "failed", error: { code: "UNAVAILABLE" } });
+    const many = await db.write([w.write(w.value("a", "v1")), w.write(w.value("b", "v1"))]);
+    expect(many).toMatchObject([{ status: "failed" }, { status: "failed" }]);
+    await expect(db.flush()).rejects.toThrow("odd (3)");
+    await db.close().catch(() => undefined);
+    await w.db.close();
+  });
+});
+
 describe("the acknowledgement", () => {
   // Mutation: ackedLayers says "all" for a layer's name; pass waits for the others all the same.
   it("of a layer's name waits for that layer and the authority alone", async () => {
