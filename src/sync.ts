@@ -28,7 +28,7 @@ export function syncOver(chain: Chain, options: SyncOptions = {}): Sync {
     clock,
     hold: hold(chain),
     updates: turns(updatesMax),
-    loads: new Map(),
+    loads: new WeakMap(),
     indexes: new Map(),
   };
   // The types of values exist for the compiler alone.

@@ -1,5 +1,5 @@
 import { ackOf } from "../chain/ack.ts";
-import type { Chain } from "../chain/chain.ts";
+import type { Chain, ChainWriteOptions } from "../chain/chain.ts";
 import { META_BYTES_MAX, NO_META, checkMeta } from "../entry.ts";
 import type { Entry, Meta } from "../entry.ts";
 import { SyncError } from "../error.ts";
@@ -11,6 +11,9 @@ import type { AckOptions, Freshness, GetOptions, LifeOptions, Written } from "./
 
 /** What a read without options asks for. */
 export const CACHED: ReadOptions = Object.freeze({});
+
+/** What a write without options asks for. */
+const GIVEN: ChainWriteOptions = Object.freeze({ givesBytes: true });
 
 /** What people's options say to the chain. @throws SyncError INVALID. */
 export function readOptions(runtime: Runtime, options: GetOptions | undefined): ReadOptions {
@@ -31,14 +34,16 @@ function freshnessOptions(freshness: Freshness | undefined): ReadOptions {
   return { maxAgeMs };
 }
 
-/** @throws SyncError UNSUPPORTED or INVALID for a level the chain does not have. */
-export function ackOptions(chain: Chain, runtime: Runtime, options: AckOptions | undefined) {
-  if (options === undefined) return {};
+/**
+ * For writes of what a codec made, or was put together from pieces: its bytes are nobody else's.
+ * @throws SyncError UNSUPPORTED or INVALID for a level the chain does not have.
+ */
+export function ackOptions(chain: Chain, runtime: Runtime, options: AckOptions | undefined): ChainWriteOptions {
+  if (options === undefined) return GIVEN;
   const { ack } = options;
   const call = callOptions(runtime, options);
-  if (ack === undefined) return call;
-  ackOf(chain, ack, chain.journal !== undefined);
-  return { ...call, ack };
+  if (ack !== undefined) ackOf(chain, ack, chain.journal !== undefined);
+  return { ...call, ack, givesBytes: true };
 }
 
 /** When a value written now ends, in Unix milliseconds. @throws SyncError INVALID. */

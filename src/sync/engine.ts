@@ -18,7 +18,7 @@ export interface Engine {
   /** Updates of one key, one after the other. */
   readonly updates: Turns;
   /** Loads of `getOrSet` under way, by lens and full key. */
-  readonly loads: Map<Lens, Map<string, Promise<Loaded | undefined>>>;
+  readonly loads: WeakMap<Lens, Map<string, Promise<Loaded | undefined>>>;
 }
 
 /** What all who wait for a load get: each decodes it by itself unless it can be shared. */

@@ -65,7 +65,7 @@ export function decodeThrough(lens: Lens, entry: Entry, operation: "read" | "set
   if (bytes === null) {
     throw new SyncError("UNAVAILABLE", "the value is in a layer that did not answer", { operation, key });
   }
-  const decoded = within(key, operation, () => codec.decode(bytes, meta["content-type"]));
+  const decoded = decodeWith(codec, bytes, meta["content-type"], key, operation);
   if (schema === undefined) return new Kept(lens, decoded.value, decoded.sharing, decoded.bytes);
   // A copy, which the schema may change in place.
   const made = check(schema, cloneValue(decoded.value), key, operation);
@@ -79,21 +79,29 @@ function judged(lens: Lens, value: unknown): Kept {
 
 /** A value's bytes and their type. @throws SyncError INVALID or TOO_LARGE, naming the key. */
 export function encodeThrough(lens: Lens, key: string, value: unknown): Encoded {
-  return within(key, "set", () => lens.codec.encode(value));
+  try {
+    return lens.codec.encode(value);
+  } catch (thrown) {
+    throw ofKey(thrown, key, "set");
+  }
+}
+
+function decodeWith(codec: Codec, bytes: Uint8Array, type: string | undefined, key: string, operation: "read" | "set") {
+  try {
+    return codec.decode(bytes, type);
+  } catch (thrown) {
+    throw ofKey(thrown, key, operation);
+  }
 }
 
 /** A codec knows the value only: its errors are given the key. */
-function within<T>(key: string, operation: "read" | "set", run: () => T): T {
-  try {
-    return run();
-  } catch (thrown) {
-    if (thrown instanceof SyncError && thrown.key !== undefined) throw thrown;
-    if (!(thrown instanceof SyncError)) {
-      const what = `the codec failed to ${operation === "read" ? "decode" : "encode"} the value`;
-      // A stranger's message may quote the value: it stays with the cause.
-      throw new SyncError(operation === "read" ? "CORRUPT" : "INVALID", what, { operation, key, cause: thrown });
-    }
-    const { code, what, cure, retryable } = thrown;
-    throw new SyncError(code, what, { operation, key, cure, cause: thrown, retryable });
+function ofKey(thrown: unknown, key: string, operation: "read" | "set"): SyncError {
+  if (!(thrown instanceof SyncError)) {
+    const what = `the codec failed to ${operation === "read" ? "decode" : "encode"} the value`;
+    // A stranger's message may quote the value: it stays with the cause.
+    return new SyncError(operation === "read" ? "CORRUPT" : "INVALID", what, { operation, key, cause: thrown });
   }
+  if (thrown.key !== undefined) return thrown;
+  const { code, what, cure, retryable } = thrown;
+  return new SyncError(code, what, { operation, key, cure, cause: thrown, retryable });
 }

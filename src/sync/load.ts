@@ -1,11 +1,10 @@
-import type { Entry } from "../entry.ts";
 import { ackOptions, written } from "./call.ts";
 import type { Engine, Loaded } from "./engine.ts";
 import type { Kept, Lens } from "./lens.ts";
 import { ask } from "./reading.ts";
 import type { SetOptionsOfLoad } from "./types.ts";
 import { callOptions, waitFor } from "./wait.ts";
-import { checkDraft, draftOf } from "./writing.ts";
+import { checkDraft, draftOf, entryOf } from "./writing.ts";
 
 type Load = () => unknown;
 
@@ -13,28 +12,31 @@ type Load = () => unknown;
  * The value of a key that has none yet, loaded once however many ask. Each caller waits by its own signal and deadline;
  * the load goes on for the others.
  */
-export async function loadOnce(
+export function loadOnce(
   engine: Engine,
   lens: Lens,
   key: string,
   load: Load,
   options: SetOptionsOfLoad,
 ): Promise<Kept | undefined> {
-  const { runtime, loads } = engine;
-  const call = callOptions(runtime, options);
-  let flights = loads.get(lens);
-  if (flights === undefined) loads.set(lens, (flights = new Map()));
+  const call = callOptions(engine.runtime, options);
+  const flights = flightsOf(engine, lens);
   let flight = flights.get(key);
   if (flight === undefined) {
-    const mine = flights;
-    flight = loadNow(engine, lens, key, load, options).finally(() => {
-      mine.delete(key);
-      if (mine.size === 0 && loads.get(lens) === mine) loads.delete(lens);
-    });
+    flight = loadNow(engine, lens, key, load, options);
     flights.set(key, flight);
+    const over = () => void flights.delete(key);
+    flight.then(over, over);
   }
-  const loaded = await waitFor(runtime, flight, call, "getOrSet", key);
-  return loaded === undefined ? undefined : engine.hold.ofAnswer(loaded.entry, lens);
+  return waitFor(engine.runtime, flight, call, "getOrSet", key).then((loaded) =>
+    loaded === undefined ? undefined : engine.hold.ofAnswer(loaded.entry, lens),
+  );
+}
+
+function flightsOf({ loads }: Engine, lens: Lens): Map<string, Promise<Loaded | undefined>> {
+  let flights = loads.get(lens);
+  if (flights === undefined) loads.set(lens, (flights = new Map()));
+  return flights;
 }
 
 async function loadNow(
@@ -55,11 +57,11 @@ async function loadNow(
   const value = await load();
   if (value === undefined) return undefined;
   const draft = draftOf(engine, lens, key, value, shared);
-  await checkDraft(lens, draft);
-  const entry: Entry = { ...draft, version };
-  const [result] = await engine.chain.write([{ entry, asOf }], ack);
+  if (lens.schema !== undefined) await checkDraft(lens, draft);
+  const entry = entryOf(draft, version);
+  const results = await engine.chain.write([{ entry, asOf }], ack);
   const loaded = { entry, from: "" };
-  if (written(entry, result, "getOrSet").supersededBy === undefined) return loaded;
+  if (written(entry, results[0], "getOrSet").supersededBy === undefined) return loaded;
   // Deleted meanwhile: what was loaded answers this call and is not stored.
   return (await ask(engine, key, undefined)) ?? loaded;
 }

@@ -11,7 +11,7 @@ import { decodeThrough } from "./lens.ts";
 import type { Kept, Lens } from "./lens.ts";
 import type { UpdateOptions } from "./types.ts";
 import { waitFor } from "./wait.ts";
-import { checkDraft, draftOf } from "./writing.ts";
+import { checkDraft, draftOf, entryOf } from "./writing.ts";
 
 const ATTEMPTS_MAX = 16;
 /** The longest wait before the second attempt, in milliseconds; doubled for each one after it, up to the limit below. */
@@ -106,7 +106,7 @@ async function attemptOnce(
   const checked = await checkDraft(lens, draft);
 
   const asOf = engine.runtime.now();
-  const entry: Entry = { ...draft, version: await engine.clock.stamp(base?.version) };
+  const entry = entryOf(draft, await engine.clock.stamp(base?.version));
   const condition: "absent" | Version = dead || base === undefined ? "absent" : base.version;
   const [result] = await engine.chain.write([{ entry, asOf, if: condition }], call);
   if (result?.status === "conflict") return { done: false, current: result.current };

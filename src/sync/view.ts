@@ -113,8 +113,12 @@ export class View {
     return valued === values.size ? values : withoutNone(values);
   }
 
-  async set(key: string, value: unknown, options?: SetOptions) {
-    return setOne(this.engine, this.lens, this.fullKey(key), value, options);
+  set(key: string, value: unknown, options?: SetOptions) {
+    try {
+      return setOne(this.engine, this.lens, this.fullKey(key), value, options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   async setStream(key: string, source: ByteSource, options?: SetStreamOptions) {

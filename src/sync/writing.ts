@@ -14,6 +14,9 @@ import type { BatchFailure, DeleteOptions, LifeOptions, SetManyOptions, SetOptio
 /** A value on its way into the layers: all but its version is decided, and nothing of the caller's object is left. */
 export type Draft = Omit<Entry, "version">;
 
+const NO_OPTIONS = Object.freeze({});
+type Call = ReturnType<typeof ackOptions>;
+
 /** How often a conditional write is stamped anew because the layer held a newer tombstone. */
 const STAMPS_MAX = 4;
 
@@ -45,17 +48,32 @@ export async function checkDraft(lens: Lens, draft: Draft): Promise<Kept | undef
   return decodeThrough(lens, { ...draft, version: "" as Version }, "set");
 }
 
-export async function setOne(
+/**
+ * Not `async`, as is nothing on its way: each such function, and each closure, costs a write more than what it does.
+ * @throws SyncError as {@link draftOf}; rejects with that of a write that failed.
+ */
+export function setOne(
   engine: Engine,
   lens: Lens,
   key: string,
   value: unknown,
-  options: SetOptions = {},
+  options: SetOptions | undefined,
 ): Promise<Written> {
-  const draft = draftOf(engine, lens, key, value, options);
-  const condition = conditionOf(options, key);
+  const draft = draftOf(engine, lens, key, value, options ?? NO_OPTIONS);
+  const condition = options === undefined ? undefined : conditionOf(options, key);
   const call = ackOptions(engine.chain, engine.runtime, options);
-  if (lens.schema !== undefined) await checkDraft(lens, draft);
+  if (lens.schema !== undefined) return setChecked(engine, lens, draft, condition, call);
+  return writeDraft(engine, draft, condition, call, "set");
+}
+
+async function setChecked(
+  engine: Engine,
+  lens: Lens,
+  draft: Draft,
+  condition: "absent" | Version | undefined,
+  call: Call,
+): Promise<Written> {
+  await checkDraft(lens, draft);
   return writeDraft(engine, draft, condition, call, "set");
 }
 
@@ -66,28 +84,67 @@ export async function deleteOne(engine: Engine, key: string, options: DeleteOpti
   return writeDraft(engine, draft, options.ifVersion, call, "delete");
 }
 
-/** Stamps and writes one draft. @throws SyncError of a write that failed. */
-export async function writeDraft(
+/** Stamps and writes one draft. @throws SyncError of the clock; rejects with that of a write that failed. */
+export function writeDraft(
   engine: Engine,
   draft: Draft,
   condition: "absent" | Version | undefined,
-  call: ReturnType<typeof ackOptions>,
+  call: Call,
   operation: string,
   body?: Body,
 ): Promise<Written> {
-  let above = condition === "absent" ? undefined : condition;
-  for (let stamps = 1; ; stamps++) {
-    const asOf = engine.runtime.now();
-    const entry: Entry = { ...draft, version: await engine.clock.stamp(above) };
-    const write: Write =
-      condition === undefined && body === undefined ? { entry, asOf } : { entry, asOf, if: condition, body };
-    const [result] = await engine.chain.write([write], call);
-    // The condition held, but what it held of (a tombstone, an expired value) was stamped by a clock ahead of this one.
-    if (condition === undefined || result?.status !== "superseded" || stamps === STAMPS_MAX) {
-      return written(entry, result, operation);
-    }
-    above = result.by;
+  const above = condition === "absent" ? undefined : condition;
+  return stampAndWrite(engine, { draft, condition, body, call, operation, stamps: 1 }, above);
+}
+
+/** One write from its stamp on. */
+interface Order {
+  readonly draft: Draft;
+  readonly condition: "absent" | Version | undefined;
+  readonly body: Body | undefined;
+  readonly call: Call;
+  readonly operation: string;
+  /** How often it has been stamped. */
+  readonly stamps: number;
+}
+
+function stampAndWrite(engine: Engine, order: Order, above: Version | undefined): Promise<Written> {
+  const asOf = engine.runtime.now();
+  const version = engine.clock.stamp(above);
+  return version instanceof Promise
+    ? writeLater(engine, order, version, asOf)
+    : writeStamped(engine, order, version, asOf);
+}
+
+async function writeLater(engine: Engine, order: Order, version: Promise<Version>, asOf: number): Promise<Written> {
+  return writeStamped(engine, order, await version, asOf);
+}
+
+function writeStamped(engine: Engine, order: Order, version: Version, asOf: number): Promise<Written> {
+  const { draft, condition, body } = order;
+  const entry = entryOf(draft, version);
+  const write: Write =
+    condition === undefined && body === undefined ? { entry, asOf } : { entry, asOf, if: condition, body };
+  return engine.chain.write([write], order.call).then((results) => writtenOrAgain(engine, order, entry, results[0]));
+}
+
+function writtenOrAgain(
+  engine: Engine,
+  order: Order,
+  entry: Entry,
+  result: WriteResult | undefined,
+): Written | Promise<Written> {
+  const { condition, operation, stamps } = order;
+  if (condition === undefined || result?.status !== "superseded" || stamps === STAMPS_MAX) {
+    return written(entry, result, operation);
   }
+  // The condition held, but what it held of (a tombstone, an expired value) was stamped by a clock ahead of this one.
+  return stampAndWrite(engine, { ...order, stamps: stamps + 1 }, result.by);
+}
+
+/** In the order in which entries are made elsewhere, so that the engine has one shape of them. */
+export function entryOf({ key, state, value, expires, meta }: Draft, version: Version): Entry {
+  return { key, state, value, version, expires, meta };
 }
 
 export async function setMany(
@@ -123,12 +180,7 @@ export async function setMany(
   return writeDrafts(engine, prefix, drafts, call);
 }
 
-async function writeDrafts(
-  engine: Engine,
-  prefix: string,
-  drafts: readonly Draft[],
-  call: ReturnType<typeof ackOptions>,
-): Promise<Written[]> {
+async function writeDrafts(engine: Engine, prefix: string, drafts: readonly Draft[], call: Call): Promise<Written[]> {
   const { batchMax } = engine.chain.supports;
   const done: Written[] = [];
   const failures: BatchFailure[] = [];
@@ -136,7 +188,7 @@ async function writeDrafts(
     const asOf = engine.runtime.now();
     const entries: Entry[] = [];
     for (const draft of drafts.slice(from, from + batchMax)) {
-      entries.push({ ...draft, version: await engine.clock.stamp() });
+      entries.push(entryOf(draft, await engine.clock.stamp()));
     }
     let results: WriteResult[];
     try {
