@@ -43,11 +43,11 @@ export interface SlotStore extends Store {
    * more, are kept as they are where they are no piece of a larger buffer.
    * @throws SyncError as `write` rejects.
    */
-  fillNow(copies: readonly Write[]): WriteResult[];
+  writeNow(writes: readonly Write[]): WriteResult[];
 }
 
 export function isSlotStore(store: Store): store is SlotStore {
-  return "look" in store && "held" in store && "hit" in store && "keep" in store && "fillNow" in store;
+  return "look" in store && "held" in store && "hit" in store && "keep" in store && "writeNow" in store;
 }
 
 /** The text in memory of its own: a key cut out of a large text (a list, a file) would keep all of that alive. */

@@ -371,7 +371,7 @@ function fill(state: ChainState, index: number, writes: readonly Write[]): void 
     }
     calls.counts.calls++;
     try {
-      filled(slots.fillNow(batch));
+      filled(slots.writeNow(batch));
     } catch (error) {
       failed(error);
     }

@@ -249,7 +249,7 @@ function resultsOf(
 function giveNow({ counts, layer }: LayerCalls, slots: SlotStore, write: Write): WriteResult {
   counts.calls++;
   try {
-    const result = slots.fill([write])[0];
+    const result = slots.writeNow([write])[0];
     counts.writes++;
     return result ?? failed(noResult(layer, write));
   } catch (error) {

@@ -153,9 +153,9 @@ class Memory implements MemoryStore {
     return this.take(writes, ownBytes);
   }
 
-  fillNow(copies: readonly Write[]): WriteResult[] {
-    this.enter("fill", undefined);
-    return this.take(copies, bytesGot);
+  writeNow(writes: readonly Write[]): WriteResult[] {
+    this.enter("write", undefined);
+    return this.take(writes, bytesGot);
   }
 
   async forget(items: readonly Forget[], options?: CallOptions): Promise<void> {

@@ -84,7 +84,7 @@ describe("a fill", () => {
     const piece = new Uint8Array(1_000).subarray(10, 110);
     const buffer = Buffer.from(new ArrayBuffer(100)).fill(7);
     for (const [key, value] of Object.entries({ whole, piece, buffer, short: bytes(10) })) {
-      expect(store.fillNow([{ entry: entry(key, { value }), asOf: 5 }])).toEqual([{ status: "stored" }]);
+      expect(store.writeNow([{ entry: entry(key, { value }), asOf: 5 }])).toEqual([{ status: "stored" }]);
       const kept = store.held(key)?.entry.value;
       expect(kept).toEqual(new Uint8Array(value));
       expect(Object.getPrototypeOf(kept)).toBe(Uint8Array.prototype);
@@ -94,17 +94,17 @@ describe("a fill", () => {
     expect(store.held("buffer")?.entry.value?.buffer).toBe(buffer.buffer);
   });
 
-  // Mutations: `fillNow` without checkWrite, refusal, or its look at whether the store is closed.
+  // Mutations: `writeNow` without checkWrite, refusal, or its look at whether the store is closed.
   it("is a write in all else", async () => {
     const { store } = simulated();
     await put(store, entry("k", { at: 2 }));
     const { version } = store.held("k")!.entry;
-    expect(store.fillNow([{ entry: entry("k", { at: 1 }), asOf: 5 }])).toEqual([{ status: "superseded", by: version }]);
-    const [large] = store.fillNow([{ entry: entry("large", { value: bytes(9 * 1024 * 1024) }), asOf: 5 }]);
+    expect(store.writeNow([{ entry: entry("k", { at: 1 }), asOf: 5 }])).toEqual([{ status: "superseded", by: version }]);
+    const [large] = store.writeNow([{ entry: entry("large", { value: bytes(9 * 1024 * 1024) }), asOf: 5 }]);
     expect(large).toMatchObject({ status: "failed", error: { code: "TOO_LARGE" } });
-    expect(() => store.fillNow([{ entry: entry(""), asOf: 5 }])).toThrow(SyncError);
+    expect(() => store.writeNow([{ entry: entry(""), asOf: 5 }])).toThrow(SyncError);
     await store.close();
-    expect(() => store.fillNow([])).toThrow(expect.objectContaining({ code: "CLOSED" }));
+    expect(() => store.writeNow([])).toThrow(expect.objectContaining({ code: "CLOSED" }));
   });
 });
 
