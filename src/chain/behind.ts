@@ -19,13 +19,12 @@ import { Stuck, goals, metBy } from "./goals.ts";
 import type { Goals } from "./goals.ts";
 import { isFor } from "./layer.ts";
 import { laneShell } from "./lane.ts";
-import { slabCopier } from "./slab.ts";
 import { isMemory, lanePlan, maskOf, router } from "./lanes.ts";
 import type { LaneShell, LaneStatus } from "./lane.ts";
 import type { ChainState } from "./state.ts";
 import { notRetryable, notYet, refusedMeanwhile, sayWhatIsLeft, stuckError, undelivered } from "./undelivered.ts";
 import { keepBodies, wholeIfSmall } from "./spool.ts";
-import { forLayer, refusalOf } from "./write.ts";
+import { copied, forLayer, refusalOf } from "./write.ts";
 
 export interface BehindOptions {
   readonly journal: Journal;
@@ -79,7 +78,6 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     const { name, role, store } = state.layers[index] as ChainState["layers"][number];
     return { name, role, shared: store.supports.shared };
   });
-  const copyOfBytes = slabCopier();
   const slots = [...state.layers.keys()].filter((index) => isMemory(state, index));
   let shells: readonly LaneShell[] = [];
   let deciding: Conditional | undefined;
@@ -155,19 +153,6 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     return goal;
   };
 
-  /** With bytes that its caller cannot change afterwards. */
-  const owned = (write: Write): Write => {
-    const { entry, asOf, if: condition } = write;
-    // A body has been taken into the journal, and its stub is nobody else's.
-    const { key, state: entryState, value, version, expires, meta } = entry;
-    if (value === null) return write;
-    return {
-      entry: { key, state: entryState, value: copyOfBytes(value), version, expires, meta },
-      asOf,
-      if: condition,
-    };
-  };
-
   const writePlain = (
     writes: readonly Write[],
     ack: Ack,
@@ -188,7 +173,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     // Where the layers are not waited for, this node says what it knows; else they say it. They get it all the same:
     // what is newer may be in one of them and not in the others yet.
     const results = isJudged ? [] : known(writes);
-    const { items, durable } = journal.append(writes.map(owned), isJudged);
+    const { items, durable } = journal.append(writes, isJudged);
     if (ack.kind === "memory") {
       answerAtOnce(items, durable);
       return Promise.resolve(results);
@@ -206,12 +191,15 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
   const known = (writes: readonly Write[]): WriteResult[] => {
     const now = runtime.now();
     const before = writes.length > 1 ? new Map<string, Version>() : undefined;
-    return writes.map(({ entry: { key, version } }) => {
+    const results: WriteResult[] = [];
+    for (const { entry } of writes) {
+      const { key, version } = entry;
       const by = newer(newer(state.floors.version(key, now), journal.newest(key)?.head.version), before?.get(key));
-      if (by !== undefined && by > version) return { status: "superseded", by };
-      before?.set(key, version);
-      return STORED;
-    });
+      const isOlder = by !== undefined && by > version;
+      if (!isOlder) before?.set(key, version);
+      results.push(isOlder ? { status: "superseded", by } : STORED);
+    }
+    return results;
   };
 
   const answerAtOnce = (items: readonly Item[], durable: Promise<void>): void => {
@@ -264,7 +252,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     if (deciding === undefined) {
       return failed(new SyncError("UNSUPPORTED", "no layer of the chain can compare-and-set", { store: state.name }));
     }
-    const { result, item } = await deciding.write(owned(write), call);
+    const { result, item } = await deciding.write(copied(write), call);
     if (result.status !== "stored" || item === undefined) {
       learnRefusal(state, write, result);
       return result;

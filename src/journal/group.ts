@@ -33,6 +33,10 @@ export class Group {
   isClosed = false;
   /** Of the records; the mark comes behind them. */
   length = 0;
+  /** Where a record of it lies, once it is sealed. */
+  readonly placeOf: (seq: number) => Place;
+  /** Where the records begin in the group. */
+  private readonly starts: number[] = [];
   private segment = 0;
   private start = 0;
 
@@ -44,6 +48,11 @@ export class Group {
       settle = [resolve, reject];
     });
     [this.resolve, this.reject] = settle;
+    this.placeOf = (seq) => {
+      const from = this.starts[seq - firstSeq] ?? 0;
+      const to = this.starts[seq - firstSeq + 1] ?? this.length;
+      return { segment: this.segment, at: this.start + from, length: to - from };
+    };
   }
 
   get lastSeq(): number {
@@ -55,13 +64,13 @@ export class Group {
     return this.length + MARK_BYTES;
   }
 
-  /** Encodes a record. @returns where it begins. */
-  add(draft: Draft): number {
+  /** Encodes a record. */
+  add(draft: Draft): void {
     const { space, length } = this;
     space.reserve(length + recordRoom(draft) + MARK_BYTES, length);
+    this.starts.push(length);
     this.length = putRecord(draft, this.firstSeq + this.count, space.bytes, space.view, length);
     this.count++;
-    return length;
   }
 
   /** The group's bytes for this place: checksums and mark are of the segment, which is known only now. */
@@ -72,11 +81,6 @@ export class Group {
     const bytes = space.bytes.subarray(0, this.bytesOnDisk);
     sealGroup(bytes, space.view, { count, firstSeq, start }, saltCrc, crc32);
     return bytes;
-  }
-
-  /** Where `bytes[from..to)` of the group lie, once it is sealed. */
-  place(from: number, to: number): Place {
-    return { segment: this.segment, at: this.start + from, length: to - from };
   }
 }
 

@@ -20,6 +20,7 @@ import type { Item, Lane, LaneSpec, Settled } from "./queues.ts";
 import { Refusals } from "./refusals.ts";
 import { limitsOf, room } from "./room.ts";
 import type { Room } from "./room.ts";
+import { Slabs } from "./slab.ts";
 import { Unsynced, newItem } from "./unsynced.ts";
 import { Saver } from "./saver.ts";
 import { segmentKeeper } from "./keeper.ts";
@@ -52,6 +53,7 @@ export class Journal {
   /** Until it is done the queues lack something. */
   private replay: Replay | undefined;
   private readonly replayRecords: number;
+  private readonly slabs = new Slabs();
   private memoryBytes = 0;
   /** Appends are on their way from the disk to the queues: the rest of them is counted in neither. */
   private isLanding = false;
@@ -184,18 +186,37 @@ export class Journal {
   }
 
   /**
-   * Appends writes, in order. Their bytes are kept: they must not change afterwards.
+   * Appends writes, in order. Of their values copies are kept.
    * @param sealed Nothing newer takes their place: somebody waits for what becomes of each.
    */
   append(writes: readonly Write[], sealed = false): Appended {
-    return this.appendDrafts(writes.map(draftOf), writes, sealed);
+    const { hooks } = this.parts;
+    const appended = this.log.append(writes.map(draftOf));
+    const group = this.unsynced.groupOf(appended);
+    const queuedAt = this.runtime.monotonic();
+    let seq = appended.first;
+    const items = writes.map((write) => {
+      const kept = this.memoryBytes < this.memoryBytesMax;
+      const route = hooks.route(write.entry.key);
+      const item = newItem(write, this.slabs.copy(write.entry), seq++, route, queuedAt, sealed, kept);
+      if (kept) this.memoryBytes += item.valueBytes;
+      if (item.body !== undefined) this.bodies.hold(item.body);
+      this.unsynced.add(group, item);
+      return item;
+    });
+    const { durable } = appended;
+    if (durable !== this.group) {
+      this.group = durable;
+      this.appended = durable.catch(() => this.notTaken(durable));
+    }
+    return { items, durable };
   }
 
   /** Appends a conditional write before it is sent. @throws SyncError UNAVAILABLE: then it must not be sent. */
   async intend(write: Write): Promise<Item> {
     const { entry, if: condition } = write;
     if (condition === undefined) throw new SyncError("INTERNAL", "an intent has a condition", { key: entry.key });
-    const { items, durable } = this.appendDrafts([draftOf(write)], [write], true);
+    const { items, durable } = this.append([write], true);
     await durable;
     const [item] = items;
     if (item === undefined) throw new SyncError("INTERNAL", "an intent got no record", { key: entry.key });
@@ -316,7 +337,7 @@ export class Journal {
   /** The records whose segments have to stay. */
   private *needed(): Iterable<number> {
     this.replayAll();
-    yield* this.attached?.queues.live.keys() ?? [];
+    for (const { seq } of this.attached?.queues.live.values() ?? []) yield seq;
     yield* this.refusals.needed(this.log.segments());
   }
 
@@ -336,11 +357,12 @@ export class Journal {
   /** Everything that the log still has is sent to a layer once more, after the one that takes it first: it lost what it had. */
   async resend(lane: Lane): Promise<void> {
     const { queues, hooks } = this.parts;
-    const lettered = new Set(this.box.letters.map(({ seq }) => seq));
-    for (const record of await plainWrites(this.files)) {
+    const records = await plainWrites(this.files);
+    const kept = new Set([...this.box.letters, ...queues.live.values()].map(({ seq }) => seq));
+    for (const record of records) {
       const { mask, first } = hooks.route(record.key);
-      if (record.seq > this.log.durable || lettered.has(record.seq)) continue;
-      if ((mask & lane.bit) === 0 || queues.live.has(record.seq)) continue;
+      if (record.seq > this.log.durable || kept.has(record.seq)) continue;
+      if ((mask & lane.bit) === 0) continue;
       const where = { waits: lane.bit | first, first, queuedAt: this.runtime.monotonic() };
       const item = itemOf(record, headOfRecord(record), where, this.bodies);
       // A large value that every layer had is there no more: a read brings it.
@@ -384,29 +406,10 @@ export class Journal {
     return this.attached;
   }
 
-  private appendDrafts(drafts: readonly Draft[], writes: readonly Write[], sealed: boolean): Appended {
-    const { hooks } = this.parts;
-    const { first, places, durable } = this.log.append(drafts);
-    const queuedAt = this.runtime.monotonic();
-    const items = writes.map((write, i) => {
-      const kept = this.memoryBytes < this.memoryBytesMax;
-      const item = newItem(write, { seq: first + i, route: hooks.route(write.entry.key), queuedAt, sealed, kept });
-      if (kept) this.memoryBytes += item.valueBytes;
-      if (item.body !== undefined) this.bodies.hold(item.body);
-      return item;
-    });
-    this.unsynced.add({ first, items, durable, places });
-    if (durable !== this.group) {
-      this.group = durable;
-      this.appended = durable.catch(() => this.notTaken(durable));
-    }
-    return { items, durable };
-  }
-
   /** The disk did not take a group. */
   private notTaken(group: Promise<void>): void {
     const gone = this.unsynced.refused(group);
-    for (const { items } of gone) for (const item of items) this.letGo(item);
+    for (const item of gone) this.letGo(item);
     if (gone.length > 0) this.room.freed();
   }
 
@@ -415,10 +418,9 @@ export class Journal {
     const { queues, hooks } = this.parts;
     const landed: Item[] = [];
     this.isLanding = true;
-    for (const { items, places } of this.unsynced.landed(last)) {
-      const at = places();
-      for (const [i, item] of items.entries()) {
-        item.place = at[i];
+    for (const { items, placeOf } of this.unsynced.landed(last)) {
+      for (const item of items) {
+        if (!item.kept) item.place = placeOf(item.seq);
         if (item.condition !== undefined) {
           this.open.set(item.head.key, item);
           queues.hold(item);
@@ -465,8 +467,8 @@ export class Journal {
   }
 
   private oldestMs(): number {
-    for (const { asOf } of this.attached?.queues.live.values() ?? []) return Math.max(0, this.runtime.now() - asOf);
-    return 0;
+    const oldest = this.attached?.queues.live.first();
+    return oldest === undefined ? 0 : Math.max(0, this.runtime.now() - oldest.asOf);
   }
 
   /** Older cursors cost sending again what the layers have: no reason to keep anybody from closing. */

@@ -62,9 +62,10 @@ export interface Log {
 
 export interface Appended {
   readonly first: number;
-  /** Where the records lie, in order; after `durable`. */
-  readonly places: () => readonly Place[];
+  /** Of the group that they are part of; the same object for all of a group. */
   readonly durable: Promise<void>;
+  /** Where a record of that group lies; after `durable`. */
+  readonly placeOf: (seq: number) => Place;
 }
 
 export interface SegmentInfo {
@@ -155,7 +156,7 @@ class SegmentedLog implements Log {
     if (this.closing !== undefined) throw this.closed("append");
     let room = 0;
     for (const draft of drafts) room += this.check(draft);
-    if (drafts.length === 0) return { first: this.last + 1, places: () => [], durable: Promise.resolve() };
+    if (drafts.length === 0) return { first: this.last + 1, durable: Promise.resolve(), placeOf: nowhere };
     if (this.waitingBytes > 0 && this.waitingBytes + room > this.waitingBytesMax) {
       throw new SyncError("OVERLOADED", `${this.waitingBytes} bytes wait for the disk already`, {
         store: this.files.name,
@@ -165,18 +166,12 @@ class SegmentedLog implements Log {
     }
     const group = this.groupFor(room);
     const first = this.last + 1;
-    const from = group.length;
-    const starts = drafts.length === 1 ? undefined : drafts.map((draft) => group.add(draft));
-    if (starts === undefined) group.add(drafts[0] as Draft);
-    const to = group.length;
+    const before = group.length;
+    for (const draft of drafts) group.add(draft);
     this.last += drafts.length;
-    this.waitingBytes += to - from;
+    this.waitingBytes += group.length - before;
     this.stir();
-    const places = () => {
-      if (starts === undefined) return [group.place(from, to)];
-      return starts.map((start, i) => group.place(start, starts[i + 1] ?? to));
-    };
-    return { first, places, durable: group.durable };
+    return { first, durable: group.durable, placeOf: group.placeOf };
   }
 
   forgetRecovered(): void {
@@ -330,6 +325,10 @@ class SegmentedLog implements Log {
     const cure = "open it again";
     return new SyncError("CLOSED", "the journal is closed", { store: this.files.name, operation, cure });
   }
+}
+
+function nowhere(seq: number): never {
+  throw new SyncError("INTERNAL", `record ${seq} was not appended here`);
 }
 
 async function turns(): Promise<void> {

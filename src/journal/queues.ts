@@ -2,6 +2,7 @@ import { compareEntries } from "../entry.ts";
 import type { Head, Entry } from "../entry.ts";
 import type { Version } from "../version.ts";
 import type { KeptBody } from "./bodies.ts";
+import { Line } from "./line.ts";
 import type { Place } from "./log.ts";
 
 /**
@@ -22,12 +23,14 @@ export interface Item {
   entry: Entry | undefined;
   /** The value that the entry, a stub, stands for; in a file, and counted there. */
   readonly body: KeptBody | undefined;
-  /** Where the record is on disk. Undefined while it is not there yet. */
+  /** Where the record is on disk, if the body is not kept. Undefined while it is not there yet. */
   place: Place | undefined;
   /** Monotonic ms at which it was given to the lanes. */
   queuedAt: number;
   waits: number;
   flying: number;
+  /** The lines that it stands in, as bits. */
+  lines: number;
   /** The layer that takes it first; no other shared layer gets it before. */
   readonly first: number;
   /** Nothing newer takes its place. */
@@ -67,13 +70,15 @@ export interface LaneSpec {
 export interface Lane extends LaneSpec {
   readonly bit: number;
   /** What it may be sent now, oldest first. */
-  readonly queue: Map<number, Item>;
+  readonly queue: Line;
   /** The sum of the sizes of the values in the queue. */
   bytes: number;
   /** Monotonic ms at which the last item came into the queue. */
   youngestAt: number;
 }
 
+/** Above those of the lanes. */
+const LIVE_BIT = 1 << 30;
 /** What a record weighs beside its value, for limits. */
 export const RECORD_BYTES = 128;
 
@@ -88,7 +93,7 @@ export function weightOf(item: Item): number {
 export class Queues {
   readonly lanes: readonly Lane[];
   /** Everything that some layer waits for, by sequence number. */
-  readonly live = new Map<number, Item>();
+  readonly live = new Line(LIVE_BIT);
   private readonly byKey = new Map<string, Item>();
   /** Keys with a conditional write that is not decided: what was written after it waits. */
   private readonly walls = new Map<string, number>();
@@ -104,7 +109,7 @@ export class Queues {
    */
   constructor(lanes: readonly LaneSpec[], now: () => number, done: (item: Item) => void) {
     this.lanes = lanes.map((lane, index) => {
-      return { ...lane, bit: 1 << index, queue: new Map<number, Item>(), bytes: 0, youngestAt: 0 };
+      return { ...lane, bit: 1 << index, queue: new Line(1 << index), bytes: 0, youngestAt: 0 };
     });
     this.now = now;
     this.done = done;
@@ -136,20 +141,20 @@ export class Queues {
   add(item: Item): void {
     this.replaceOlder(item);
     if (item.waits === 0) {
-      this.live.delete(item.seq);
+      this.live.delete(item);
       this.done(item);
       return;
     }
     item.older = this.byKey.get(item.head.key);
     this.byKey.set(item.head.key, item);
-    this.live.set(item.seq, item);
+    this.live.add(item);
     this.weight += weightOf(item);
     this.enqueueDue(item);
   }
 
   /** A conditional write that is not decided: it keeps its record, is nobody's value, and holds up what comes after. */
   hold(item: Item): void {
-    this.live.set(item.seq, item);
+    this.live.add(item);
     this.weight += weightOf(item);
     this.walls.set(item.head.key, item.seq);
     for (const other of this.of(item.head.key)) other.sealed = true;
@@ -160,7 +165,7 @@ export class Queues {
     this.walls.delete(item.head.key);
     this.weight -= weightOf(item);
     if (!happened) {
-      this.live.delete(item.seq);
+      this.live.delete(item);
       item.waits = 0;
       item.void = true;
       for (const lane of this.lanes) tell(item, lane.bit, { status: "void" });
@@ -275,8 +280,8 @@ export class Queues {
 
   private enqueueDue(item: Item): void {
     for (const lane of this.lanes) {
-      if ((item.waits & lane.bit) === 0 || !isDue(lane, item) || lane.queue.has(item.seq)) continue;
-      lane.queue.set(item.seq, item);
+      if ((item.waits & lane.bit) === 0 || !isDue(lane, item) || lane.queue.has(item)) continue;
+      lane.queue.add(item);
       lane.bytes += item.valueBytes;
       lane.youngestAt = this.now();
     }
@@ -284,12 +289,12 @@ export class Queues {
 
   private clear(lane: Lane, item: Item): void {
     item.waits &= ~lane.bit;
-    if (lane.queue.delete(item.seq)) lane.bytes -= item.valueBytes;
+    if (lane.queue.delete(item)) lane.bytes -= item.valueBytes;
   }
 
   private end(item: Item): void {
     const { key } = item.head;
-    this.live.delete(item.seq);
+    this.live.delete(item);
     this.weight -= weightOf(item);
     const newest = this.byKey.get(key);
     if (newest === item) {

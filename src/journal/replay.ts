@@ -249,6 +249,7 @@ export function itemOf(
     queuedAt,
     waits,
     flying: 0,
+    lines: 0,
     first,
     sealed: kind === "intent",
     older: undefined,

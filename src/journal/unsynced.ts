@@ -1,67 +1,72 @@
 import { headOf } from "../entry.ts";
+import type { Entry } from "../entry.ts";
 import type { Write } from "../store.ts";
 import type { KeptBody } from "./bodies.ts";
 import type { Route } from "./contract.ts";
 import { weightOf } from "./queues.ts";
 import type { Item } from "./queues.ts";
 
-/** What one append put in, on its way to the disk. */
-export interface UnsyncedAppend {
-  /** The sequence number of its first item. */
-  readonly first: number;
-  readonly items: readonly Item[];
-  /** Of the group that it is part of; the same object for all of a group. */
+/** Items on their way to the disk in one group, in order. */
+export interface UnsyncedGroup {
   readonly durable: Promise<void>;
-  /** After `durable`. */
-  readonly places: () => readonly NonNullable<Item["place"]>[];
+  readonly placeOf: (seq: number) => NonNullable<Item["place"]>;
+  readonly items: Item[];
 }
 
-/** Appended and not yet on disk, in order; counted, so that limits hold before the disk has answered too. */
+/** Appended and not yet on disk; counted, so that limits hold before the disk has answered too. */
 export class Unsynced {
   entries = 0;
   bytes = 0;
-  private appends: UnsyncedAppend[] = [];
+  private groups: UnsyncedGroup[] = [];
 
-  add(append: UnsyncedAppend): void {
-    this.appends.push(append);
-    this.count(append, 1);
+  /** The last group, where it is that one, or a new one. */
+  groupOf({ durable, placeOf }: Pick<UnsyncedGroup, "durable" | "placeOf">): UnsyncedGroup {
+    const last = this.groups.at(-1);
+    if (last?.durable === durable) return last;
+    const group = { durable, placeOf, items: [] };
+    this.groups.push(group);
+    return group;
+  }
+
+  add(group: UnsyncedGroup, item: Item): void {
+    group.items.push(item);
+    this.count(item, 1);
   }
 
   /** Takes out what is on disk: everything up to this sequence number. */
-  landed(last: number): readonly UnsyncedAppend[] {
-    const { appends } = this;
-    let count = 0;
-    while (count < appends.length && (appends[count] as UnsyncedAppend).first <= last) count++;
-    const taken = count === appends.length ? appends : appends.slice(0, count);
-    this.appends = count === appends.length ? [] : appends.slice(count);
-    for (const append of taken) this.count(append, -1);
+  landed(last: number): readonly UnsyncedGroup[] {
+    const taken = this.groups.filter(({ items }) => (items[0]?.seq ?? 0) <= last);
+    this.take(taken);
     return taken;
   }
 
   /** Takes out a group that the disk did not take. */
-  refused(group: Promise<void>): readonly UnsyncedAppend[] {
-    const gone = this.appends.filter(({ durable }) => durable === group);
-    this.appends = this.appends.filter(({ durable }) => durable !== group);
-    for (const append of gone) this.count(append, -1);
-    return gone;
+  refused(group: Promise<void>): readonly Item[] {
+    const gone = this.groups.filter(({ durable }) => durable === group);
+    this.take(gone);
+    return gone.flatMap(({ items }) => items);
   }
 
-  private count({ items }: UnsyncedAppend, by: 1 | -1): void {
-    this.entries += by * items.length;
-    for (const item of items) this.bytes += by * weightOf(item);
+  private take(groups: readonly UnsyncedGroup[]): void {
+    this.groups = this.groups.filter((group) => !groups.includes(group));
+    for (const { items } of groups) for (const item of items) this.count(item, -1);
+  }
+
+  private count(item: Item, by: 1 | -1): void {
+    this.entries += by;
+    this.bytes += by * weightOf(item);
   }
 }
 
-/** The item of a write that is being appended. */
+/** The item of a write that is being appended. @param entry of the write, with bytes that nobody changes. */
 export function newItem(
-  { entry, asOf, if: condition, body }: Write,
-  {
-    seq,
-    route,
-    queuedAt,
-    sealed,
-    kept,
-  }: Pick<Item, "seq" | "queuedAt" | "sealed" | "kept"> & { readonly route: Route },
+  { asOf, if: condition, body }: Write,
+  entry: Entry,
+  seq: number,
+  { mask, first }: Route,
+  queuedAt: number,
+  sealed: boolean,
+  kept: boolean,
 ): Item {
   return {
     seq,
@@ -74,9 +79,10 @@ export function newItem(
     body: body as KeptBody | undefined, // the chain gives the journal no other
     place: undefined,
     queuedAt,
-    waits: route.mask,
+    waits: mask,
     flying: 0,
-    first: route.first,
+    lines: 0,
+    first,
     sealed,
     older: undefined,
     waiters: undefined,

@@ -46,8 +46,7 @@ describe("append", () => {
     await Promise.all([a.durable.then(() => told.push("a")), b.durable.then(() => told.push("b"))]);
     expect(told).toEqual(["durable 1-3", "a", "b"]);
     expect(log.durable).toBe(3);
-    const [, place] = a.places();
-    if (place === undefined) throw new Error("no place");
+    const place = a.placeOf(2);
     expect(await log.read(place, "b")).toEqual(write("b", 2).entry);
     expect(await failure(log.read(place, "x"))).toMatchObject({ code: "CORRUPT" });
     await log.close();
@@ -107,12 +106,10 @@ describe("append", () => {
     const files = simulatedFiles({ seed: 1 });
     const log = await open(files);
     const draft = write("a", 1);
-    const { durable, places } = log.append([draft]);
+    const { first, durable, placeOf } = log.append([draft]);
     draft.entry?.value?.fill(99);
     await durable;
-    const [place] = places();
-    if (place === undefined) throw new Error("no place");
-    expect((await log.read(place, "a")).value).toEqual(new Uint8Array(10).fill(1));
+    expect((await log.read(placeOf(first), "a")).value).toEqual(new Uint8Array(10).fill(1));
   });
 
   it("refuses what is malformed, too much, or late, before any effect", async () => {

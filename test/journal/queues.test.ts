@@ -34,6 +34,7 @@ function world() {
       place: undefined,
       queuedAt: 0,
       flying: 0,
+      lines: 0,
       void: false,
     };
     const rest = { valueBytes: 1, condition: undefined, sealed: false, older: undefined, waiters: undefined };
@@ -45,7 +46,16 @@ function world() {
     return added;
   };
   const [disk, sql, git] = queues.lanes as [Lane, Lane, Lane];
-  return { queues, add, item, done, disk, sql, git, seqs: (lane: Lane) => [...lane.queue.keys()] };
+  return {
+    queues,
+    add,
+    item,
+    done,
+    disk,
+    sql,
+    git,
+    seqs: (lane: Lane) => [...lane.queue.values()].map(({ seq }) => seq),
+  };
 }
 type Lane = Queues["lanes"][number];
 

@@ -55,7 +55,7 @@ export class Model {
   /** Appends, and notes what became of it. Rejects only when the machine is gone. */
   async append(log: Log, drafts: readonly Draft[]): Promise<void> {
     const append = ++this.appends;
-    const { first, places, durable } = log.append(drafts);
+    const { first, placeOf, durable } = log.append(drafts);
     drafts.forEach((draft, i) => this.unsure.set(first + i, { draft, append }));
     try {
       await durable;
@@ -73,7 +73,10 @@ export class Model {
     for (const seq of this.unsure.keys()) {
       if (seq < first && this.failedBefore(seq, log)) this.unsure.delete(seq);
     }
-    if (places().length !== drafts.length) throw new Violation("a place is missing");
+    for (let i = 1; i < drafts.length; i++) {
+      const [one, next] = [placeOf(first + i - 1), placeOf(first + i)];
+      if (one.at + one.length !== next.at) throw new Violation("records do not lie one after the other");
+    }
     if (log.durable < first + drafts.length - 1) throw new Violation("acknowledged before it is durable");
   }
 
