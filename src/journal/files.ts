@@ -11,8 +11,11 @@ export interface Files {
   /** The names of the files in the folder, in any order; none where the folder does not exist. */
   list(): Promise<readonly string[]>;
   size(name: string): Promise<number>;
-  /** Fewer bytes at the end of the file. In a buffer of its own, which the caller may keep. */
-  read(name: string, from: number, length: number): Promise<Uint8Array>;
+  /**
+   * Fewer bytes at the end of the file. In a buffer of its own, which the caller may keep.
+   * @param into Where they may be put instead, which has so much room: for who reads much, since fresh memory is dear.
+   */
+  read(name: string, from: number, length: number, into?: Uint8Array): Promise<Uint8Array>;
   /** Refuses an existing one. */
   create(name: string): Promise<OpenFile>;
   /** An existing one, for appending and truncating. */

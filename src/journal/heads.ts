@@ -21,7 +21,7 @@ export interface Records extends Iterable<Indexed> {
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Bytes are kept as they were read where so large a part of them is heads: a copy would cost more than it saves. */
-const HEADS_PART = 1 / 4;
+const HEADS_PART = 3 / 4;
 /** Of an envelope, what stands before the value, with short metadata. */
 const ENVELOPE_HEAD_ABOUT = 64;
 const COLUMNS_MIN = 512;
@@ -49,6 +49,8 @@ export class Heads implements Records {
   /** The first record of the last block, and about how long the heads in it are. */
   private first = 0;
   private headBytes = 0;
+  /** For putting copies together. */
+  private scratch = new Uint8Array(0);
 
   /** The records that are added next are in these bytes, which lie at `fileAt` of a segment. @returns a view of them. */
   begin(bytes: Uint8Array, segment: number, fileAt: number): DataView {
@@ -71,25 +73,29 @@ export class Heads implements Records {
     if (kind !== "write") this.conditional.push(index);
   }
 
-  /** No more records in these bytes, of which so many have been looked at. */
-  end(byteCount: number): void {
+  /** No more records in these bytes, of which so many have been looked at. @returns whether they are kept. */
+  end(byteCount: number): boolean {
     const { blocks, first, length, headBytes, columns } = this;
     const from = blocks.at(-1);
-    if (from === undefined || headBytes >= byteCount * HEADS_PART) return;
-    const ends = Array.from({ length: length - first }, (_, i) => headEnd(from, columns.at[first + i] ?? 0));
-    const room = ends.reduce((sum, end, i) => sum + PLACE_BYTES + end - (columns.at[first + i] ?? 0), 0);
-    const bytes = new Uint8Array(room);
+    if (from === undefined || headBytes >= byteCount * HEADS_PART) return true;
+    const roomMax = byteCount + PLACE_BYTES * (length - first);
+    if (this.scratch.length < roomMax) this.scratch = new Uint8Array(roomMax);
+    const { scratch } = this;
+    const places = new DataView(scratch.buffer);
+    let room = 0;
+    for (let i = first; i < length; i++) {
+      const start = columns.at[i] ?? 0;
+      const end = headEnd(from, start);
+      putInteger(places, room, (from.fileAt ?? 0) + start);
+      room += PLACE_BYTES;
+      scratch.set(from.bytes.subarray(start, end), room);
+      columns.at[i] = room;
+      room += end - start;
+    }
+    const bytes = scratch.slice(0, room);
     const view = new DataView(bytes.buffer);
     blocks[blocks.length - 1] = { bytes, view, segment: from.segment, fileAt: undefined };
-    let at = 0;
-    for (const [i, end] of ends.entries()) {
-      const start = columns.at[first + i] ?? 0;
-      putInteger(view, at, (from.fileAt ?? 0) + start);
-      at += PLACE_BYTES;
-      bytes.set(from.bytes.subarray(start, end), at);
-      columns.at[first + i] = at;
-      at += end - start;
-    }
+    return false;
   }
 
   /** Forgets those behind the first so many. */
@@ -101,6 +107,7 @@ export class Heads implements Records {
   clear(): void {
     this.truncate(0);
     this.blocks.length = 0;
+    this.scratch = new Uint8Array(0);
     this.columns = columnsOf(COLUMNS_MIN);
   }
 

@@ -52,9 +52,9 @@ export function nodeFiles(folder: string, options: { readonly runtime?: Runtime 
     async size(name) {
       return (await attempt<{ size: number }>("look at", name, (done) => stat(path(name), done))).size;
     },
-    async read(name, from, length) {
+    async read(name, from, length, into) {
       try {
-        return await readers.use(name, (fd) => readFully(fd, from, length));
+        return await readers.use(name, (fd) => readFully(fd, from, length, into));
       } catch (cause) {
         throw refused(folder, "read", name, cause);
       }
@@ -237,13 +237,13 @@ class Readers {
   }
 }
 
-async function readFully(fd: number, from: number, length: number): Promise<Uint8Array> {
+async function readFully(fd: number, from: number, length: number, into?: Uint8Array): Promise<Uint8Array> {
   // Not zeroed: this thread does not touch it before the one that reads has.
-  const bytes = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
+  const bytes = into?.subarray(0, length) ?? new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
   let done = 0;
   while (done < length) {
     const count = await call<number>((then) => read(fd, bytes, done, length - done, from + done, then));
-    if (count === 0) return bytes.slice(0, done);
+    if (count === 0) return into === undefined ? bytes.slice(0, done) : bytes.subarray(0, done);
     done += count;
   }
   return bytes;

@@ -85,8 +85,12 @@ async function walkOnce(
     for (let wanted = 0; walker.failure === undefined && walker.at < to;) {
       const needed = Math.min(wanted, to - walker.at);
       const bytes = await pieces.read(walker.at, needed);
-      if (bytes.length < needed) walker.fail("the file ends too early");
-      else wanted = walker.take(bytes);
+      if (bytes.length < needed) {
+        walker.fail("the file ends too early");
+        break;
+      }
+      wanted = walker.take(bytes);
+      if (!walker.isKept) pieces.giveBack(bytes);
     }
   } finally {
     await pieces.end();
@@ -102,6 +106,8 @@ async function walkOnce(
  */
 class Pieces {
   private readonly ahead: Piece[] = [];
+  /** Memory of pieces that nobody looks at any more. */
+  private readonly free: Uint8Array[] = [];
   private readonly files: Files;
   private readonly file: string;
   private readonly to: number;
@@ -126,6 +132,11 @@ class Pieces {
     return (await piece.bytes).subarray(from - piece.from);
   }
 
+  /** Nobody looks at these bytes any more: others are read to where they are. */
+  giveBack({ buffer }: Uint8Array): void {
+    if (buffer.byteLength === CHUNK_BYTES) this.free.push(new Uint8Array(buffer));
+  }
+
   /** Waits for what nobody is going to look at. */
   async end(): Promise<void> {
     // Only a read that somebody waits for can fail.
@@ -134,7 +145,8 @@ class Pieces {
 
   private ask(from: number, length: number): Piece {
     const to = Math.min(from + length, this.to);
-    const bytes = this.files.read(this.file, from, to - from);
+    const into = to - from === CHUNK_BYTES ? this.free.pop() : undefined;
+    const bytes = this.files.read(this.file, from, to - from, into);
     bytes.catch(() => undefined); // told to whoever reads it, which is later
     return { from, to, bytes };
   }
@@ -148,6 +160,8 @@ interface Piece {
 
 class Walker implements Walk {
   failure: WalkFailure | undefined;
+  /** Whether `out` goes on using the bytes that were looked at last. */
+  isKept = false;
   /** The next byte to look at. */
   at: number;
   end: number;
@@ -192,7 +206,7 @@ class Walker implements Walk {
     const view = this.out.begin(bytes, this.segment.number, base);
     const needed = this.takeAll(bytes, view, base);
     this.sum(bytes, base);
-    this.out.end(this.at - base);
+    this.isKept = this.out.end(this.at - base);
     return needed;
   }
 

@@ -126,8 +126,13 @@ class View implements SimulatedFiles {
     return this.step(() => this.disk.file(name).bytes.length);
   }
 
-  read(name: string, from: number, length: number): Promise<Uint8Array> {
-    return this.step(() => this.disk.file(name).bytes.slice(from, from + length));
+  read(name: string, from: number, length: number, into?: Uint8Array): Promise<Uint8Array> {
+    return this.step(() => {
+      const bytes = this.disk.file(name).bytes.slice(from, from + length);
+      if (into === undefined) return bytes;
+      into.set(bytes);
+      return into.subarray(0, bytes.length);
+    });
   }
 
   create(name: string): Promise<OpenFile> {

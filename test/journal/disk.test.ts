@@ -38,7 +38,7 @@ function tripping(inner: SimulatedFiles, failing: { syncs: boolean; appends: str
     name: inner.name,
     list: () => inner.list(),
     size: (name) => inner.size(name),
-    read: (name, from, length) => inner.read(name, from, length),
+    read: (...args) => inner.read(...args),
     create: async (name) => file(name, await inner.create(name)),
     open: async (name) => file(name, await inner.open(name)),
     rename: (from, to) => inner.rename(from, to),

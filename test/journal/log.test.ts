@@ -112,6 +112,27 @@ describe("append", () => {
     expect((await log.read(placeOf(first), "a")).value).toEqual(new Uint8Array(10).fill(1));
   });
 
+  // Mutation: memory is used again while heads lie in it (`giveBack` of what is kept).
+  it.each([{ valueBytes: 20 }, { valueBytes: 3000 }])("reads back many values of $valueBytes bytes", async (about) => {
+    const { valueBytes } = about;
+    const files = simulatedFiles({ seed: 1 });
+    const log = await open(files);
+    const count = Math.floor((6 << 20) / (120 + valueBytes));
+    for (let from = 0; from < count; from += 1000) {
+      const drafts = Array.from({ length: Math.min(1000, count - from) }, (_, i) => {
+        return write(`key ${from + i}`, from + i, valueBytes);
+      });
+      await log.append(drafts).durable;
+    }
+    await log.close();
+    const again = await open(files);
+    expect(keys(again)).toEqual(Array.from({ length: count }, (_, i) => `${i + 1} key ${i}`));
+    for (let i = 0; i < count; i += 997) {
+      const { place, key } = again.recovered.at(i);
+      expect(await again.read(place, key)).toEqual(write(key, i, valueBytes).entry);
+    }
+  });
+
   it("refuses what is malformed, too much, or late, before any effect", async () => {
     const log = await open(simulatedFiles({ seed: 1 }), { waitingBytesMax: 1000 });
     const refused = (draft: Draft) => thrown(() => log.append([write("fine", 1), draft])).code;

@@ -110,7 +110,7 @@ export class Life {
       name: inner.name,
       list: () => this.async(() => inner.list()),
       size: (name) => this.async(() => inner.size(name)),
-      read: (name, from, length) => this.async(() => inner.read(name, from, length)),
+      read: (...args) => this.async(() => inner.read(...args)),
       create: (name) => this.async(async () => opened(await inner.create(name))),
       open: (name) => this.async(async () => opened(await inner.open(name))),
       rename: (from, to) => this.async(() => inner.rename(from, to)),

@@ -353,7 +353,7 @@ function watched(files: SimulatedFiles, gone: () => void): Files {
     name: files.name,
     list: () => tell(files.list()),
     size: (name) => tell(files.size(name)),
-    read: (name, from, length) => tell(files.read(name, from, length)),
+    read: (...args) => tell(files.read(...args)),
     create: (name) => tell(files.create(name).then(opened)),
     open: (name) => tell(files.open(name).then(opened)),
     rename: (from, to) => tell(files.rename(from, to)),
