@@ -115,18 +115,19 @@ describe("append", () => {
   // Mutation: memory is used again while heads lie in it (`giveBack` of what is kept).
   it.each([{ valueBytes: 20 }, { valueBytes: 3000 }])("reads back many values of $valueBytes bytes", async (about) => {
     const { valueBytes } = about;
+    const keyOf = (i: number) => `${i} ${"k".repeat(400)}`;
     const files = simulatedFiles({ seed: 1 });
     const log = await open(files);
-    const count = Math.floor((6 << 20) / (120 + valueBytes));
+    const count = Math.floor((8 << 20) / (500 + valueBytes));
     for (let from = 0; from < count; from += 1000) {
       const drafts = Array.from({ length: Math.min(1000, count - from) }, (_, i) => {
-        return write(`key ${from + i}`, from + i, valueBytes);
+        return write(keyOf(from + i), from + i, valueBytes);
       });
       await log.append(drafts).durable;
     }
     await log.close();
     const again = await open(files);
-    expect(keys(again)).toEqual(Array.from({ length: count }, (_, i) => `${i + 1} key ${i}`));
+    expect(keys(again)).toEqual(Array.from({ length: count }, (_, i) => `${i + 1} ${keyOf(i)}`));
     for (let i = 0; i < count; i += 997) {
       const { place, key } = again.recovered.at(i);
       expect(await again.read(place, key)).toEqual(write(key, i, valueBytes).entry);
