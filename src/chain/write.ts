@@ -49,7 +49,7 @@ export function writeThrough(
   return forCaller(work, options, state.runtime, state.name, "write");
 }
 
-function copied(write: Write): Write {
+export function copied(write: Write): Write {
   const { value } = write.entry;
   return value === null ? write : { ...write, entry: { ...write.entry, value: new Uint8Array(value) } };
 }
