@@ -6,6 +6,7 @@ import type { Call, Connection } from "../../src/stores/etcd/connection.ts";
 import { EtcdError } from "../../src/stores/etcd/failures.ts";
 import type { History } from "../../src/stores/etcd/history.ts";
 import { Layout } from "../../src/stores/etcd/layout.ts";
+import { NOSPACE } from "../../src/stores/etcd/messages.ts";
 import { Leases } from "../../src/stores/etcd/leases.ts";
 import type { EtcdReader } from "../../src/stores/etcd/reading.ts";
 import { Room } from "../../src/stores/etcd/room.ts";
@@ -190,6 +191,36 @@ describe("what a cache in etcd remembers", () => {
     await expect(room.admit(call)).rejects.toBe(broken);
     await room.close();
   });
+});
+
+// Mutations: a member that is down stops it; no history dropped, no file rewritten, no alarm taken back; once for each.
+it("room is made in the members that are there, once for all who were refused before", async () => {
+  const call: Call = { operation: "write", deadline: runtime.monotonic() + 60_000, signal: undefined };
+  const header = { revision: 7 };
+  const history = {
+    ask: () => Promise.resolve({ answer: { header, kvs: [], more: false, responses: [] } }),
+  } as unknown as History;
+  const done: string[] = [];
+  const connection = {
+    members: 2,
+    ownCall: () => call,
+    callMember(member: number, { path }: { path: string }) {
+      done.push(`${path.split("/").at(-1)} ${member}`);
+      return member === 0 ? Promise.reject(new SyncError("UNAVAILABLE", "it is down", {})) : Promise.resolve({});
+    },
+    call({ path }: { path: string }, request: { revision?: number; action?: number; memberId?: bigint }) {
+      const { revision, action, memberId } = request;
+      done.push([path.split("/").at(-1), revision ?? action, memberId].join(" ").trim());
+      return Promise.resolve({ answer: { alarms: [{ memberId: 5n, alarm: NOSPACE }] } });
+    },
+  } as unknown as Connection;
+  const options = { store: "etcd", layout: new Layout("p"), connection, history, bytesMax: 1e6, maintain: true };
+  const room = new Room({ ...options, runtime });
+  const sentAt = runtime.monotonic();
+  const refusal = new SyncError("UNAVAILABLE", "the quota of etcd's database is used up", {});
+  await Promise.all([room.make(call, sentAt, refusal), room.make(call, sentAt, refusal)]);
+  await room.make(call, sentAt, refusal);
+  expect(done).toEqual(["Compact 7", "Defragment 0", "Defragment 1", "Alarm 0 0", "Alarm 2 5"]);
 });
 
 // Mutation: `changes` of watching.ts does not tell it, and the watch fails. No server compacts at that moment when asked.

@@ -6,6 +6,9 @@ import { afterAll, describe, expect, it } from "vitest";
 import { withoutSecrets } from "../../src/config/url.ts";
 import { NO_META } from "../../src/entry.ts";
 import type { Meta } from "../../src/entry.ts";
+import { SyncError } from "../../src/error.ts";
+import type { Call } from "../../src/stores/s3/call.ts";
+import type { Client } from "../../src/stores/s3/client.ts";
 import { surroundings } from "../../src/stores/s3/credentials.ts";
 import { encodeName, endpointOf } from "../../src/stores/s3/endpoint.ts";
 import {
@@ -19,7 +22,9 @@ import {
   readPast,
 } from "../../src/stores/s3/form.ts";
 import { foundOf, headersOf, objectOf } from "../../src/stores/s3/object.ts";
+import { probe } from "../../src/stores/s3/probe.ts";
 import { parseXml, textOf } from "../../src/stores/s3/xml.ts";
+import { systemRuntime } from "../../src/system.ts";
 import { value, version } from "./s3/world.ts";
 
 const where = { store: "s3", operation: "read" };
@@ -208,4 +213,58 @@ describe("bytes that were there before", () => {
     expect(gunzipped(one, 3)).toBeUndefined();
     expect(gunzipped(bytes, 100)).toBeUndefined();
   });
+});
+
+/** What an endpoint makes of conditions: it decides them, or takes the header and ignores it. */
+interface Endpoint {
+  readonly creation: "decided" | "ignored" | "not implemented";
+  readonly change: "decided" | "ignored";
+  readonly removal: "decided" | "ignored";
+  readonly quotes: boolean;
+}
+
+function endpoint({ creation, change, removal, quotes }: Endpoint) {
+  let etag: string | undefined;
+  let stored = 0;
+  const answer = (status: number, takes: readonly number[], headers = {}) => {
+    if (!takes.includes(status)) throw new SyncError("UNAVAILABLE", String(status), { retryable: false });
+    return Promise.resolve({ status, headers, body: new Uint8Array(0) });
+  };
+  const client = {
+    name: "s3",
+    send(_: Call, { method, headers = {}, takes }: Parameters<Client["send"]>[1]) {
+      const wanted = headers["if-match"];
+      if (method === "DELETE") {
+        if (wanted !== undefined && removal === "decided" && wanted.replaceAll('"', "") !== etag) {
+          return answer(412, takes);
+        }
+        etag = undefined;
+        return answer(204, takes);
+      }
+      if (headers["if-none-match"] !== undefined) {
+        if (creation === "not implemented") return answer(501, takes);
+        if (creation === "decided" && etag !== undefined) return answer(412, takes);
+      }
+      const written = quotes ? `"${etag}"` : etag;
+      if (wanted !== undefined && change === "decided" && wanted !== written) return answer(412, takes);
+      etag = String(++stored).padStart(32, "a");
+      return answer(200, takes, { etag: `"${etag}"` });
+    },
+  };
+  return { client: client as unknown as Client, isEmpty: () => etag === undefined };
+}
+
+// Mutations: either refusal that has to be seen left out in probe.ts; the form without quotes; what a DELETE kept; the end.
+it.each<[string, Partial<Endpoint>, { put: string; remove: boolean }]>([
+  ["decides all", {}, { put: "quoted", remove: true }],
+  ["wants ETags without quotes", { quotes: false }, { put: "unquoted", remove: true }],
+  ["ignores conditions of creations", { creation: "ignored" }, { put: "none", remove: false }],
+  ["has none", { creation: "not implemented" }, { put: "none", remove: false }],
+  ["ignores conditions of changes", { change: "ignored" }, { put: "none", remove: false }],
+  ["ignores conditions of removals", { removal: "ignored" }, { put: "quoted", remove: false }],
+])("an endpoint that %s is found out, and nothing stays there", async (_, differs, abilities) => {
+  const all = { creation: "decided", change: "decided", removal: "decided", quotes: true } as const;
+  const { client, isEmpty } = endpoint({ ...all, ...differs });
+  expect(await probe(client, {} as Call, systemRuntime, "p/")).toEqual(abilities);
+  expect(isEmpty()).toBe(true);
 });

@@ -210,6 +210,19 @@ describe.skipIf(started === undefined)("a lock that somebody holds", () => {
     ).toBe(before);
   });
 
+  // Mutation: the end of the idle time only forgets the connection.
+  it("a connection that nobody used for a while is closed", async () => {
+    const before = await server.sessions();
+    const { store } = await opened({ idleMs: 20 });
+    await Promise.all([store.read(["k"]), store.read(["l"])]);
+    const left = await until(
+      () => server.sessions(),
+      (count) => count === before,
+    );
+    expect(left).toBe(before);
+    expect(await valueOf(store, "k")).toBeUndefined();
+  });
+
   it("a call that waits for a connection ends at its deadline too", async () => {
     const { store, other } = await locked({ connections: 1 });
     const first = store.write([write(entry("k", 2))]);

@@ -1,9 +1,12 @@
-import { Client } from "pg";
+import { Client, DatabaseError } from "pg";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 import { compareEntries } from "../../src/entry.ts";
+import type { Runtime } from "../../src/runtime.ts";
 import type { Store } from "../../src/store.ts";
 import { sql } from "../../src/stores/sql.ts";
 import type { SqlOptions } from "../../src/stores/sql.ts";
+import { retrying } from "../../src/stores/sql/write.ts";
+import type { Writing } from "../../src/stores/sql/write.ts";
 import { postgresServer } from "../servers/postgres.ts";
 import { entry, failure, put, runtime, until, valueOf, versionAt, write } from "./sql/world.ts";
 
@@ -238,6 +241,30 @@ describe.skipIf(server === undefined)("where another transaction comes between",
     for (const results of await Promise.all(calls)) expect(new Set(results)).toEqual(new Set([{ status: "stored" }]));
     expect(states.filter((state) => state === "40P01")).toEqual([]);
   });
+});
+
+// Mutations: no bound; no wait; one wait for all. No server fails forty times in a row when it is asked to.
+it("a transaction that others are always faster than is given up after bounded waits by chance", async () => {
+  const waits: number[] = [];
+  const hasty: Runtime = {
+    ...runtime,
+    timer(delayMs, fn, background) {
+      waits.push(delayMs);
+      return runtime.timer(0, fn, background);
+    },
+  };
+  let tries = 0;
+  const slower = Object.assign(new DatabaseError("could not serialize access", 0, "error"), { code: "40001" });
+  const use = { runtime: hasty, store: "postgres", onRetry: undefined } as unknown as Writing;
+  const error = await failure(() =>
+    retrying(use, () => {
+      tries++;
+      return Promise.reject(slower);
+    }),
+  );
+  expect([error.code, error.retryable, tries, waits.length]).toEqual(["UNAVAILABLE", true, 40, 39]);
+  for (const [i, waitMs] of waits.entries()) expect(waitMs).toBeLessThan(Math.min(250, 4 * 2 ** (i + 1)));
+  expect(new Set(waits).size).toBeGreaterThan(10);
 });
 
 describe.skipIf(server === undefined)("one version with two contents", () => {

@@ -7,6 +7,7 @@ import type { Change, Store } from "../../../src/store.ts";
 import { GRAPHQL_LIMITS, githubBudgets, githubWebhook } from "../../../src/stores/github/index.ts";
 import { systemRuntime } from "../../../src/system.ts";
 import { keysOf, put, textOf, tombstone, value, writes } from "../git/entries.ts";
+import { pauseOf } from "../../../src/stores/github/failures.ts";
 import { ampleBudgets, githubWorld } from "./world.ts";
 import type { GithubWorld } from "./world.ts";
 
@@ -170,6 +171,38 @@ describe("limits", () => {
     expect(other.rest.status()[0]?.remaining).toBe(0);
   });
 
+  // Mutations: each branch of `pauseOf` left out.
+  it.each([
+    [403, { "retry-after": "120" }, "Resource not accessible", 120_000],
+    [429, { "retry-after": "0" }, "", 0],
+    [403, {}, "You have exceeded a secondary rate limit.", 60_000],
+    [403, {}, "You have triggered an abuse detection mechanism.", 60_000],
+    [429, {}, "Too many requests", 60_000],
+    [403, { "x-ratelimit-remaining": "0", "x-ratelimit-reset": "1005" }, "", 5_000],
+    [403, { "x-ratelimit-remaining": "1", "x-ratelimit-reset": "1005" }, "Must have admin rights", undefined],
+    [404, { "retry-after": "120" }, "Not Found", undefined],
+  ] as const)("are told from other refusals: %i %j %s", (status, headers, message, pauseMs) => {
+    const bytes = Buffer.from(JSON.stringify({ message }));
+    expect(pauseOf({ status, headers, bytes }, 1_000_000)).toBe(pauseMs);
+  });
+
+  // Mutations: RATE_LIMITED taken for any other error of GraphQL; the next request not held back by it.
+  it("that GraphQL names in an answer of status 200 are kept, and said", async () => {
+    const store = await world.open();
+    await put(store, value("k", "1"));
+    const errors = [{ type: "RATE_LIMITED", message: "API rate limit exceeded" }];
+    const headers = { "x-ratelimit-reset": String(Math.floor(systemRuntime.now() / 1000) + 1_000) };
+    world.server.fault = (_, body) =>
+      body.includes("createCommitOnBranch") ? { status: 200, headers, body: { data: null, errors } } : undefined;
+    for (const asks of [true, false]) {
+      const before = world.server.requests.filter(({ path }) => path === "/graphql").length;
+      const error = await failing(store.write(writes([value("k", "2")])));
+      expect(error).toMatchObject({ code: "UNAVAILABLE", retryable: true });
+      expect(error.retryAfterMs).toBeGreaterThan(900_000);
+      expect(world.server.requests.filter(({ path }) => path === "/graphql").length > before).toBe(asks);
+    }
+  });
+
   it("of a short pause are waited for", async () => {
     const store = await world.open();
     await put(store, value("k", "1"));
@@ -312,6 +345,15 @@ describe("a webhook", () => {
     await next;
     expect(changes).toMatchObject([{ kind: "change", key: "person", head: { state: "value" } }]);
     await watching.return?.();
+  });
+
+  // Mutation: BODY_BYTES_MAX not looked at.
+  it("takes no delivery that is larger than GitHub sends", () => {
+    const webhook = githubWebhook({ secret });
+    const [largest, larger] = [25, 25.001].map((mib) => Buffer.alloc(mib * 1024 * 1024, " "));
+    for (const [bytes, isTaken] of [[largest, true] as const, [larger, false] as const]) {
+      expect(webhook.receive(signed(bytes as Buffer), bytes as Buffer)).toBe(isTaken);
+    }
   });
 
   it("has no secret that could be guessed", () => {

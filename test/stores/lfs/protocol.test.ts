@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -135,6 +135,18 @@ describe.each(["a server", "a folder"])("large files on %s", (where) => {
   });
 });
 
+// Mutation: whatever lies under the name is taken for the object.
+it("a file in the folder that was cut short is put there again", async () => {
+  const place = lfsFolder({ runtime, store: "git", folder });
+  const object = stream(2);
+  await place.upload([object], {});
+  const path = join(folder, object.oid.slice(0, 2), object.oid.slice(2, 4), object.oid);
+  truncateSync(path, PIECE);
+  expect((await failing(digestOf(place.download(object, {})))).code).toBe("NOT_FOUND");
+  await place.upload([object], {});
+  expect((await digestOf(place.download(object, {}))).oid).toBe(object.oid);
+});
+
 // Mutations: the size left out of `checked`; going on above it.
 it("what comes is checked by size and sum, and no more is passed on than the pointer says", async () => {
   const object = stream(3);
@@ -199,6 +211,42 @@ describe("the batch API", () => {
     const count = (what: string) => server.requests.filter((request) => request === what).length;
     expect([count("POST batch"), count("PUT object"), count("POST verify")]).toEqual([2, 150, 150]);
     expect(server.objects.size).toBe(150);
+  });
+
+  // Mutations: the answer to `verify`, or that to an upload, not looked at.
+  it.each(["object", "verify"])("whose %s step is refused has taken nothing", async (step) => {
+    server.fault = (what) => (what === step ? 422 : undefined);
+    expect((await failing(files.upload([stream(1)], {}))).code).toBe("UNAVAILABLE");
+  });
+
+  // Mutation: an object without actions taken for one that is there, whatever is said of it.
+  it.each([
+    [{ error: { code: 422, message: "too large" } }, "TOO_LARGE"],
+    [{ error: { code: 500, message: "broken" } }, "UNAVAILABLE"],
+    [undefined, "UNAVAILABLE"],
+  ])("that refuses one object says so: %j", async (refusal, code) => {
+    const object = stream(1);
+    const objects = refusal === undefined ? [] : [{ oid: object.oid, ...refusal }];
+    const bytes = new TextEncoder().encode(JSON.stringify({ objects }));
+    const wire = { send: () => Promise.resolve({ status: 200, headers: {}, bytes }) } as unknown as Http;
+    const access = () => Promise.resolve({ url: server.url, headers: {} });
+    const over = lfsClient({ runtime, http: wire, store: "git", branch: "main", access });
+    expect((await failing(over.upload([object], {}))).code).toBe(code);
+  });
+
+  // Mutations: a retry-after of hours is waited for; one beyond the caller's deadline is.
+  it.each([
+    ["301", {}],
+    ["20", { deadline: systemRuntime.monotonic() + 10_000 }],
+  ])("that asks for %s s is not waited for, %j", async (seconds, options) => {
+    let asked = 0;
+    const wire = {
+      send: () => Promise.resolve({ status: 503, headers: { "retry-after": seconds }, bytes: new Uint8Array(++asked) }),
+    } as unknown as Http;
+    const access = () => Promise.resolve({ url: server.url, headers: {} });
+    const over = lfsClient({ runtime, http: wire, store: "git", branch: "main", access });
+    const error = await failing(over.upload([stream(1)], options));
+    expect([error.code, error.retryAfterMs, asked]).toEqual(["UNAVAILABLE", Number(seconds) * 1000, 1]);
   });
 
   it("is tried again after 503 and a cut connection, and says so when that does not end", async () => {
