@@ -1,6 +1,7 @@
 import { stubOf } from "../entry.ts";
 import type { Head } from "../entry.ts";
 import type { Write } from "../store.ts";
+import { versionMs } from "../version.ts";
 import { messageOf } from "./call.ts";
 import type { LayerCalls } from "./call.ts";
 import type { ChainState } from "./state.ts";
@@ -45,7 +46,7 @@ export function stubMemory(state: ChainState, head: Head, now: number): void {
   }
 }
 
-async function stubOlderCopies(state: ChainState, calls: LayerCalls, heads: readonly Head[], asOf: number) {
+async function stubOlderCopies(state: ChainState, calls: LayerCalls, heads: readonly Head[], now: number) {
   const { store } = calls.layer;
   const { batchMax } = store.supports;
   for (let at = 0; at < heads.length; at += batchMax) {
@@ -55,7 +56,7 @@ async function stubOlderCopies(state: ChainState, calls: LayerCalls, heads: read
       const answers = await calls.call("read", (call) => store.read(keys, { ...call, ...HEADS_ONLY }), keys.length);
       const older = batch.filter((head, i) => isOlder(answers[i]?.entry, head));
       if (older.length === 0) continue;
-      const stubs = older.map((head) => stub(head, asOf));
+      const stubs = older.map((head) => stub(head, now));
       await writeStubs(state, calls, stubs);
     } catch (error) {
       state.report({ kind: "write-failed", layer: calls.layer.name, message: messageOf(error) });
@@ -80,6 +81,7 @@ function isOlder(held: Head | undefined, head: Head): boolean {
   return held !== undefined && held.version < head.version;
 }
 
-function stub(head: Head, asOf: number): Write {
-  return { entry: stubOf(head), asOf };
+/** Dated when it was written: whoever tells of it may not know of newer ones, and once expired it is an answer. */
+function stub(head: Head, now: number): Write {
+  return { entry: stubOf(head), asOf: Math.min(now, versionMs(head.version)) };
 }

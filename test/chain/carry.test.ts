@@ -39,6 +39,30 @@ describe("a change that others made in a layer", () => {
     await w.db.close();
   });
 
+  // Mutation: the stub is dated when it was told, not when the version was made.
+  it("is no answer once it has expired, while a newer one may be above it", async () => {
+    const w = await world();
+    const [disk, sql, git] = [w.store("disk"), w.store("sql", RECORD), w.store("git", RECORD)];
+    const layers = [
+      layer(disk, { name: "disk", role: "cache", ttlMs: 1_000 }),
+      layer(sql, { name: "sql", role: "store", watch: false }),
+      layer(git, { name: "git" }),
+    ];
+    const db = w.open(layers);
+    await db.ready();
+    await db.write([w.write(w.value("k", "v0"))]);
+    const older = w.value("k", "v1", { expires: w.runtime.now() + 100 });
+    await sql.direct.write([w.write(w.value("k", "v2"))]);
+    await w.runtime.advance(5_000);
+    sql.down(["write"]);
+    await git.direct.write([w.write(older)]);
+    await w.runtime.settle();
+    expect((await readOne(disk.direct, "k")).entry).toMatchObject({ state: "stub", version: older.version });
+    sql.up();
+    expect(await get(db, "k")).toBe("v2");
+    await db.close();
+  });
+
   // Mutation: invalidate stubs keys whether a layer has them or not.
   it("puts nothing where no older copy is", async () => {
     const w = await full();
