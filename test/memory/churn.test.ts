@@ -7,9 +7,9 @@ const TIMEOUT_MS = 120_000;
 
 describe("an hour of churn", () => {
   it(
-    "leaves no more in memory than the hour before it, in which the code was compiled",
+    "leaves no more in memory than its first ten minutes did",
     async () => {
-      const [early, late] = await churn([60, 120]);
+      const [early, late] = await churn([10, 60]);
       if (early === undefined || late === undefined) throw new Error("nothing was measured");
       expect(late.entries).toBeLessThan(1.5 * early.entries);
       expect(late.heldBytes - early.heldBytes).toBeLessThan(GROWTH_BYTES_MAX);
