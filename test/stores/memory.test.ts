@@ -99,7 +99,9 @@ describe("a fill", () => {
     const { store } = simulated();
     await put(store, entry("k", { at: 2 }));
     const { version } = store.held("k")!.entry;
-    expect(store.writeNow([{ entry: entry("k", { at: 1 }), asOf: 5 }])).toEqual([{ status: "superseded", by: version }]);
+    expect(store.writeNow([{ entry: entry("k", { at: 1 }), asOf: 5 }])).toEqual([
+      { status: "superseded", by: version },
+    ]);
     const [large] = store.writeNow([{ entry: entry("large", { value: bytes(9 * 1024 * 1024) }), asOf: 5 }]);
     expect(large).toMatchObject({ status: "failed", error: { code: "TOO_LARGE" } });
     expect(() => store.writeNow([{ entry: entry(""), asOf: 5 }])).toThrow(SyncError);

@@ -67,14 +67,15 @@ export function settled(
   { entry, body }: Write,
   key: Uint8Array,
   row: Uint8Array,
-  { store, isApart }: Holding,
+  holding: Holding,
 ): "renewed" | WriteResult | undefined {
+  const { store } = holding;
   if (isBelow(row, entry.version)) return undefined;
   const held = intactHead(entry.key, row, store);
   if (held === undefined || held.version < entry.version) return undefined;
   if (held.version > entry.version) return { status: "superseded", by: held.version };
   // A version has one value: whether it is in one piece or apart is no difference.
-  if (held.state === "stub" && isApart(held.version, entry.key, key)) return "renewed";
+  if (held.state === "stub" && holding.isApart(held.version, entry.key, key)) return "renewed";
   if (body !== undefined) return held.state === "stub" ? undefined : "renewed";
   return compareEntries(entry, copyOf(entry.key, row, store).entry) > 0 ? undefined : "renewed";
 }

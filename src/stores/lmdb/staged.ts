@@ -50,7 +50,7 @@ export class StagedTable implements Table {
     const row = this.staged.size === 0 ? undefined : this.staged.get(textOf(key));
     if (row !== undefined) return row.value;
     try {
-      return this.database.getBinary(key as Buffer);
+      return this.database.getBinary(key);
     } catch (error) {
       throw this.failure(error);
     }
