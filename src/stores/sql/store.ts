@@ -1,4 +1,4 @@
-import type { Head } from "../../entry.ts";
+import type { Entry, Head } from "../../entry.ts";
 import type { Runtime, Timer } from "../../runtime.ts";
 import { checkCall, checkForget, checkRead, checkWrite, closedError, refusal } from "../../store.ts";
 import type {
@@ -17,14 +17,14 @@ import type {
   WriteResult,
 } from "../../store.ts";
 import type { Version } from "../../version.ts";
-import { byteaArray, uuidArray } from "./arrays.ts";
+import { byteaArray, bytes, uuidArray } from "./arrays.ts";
 import { Bell } from "./bell.ts";
 import { keyBounds } from "./bounds.ts";
 import type { Statement } from "./connection.ts";
 import type { Dialect, Feed, Names } from "./dialect.ts";
 import { Hints } from "./hint.ts";
 import type { Pool } from "./pool.ts";
-import { entryFrom, headFrom, keyBytes, keyColumn, keyFrom, versionText } from "./rows.ts";
+import { entryFrom, headFrom, keyBytes, keyFrom, versionText } from "./rows.ts";
 import type { Row } from "./rows.ts";
 import { settle } from "./schema.ts";
 import { PAGE_ROWS } from "./statements.ts";
@@ -91,17 +91,18 @@ export class SqlStore implements Store {
     const { statements, followers } = this.parts.dialect;
     const near = followers !== undefined && mayBeOld(options, followers.ageMs) ? followers : undefined;
     const asOf = this.runtime.now() - (near?.ageMs ?? 0);
-    const asked = keys.map(keyBytes);
-    const only = asked.length === 1 ? asked[0] : undefined;
-    const { one, many } = near ?? statements;
-    const rows = await this.ask("read", options, only ? one : many, [only ?? byteaArray(asked)]);
-    // By the key as it comes, which then need not be decoded.
-    const found = new Map(rows.map((row) => [row[0], row]));
-    return keys.map((key, i) => {
-      const row = found.get(keyColumn(asked[i] as Buffer));
-      const entry = row && entryFrom(key, row, 1, this.name);
-      return { entry, asOf, complete: true, stale: false, from: this.name };
-    });
+    const distinct = [...new Set(keys)];
+    const [first = ""] = distinct;
+    const one = distinct.length === 1;
+    const parameter = one ? bytes(keyBytes(first)) : byteaArray(distinct.map(keyBytes));
+    const { one: oneText, many: manyText } = near ?? statements;
+    const rows = await this.ask("read", options, one ? oneText : manyText, [parameter]);
+    const entries = new Map<string, Entry>();
+    for (const row of rows) {
+      const key = keyFrom(row[0], this.name);
+      entries.set(key, entryFrom(key, row, 1, this.name));
+    }
+    return keys.map((key) => ({ entry: entries.get(key), asOf, complete: true, stale: false, from: this.name }));
   }
 
   async write(writes: readonly Write[], options: CallOptions = {}): Promise<WriteResult[]> {
@@ -216,7 +217,7 @@ export class SqlStore implements Store {
     call: CallOptions,
   ): Promise<Row[]> {
     const [low, high] = keyBounds(prefix);
-    return this.ask(operation, call, statement, [low, keyBytes(after ?? ""), high]);
+    return this.ask(operation, call, statement, [low, bytes(keyBytes(after ?? "")), high]);
   }
 
   /** One statement that changes nothing, on some connection. */
