@@ -101,7 +101,7 @@ export async function githubSubject(): Promise<Subject> {
     );
   };
   const recorded = Object.create(store, { write: { value: write }, read: { value: read } }) as Store;
-  /** The answer, read as any program has to: what it says is asked for next. What comes as it is, is no JSON. */
+  /** The answer, read as each program has to: what it says is asked for next. What comes as it is, is no JSON. */
   const send = async ({ path, ...sent }: Sent): Promise<unknown> => {
     const answer = await request(`${server.api}${path}`, { ...sent, dispatcher: agent });
     const text = await answer.body.text();
