@@ -1,6 +1,6 @@
 /** What one write and one miss cost as the number of keys grows, through the embedded chain. */
 import { embedded } from "./places.ts";
-import { keyOf, spent, valueOf } from "./paths.ts";
+import { spent, valueOf } from "./paths.ts";
 
 export interface Growth {
   readonly keys: number;
@@ -22,6 +22,8 @@ const FLUSH_EVERY = 20 * BATCH;
 const COUNT = 300;
 /** So few that next to every read is a miss. */
 const MEMORY = "memory:?entriesMax=100";
+/** No folder holds more than 100: git looks through a folder from its beginning for each file that it writes there. */
+const keyOf = (i: number) => `users/${i % 100}/${Math.floor(i / 100) % 100}/${i}/profile`;
 /** Spreads over the keys, and meets none twice. */
 const STEP = 7_919;
 
