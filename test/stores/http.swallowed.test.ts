@@ -39,9 +39,9 @@ it("a feed that is swallowed on its way makes copies suspect until it stands aga
   /** Resolves when the near memory is given the value. */
   const arrival = (value: string) =>
     new Promise<void>((resolve) => {
-      const write = slots.write.bind(slots);
-      slots.write = async (writes, options) => {
-        const results = await write(writes, options);
+      const write = slots.writeNow.bind(slots);
+      slots.writeNow = (writes) => {
+        const results = write(writes);
         if (writes.some(({ entry }) => textOf(entry.value) === value)) resolve();
         return results;
       };
