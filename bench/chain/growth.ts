@@ -22,7 +22,7 @@ const FLUSH_EVERY = 20 * BATCH;
 const COUNT = 300;
 /** So few that next to every read is a miss. */
 const MEMORY = "memory:?entriesMax=100";
-/** No folder holds more than 100: git looks through a folder from its beginning for each file that it writes there. */
+/** No folder holds more than 100, up to a million keys. */
 const keyOf = (i: number) => `users/${i % 100}/${Math.floor(i / 100) % 100}/${i}/profile`;
 /** Spreads over the keys, and meets none twice. */
 const STEP = 7_919;
