@@ -117,3 +117,27 @@ describe("a start that takes up the log in parts", () => {
     expect(await w.during(get(again, "k"))).toBe("new");
   });
 });
+
+describe("what is sent once more to a layer that lost what it had", () => {
+  // Mutation: what stands in the queues is looked up before the log is read.
+  it("stands in the queues once, also what reaches the disk while the log is read", async () => {
+    const w = await behindWorld({ sql: { flushIntervalMs: 100 } });
+    const chain = await w.start();
+    w.store("sql").down(["write"]);
+    const { journal } = chain;
+    const lane = journal?.queues.lanes.find(({ name }) => name === "sql");
+    if (journal === undefined || lane === undefined) throw new Error("there is no such layer");
+    const writing = w.set(chain, "a", "a1");
+    const files = w.files();
+    const list = files.list.bind(files);
+    vi.spyOn(files, "list").mockImplementationOnce(async () => {
+      await writing;
+      return list();
+    });
+    await w.during(journal.resend(lane));
+    expect(chain.status().journal?.entries).toBe(1);
+    w.store("sql").up();
+    await w.during(chain.flush());
+    expect(w.sent["sql"]?.flatMap(({ texts }) => texts)).toEqual(["a1"]);
+  });
+});
