@@ -54,7 +54,7 @@ export class Line {
     return item;
   }
 
-  /** Of those that are there now; those that leave meanwhile are left out. */
+  /** In order; those that leave meanwhile are left out. */
   *values(): IterableIterator<Item> {
     this.first();
     const { items } = this;
