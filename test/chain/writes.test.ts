@@ -123,11 +123,16 @@ describe("memory", () => {
     const [mine, given] = [w.value("mine", "v1"), w.value("given", "v1".repeat(100))];
     const large = new Uint8Array(1_000);
     const cut = w.value("piece", "", { value: large.subarray(100, 300) });
+    // Of Node's own bytes a slice is a view.
+    const nodes = w.value("nodes", "", { value: Buffer.from(new Uint8Array(200).buffer) });
     await db.write([w.write(mine)]);
+    await db.write([w.write(nodes)]);
     await db.write([w.write(given)], { givesBytes: true });
     await db.write([w.write(cut)], { givesBytes: true });
     mine.value?.fill(0);
+    nodes.value?.fill(9);
     large.fill(9);
+    expect(memory.look("nodes")?.entry.value).toEqual(new Uint8Array(200));
     expect(await get(db, "mine")).toBe("v1");
     expect(memory.look("given")?.entry.value).toBe(given.value);
     expect(memory.look("piece")?.entry.value).toEqual(new Uint8Array(200));
