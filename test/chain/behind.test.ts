@@ -20,6 +20,20 @@ describe("a write", () => {
     expect(w.has("sql", "k")).toBeUndefined();
   });
 
+  // Mutation: the journal keeps the entry as it was given.
+  it("goes on with the bytes that it was given, whatever its caller does with them afterwards", async () => {
+    const w = await behindWorld();
+    const chain = await w.start();
+    const texts = ["small", "x".repeat(5_000)];
+    const entries = texts.map((text, i) => w.value(`k${i}`, text));
+    await w.during(chain.write(entries.map((entry) => w.write(entry))));
+    for (const { value } of entries) value?.fill(0);
+    await w.during(chain.flush());
+    expect([w.has("sql", "k0"), w.has("sql", "k1")]).toEqual(texts);
+    expect([w.has("git", "k0"), w.has("git", "k1")]).toEqual(texts);
+    expect([await get(chain, "k0"), await get(chain, "k1")]).toEqual(texts);
+  });
+
   it("goes to sql after its interval and to git after five", async () => {
     const w = await behindWorld();
     const chain = await w.start();
