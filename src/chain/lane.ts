@@ -96,17 +96,12 @@ export function laneShell(options: LaneOptions): LaneShell {
   let timer: Timer | undefined;
   let stopped = false;
 
-  const oldest = (): Item | undefined => {
-    for (const item of lane.queue.values()) return item;
-    return undefined;
-  };
-
   const poke = (): void => {
     if (stopped || flight !== undefined) return;
     timer?.cancel();
     timer = undefined;
     const now = runtime.monotonic();
-    const first = oldest();
+    const first = lane.queue.first();
     if (first === undefined) return;
     const stands = {
       entries: lane.queue.size,
@@ -324,7 +319,7 @@ export function laneShell(options: LaneOptions): LaneShell {
       await flight;
     },
     status() {
-      const first = oldest();
+      const first = lane.queue.first();
       const oldestMs = first === undefined ? 0 : Math.max(0, runtime.now() - first.asOf);
       return {
         pending: lane.queue.size,
