@@ -71,10 +71,10 @@ export function nodeFiles(folder: string, options: { readonly runtime?: Runtime 
     },
     async rename(from, to) {
       await attempt<void>("rename", from, (done) => rename(path(from), path(to), done));
-      readers.drop(to);
+      await readers.drop(to);
     },
     async remove(name) {
-      readers.drop(name);
+      await readers.drop(name);
       await attempt<void>("remove", name, (done) => unlink(path(name), done));
     },
     async syncFolder() {
@@ -97,10 +97,13 @@ export function nodeFiles(folder: string, options: { readonly runtime?: Runtime 
       const claim = await claimFolder(folder, runtime);
       readers.keep = true;
       return {
-        release() {
+        async release() {
           readers.keep = false;
-          readers.dropAll();
-          return claim.release();
+          try {
+            await readers.dropAll();
+          } finally {
+            await claim.release();
+          }
         },
       };
     },
@@ -200,29 +203,27 @@ class Readers {
       return await work(reader.fd);
     } finally {
       reader.users--;
-      if (!this.keep) this.drop(name);
+      if (!this.keep) await this.drop(name);
       for (const oldest of this.open.keys()) {
         if (this.open.size <= READERS_MAX) break;
-        this.drop(oldest);
+        await this.drop(oldest);
       }
       await this.closeUnused(reader);
     }
   }
 
-  drop(name: string): void {
+  /** Returns once the file is closed, or left to those who are reading it. */
+  async drop(name: string): Promise<void> {
     const found = this.open.get(name);
     this.open.delete(name);
-    found?.then(
-      (reader) => {
-        reader.dropped = true;
-        return this.closeUnused(reader);
-      },
-      () => undefined, // whoever wanted to read it was told
-    );
+    const reader = await found?.catch(() => undefined); // whoever wanted to read it was told
+    if (reader === undefined) return;
+    reader.dropped = true;
+    await this.closeUnused(reader);
   }
 
-  dropAll(): void {
-    for (const name of this.open.keys()) this.drop(name);
+  async dropAll(): Promise<void> {
+    await Promise.all([...this.open.keys()].map((name) => this.drop(name)));
   }
 
   private async start(name: string): Promise<Reader> {

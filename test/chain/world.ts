@@ -1,5 +1,6 @@
 import { chain } from "../../src/chain/chain.ts";
 import type { Chain, ChainOptions, Report } from "../../src/chain/chain.ts";
+import { layer } from "../../src/chain/layer.ts";
 import type { LayerSpec } from "../../src/chain/layer.ts";
 import { NO_META } from "../../src/entry.ts";
 import type { Entry } from "../../src/entry.ts";
@@ -155,4 +156,21 @@ export async function listed(store: Store, options: ListOptions = {}) {
     else keys.push(item.key);
   }
   return { keys, partials };
+}
+
+/** What a store of the source of truth can do. */
+export const RECORD = { durable: true, shared: true } as const;
+
+/** memory, disk, sql (the authority), git. */
+export async function full() {
+  const w = await world();
+  const [disk, sql] = [w.store("disk"), w.store("sql", RECORD)];
+  const git = w.store("git", { ...RECORD, conditional: false });
+  const layers = () => [
+    layer(w.memory(), { name: "memory" }),
+    layer(disk, { name: "disk" }),
+    layer(sql, { name: "sql", role: "store", watch: false }),
+    layer(git, { name: "git", watch: false }),
+  ];
+  return { ...w, disk, sql, git, layers, db: w.open(layers()) };
 }
