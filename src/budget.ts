@@ -106,6 +106,11 @@ export function budget({ runtime, name, limits, waitingMax = WAITING_MAX }: Budg
     return Math.max(0, pausedUntil - now, ...buckets.map((bucket) => bucket.waitMs(cost, now)));
   };
 
+  const spend = (cost: Cost): void => {
+    const now = runtime.now();
+    for (const bucket of buckets) bucket.spend(cost, now);
+  };
+
   /** Lets those go whose turn it is, and comes back when it is the next one's. */
   const turn = (): void => {
     timer?.cancel();
@@ -119,8 +124,7 @@ export function budget({ runtime, name, limits, waitingMax = WAITING_MAX }: Budg
           break;
         }
         queue.shift();
-        const now = runtime.now();
-        for (const bucket of buckets) bucket.spend(first.cost, now);
+        spend(first.cost);
         first.go();
       }
     }
@@ -134,11 +138,16 @@ export function budget({ runtime, name, limits, waitingMax = WAITING_MAX }: Budg
       return new Promise((resolve, reject) => {
         checkCall(runtime, options, name, "budget");
         for (const bucket of buckets) bucket.check(cost);
+        const queue = isReadOnly(cost) ? reads : writes;
+        if (queue.length === 0 && waitMs(cost) === 0) {
+          spend(cost);
+          resolve();
+          return;
+        }
         if (reads.length + writes.length >= waitingMax) {
           const what = `${reads.length + writes.length} requests wait for the budget, the limit is ${waitingMax}`;
           throw new SyncError("OVERLOADED", what, { store: name, cure: "slow down" });
         }
-        const queue = isReadOnly(cost) ? reads : writes;
         const { signal, deadline } = options ?? {};
         const leave = (error: SyncError) => {
           const at = queue.indexOf(waiter);
@@ -200,7 +209,8 @@ function outOfTime(name: string, waitMs: number): SyncError {
 }
 
 function isReadOnly(cost: Cost): boolean {
-  return Object.entries(cost).every(([kind, count]) => kind === "read" || count === 0);
+  const { write = 0, create = 0, push = 0 } = cost;
+  return write === 0 && create === 0 && push === 0;
 }
 
 interface Bucket {
@@ -220,17 +230,24 @@ function bucketOf(name: string, limit: Limit): Bucket {
   const sliceMs = windowMs / SLICES;
   /** What was taken, and when it comes back, in that order. */
   let taken: { weight: number; readonly backAt: number }[] = [];
+  let sum = 0;
 
-  const weightOf = (cost: Cost): number =>
-    Object.entries(weights).reduce((sum, [kind, weight]) => sum + weight * (cost[kind as Spending] ?? 0), 0);
-  const maxFor = (cost: Cost) => (isReadOnly(cost) ? max : max * (1 - readShare));
-  const giveBack = (now: number) => {
-    const stay = taken.findIndex(({ backAt }) => backAt > now);
-    if (stay !== 0) taken = stay === -1 ? [] : taken.slice(stay);
+  const kinds = Object.entries(weights) as [Spending, number][];
+
+  const weightOf = (cost: Cost): number => {
+    let weight = 0;
+    for (const [kind, each] of kinds) weight += each * (cost[kind] ?? 0);
+    return weight;
   };
-  const used = (now: number) => {
-    giveBack(now);
-    return taken.reduce((sum, { weight }) => sum + weight, 0);
+  const maxFor = (cost: Cost) => (isReadOnly(cost) ? max : max * (1 - readShare));
+  const used = (now: number): number => {
+    let back = 0;
+    for (let first = taken[0]; first !== undefined && first.backAt <= now; first = taken[back]) {
+      sum -= first.weight;
+      back++;
+    }
+    if (back > 0) taken = taken.slice(back);
+    return sum;
   };
 
   return {
@@ -255,6 +272,7 @@ function bucketOf(name: string, limit: Limit): Bucket {
     spend(cost, now) {
       const weight = weightOf(cost);
       if (weight === 0) return;
+      sum += weight;
       const backAt = (Math.floor(now / sliceMs) + 1) * sliceMs + windowMs;
       const last = taken.at(-1);
       if (last?.backAt === backAt) last.weight += weight;
@@ -264,6 +282,7 @@ function bucketOf(name: string, limit: Limit): Bucket {
     },
     replace(weight, until, now) {
       taken = weight > 0 && until > now ? [{ weight, backAt: until }] : [];
+      sum = taken.length === 0 ? 0 : weight;
     },
   };
 }

@@ -1,38 +1,42 @@
 import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Agent, request } from "undici";
-import type { Store } from "../../src/store.ts";
+import type { Entry } from "../../src/entry.ts";
 import { github } from "../../src/stores/github/index.ts";
 import { systemRuntime as runtime } from "../../src/system.ts";
 import { githubServer } from "../../test/servers/github.ts";
 import { ampleBudgets } from "../../test/stores/github/world.ts";
 import { entries } from "./harness.ts";
-import type { Subject } from "./harness.ts";
-
-interface Mutation {
-  readonly variables: { readonly input: { expectedHeadOid: string; branch: object } };
-}
+import type { Side, Subject } from "./harness.ts";
 
 interface Committed {
-  readonly data: { readonly createCommitOnBranch?: { readonly commit: { readonly oid: string } } };
+  readonly data: { readonly createCommitOnBranch: { readonly commit: { readonly oid: string } } | null };
 }
 
-/** A request as the store sent it. */
-interface Sent {
-  readonly method: "GET" | "POST";
-  readonly path: string;
-  readonly headers: Record<string, string>;
-  readonly body: Buffer | null;
+interface Text {
+  readonly text: string;
 }
 
-/** What an answer depends on. */
-const HEADERS = ["accept", "authorization", "content-type", "if-none-match"];
+interface Files {
+  readonly data: { readonly repository: { readonly object: Readonly<Record<string, { readonly object: Text }>> } };
+}
+
+interface Objects {
+  readonly data: { readonly repository: Readonly<Record<string, Text>> };
+}
+
+/** So many texts are asked for in one query, as the store does in the end. */
+const TOGETHER = 100;
+/** What the head was is believed for so long, as the store does. */
+const FRESH_MS = 1_000;
+const MUTATION = "mutation($input:CreateCommitOnBranchInput!){createCommitOnBranch(input:$input){commit{oid}}}";
 
 /**
- * The bare client sends what the store sent, in its order: the commits of a write to a repository of its own, the queries
- * of a read, and its looks at the branch, to the same one. Each of the store's is sent once.
+ * The bare client does by hand what has to be done with the same layout: two files a key, a record with version and object
+ * id, and the value. It believes what it reads, is never called off, asks once, and has no budget.
  */
 export async function githubSubject(): Promise<Subject> {
   const folder = mkdtempSync(join(tmpdir(), "microsync-bench-"));
@@ -57,81 +61,91 @@ export async function githubSubject(): Promise<Subject> {
   await seeding.write(entries(1).map((entry) => ({ entry, asOf: 0 })));
   await seeding.close();
   let head = execFileSync("git", ["-C", bareFolder, "rev-parse", "main"], { encoding: "utf8" }).trim();
+  let headAt = 0;
+  let etag = "";
+  /** Of the commit at the head; a commit of somebody else's is noticed by the head that is expected. */
+  const versions = new Map<string, string>();
 
-  /** What each write sent. */
-  const writes: Sent[][] = [];
-  /** What a read sent, by its keys. */
-  const asked = new Map<string, Sent[]>();
-  let recorder: ((sent: Sent) => void) | undefined;
-  server.fault = (incoming, bytes) => {
-    if (recorder === undefined) return undefined;
-    // In the store's time: as little as can be.
-    const headers: Record<string, string> = {};
-    for (const name of HEADERS) {
-      const value = incoming.headers[name];
-      if (typeof value === "string") headers[name] = value;
-    }
-    const body = bytes.length === 0 ? null : bytes;
-    recorder({ method: incoming.method as Sent["method"], path: incoming.url ?? "", headers, body });
-    return undefined;
+  const send = async (method: "GET" | "POST", path: string, type: string, body?: unknown) => {
+    const headers = {
+      authorization: "Bearer tok_octo",
+      accept: type,
+      "content-type": "application/json",
+      ...(path.includes("/ref/") ? { "if-none-match": etag } : {}),
+    };
+    const text = body === undefined ? null : JSON.stringify(body);
+    const answer = await request(`${server.api}${path}`, { method, headers, body: text, dispatcher: agent });
+    if (answer.statusCode >= 400) throw new Error(`${path}: ${answer.statusCode}`);
+    return answer;
   };
-  const recording = async <T>(record: (sent: Sent) => void, call: () => Promise<T>): Promise<T> => {
-    recorder = record;
-    try {
-      return await call();
-    } finally {
-      recorder = undefined;
-    }
-  };
-  const nameOf = (names: readonly string[]) => JSON.stringify(names);
-  const write: Store["write"] = (...args) => {
-    const all: Sent[] = [];
-    writes.push(all);
-    return recording(
-      (sent) => all.push(sent),
-      () => store.write(...args),
-    );
-  };
-  const read: Store["read"] = (...args) => {
-    const all: Sent[] = [];
-    asked.set(nameOf(args[0]), all);
-    return recording(
-      (sent) => all.push(sent),
-      () => reader.read(...args),
-    );
-  };
-  const recorded = Object.create(store, { write: { value: write }, read: { value: read } }) as Store;
-  /** The answer, read as each program has to: what it says is asked for next. What comes as it is, is no JSON. */
-  const send = async ({ path, ...sent }: Sent): Promise<unknown> => {
-    const answer = await request(`${server.api}${path}`, { ...sent, dispatcher: agent });
+  const graphql = async <T>(query: string, variables: unknown): Promise<T> =>
+    (await (await send("POST", "/graphql", "application/json", { query, variables })).body.json()) as T;
+  const ask = <T>(fields: string): Promise<T> =>
+    graphql(`query($owner:String!,$name:String!){repository(owner:$owner,name:$name){${fields}`, {
+      owner: "octo",
+      name: "bare",
+    });
+  const look = async () => {
+    if (performance.now() - headAt < FRESH_MS) return;
+    headAt = performance.now();
+    const answer = await send("GET", "/repos/octo/bare/git/ref/heads/main", "application/json");
     const text = await answer.body.text();
-    return answer.headers["content-type"]?.includes("json") === true && text !== "" ? JSON.parse(text) : text;
+    if (answer.statusCode === 304) return;
+    etag = String(answer.headers["etag"]);
+    head = (JSON.parse(text) as { object: { sha: string } }).object.sha;
   };
-  /** The commit, in the other repository. */
-  const commit = async (sent: Sent) => {
-    const mutation = JSON.parse(String(sent.body)) as Mutation;
-    mutation.variables.input.expectedHeadOid = head;
-    mutation.variables.input.branch = { repositoryNameWithOwner: "octo/bare", branchName: "main" };
-    const { data } = (await send({ ...sent, body: Buffer.from(JSON.stringify(mutation)) })) as Committed;
-    head = data.createCommitOnBranch?.commit.oid ?? head;
+  /** The blobs that the records name, in order. */
+  const named = async (keys: readonly string[]): Promise<string[]> => {
+    const files = keys.map((key, i) => `f${i}:file(path:"${recordPath(key)}"){...F}`).join(" ");
+    const query = `object(oid:"${head}"){...on Commit{${files}}}}} fragment F on TreeEntry{mode oid object{...on Blob{text isTruncated}}}`;
+    const { object } = (await ask<Files>(query)).data.repository;
+    return keys.map((_, i) => (JSON.parse(object[`f${i}`]?.object.text ?? "{}") as { blob: string }).blob);
+  };
+  const texts = async (ids: readonly string[]): Promise<string[]> => {
+    const [only] = ids;
+    if (only !== undefined && ids.length === 1) {
+      const answer = await send("GET", `/repos/octo/bare/git/blobs/${only}`, "application/vnd.github.raw+json");
+      return [await answer.body.text()];
+    }
+    const objects = ids.map((id, i) => `o${i}:object(oid:"${id}"){...F}`).join(" ");
+    const { repository } = (await ask<Objects>(`${objects}}} fragment F on Blob{text isTruncated}`)).data;
+    return ids.map((_, i) => repository[`o${i}`]?.text ?? "");
+  };
+  const bare: Side = {
+    async write(items) {
+      const newer = items.filter(({ key, version }) => version > (versions.get(key) ?? ""));
+      const additions = newer.flatMap((item) => {
+        const value = Buffer.from(item.value ?? "");
+        return [
+          { path: recordPath(item.key), contents: record(item, value).toString("base64") },
+          { path: item.key, contents: value.toString("base64") },
+        ];
+      });
+      const input = {
+        branch: { repositoryNameWithOwner: "octo/bare", branchName: "main" },
+        message: { headline: `set ${newer.length} keys` },
+        expectedHeadOid: head,
+        fileChanges: { additions, deletions: [] },
+      };
+      const { data } = await graphql<Committed>(MUTATION, { input });
+      if (data.createCommitOnBranch === null) throw new Error("the branch has moved");
+      head = data.createCommitOnBranch.commit.oid;
+      for (const { key, version } of newer) versions.set(key, version);
+    },
+    async read(keys) {
+      await look();
+      for (let at = 0; at < keys.length; at += TOGETHER) {
+        const found = await texts(await named(keys.slice(at, at + TOGETHER)));
+        if (found.includes("")) throw new Error("not found");
+      }
+    },
   };
   return {
-    store: recorded,
-    bare: {
-      async write() {
-        for (const sent of writes.shift() ?? []) {
-          const isCommit = sent.body?.includes("createCommitOnBranch") === true;
-          if (isCommit) await commit(sent);
-          else await send(sent);
-        }
-      },
-      async read(names) {
-        for (const sent of asked.get(nameOf(names)) ?? []) await send(sent);
-      },
-    },
-    bareIs: "undici: the same commits and requests as the store has just sent, their answers read as JSON",
+    store: Object.create(store, { read: { value: reader.read.bind(reader) } }) as typeof store,
+    bare,
+    bareIs:
+      "undici: the same files by the same requests, versions compared, records read and written, nothing verified",
     versions: "the test server of this project, undici",
-    imitates: true,
     unit: "requests",
     requests: () => server.requests.length,
     async close() {
@@ -142,4 +156,14 @@ export async function githubSubject(): Promise<Subject> {
       rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
     },
   };
+}
+
+function recordPath(key: string): string {
+  const name = createHash("sha256").update(key).digest("hex").slice(0, 40);
+  return `.microsync/entries/${name[0]}/${name[1]}/${name[2]}/${name.slice(3)}`;
+}
+
+function record({ key, version }: Entry, value: Buffer): Buffer {
+  const blob = createHash("sha1").update(`blob ${value.length}\0`).update(value).digest("hex");
+  return Buffer.from(`${JSON.stringify({ key, version, blob })}\n`);
 }

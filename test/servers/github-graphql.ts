@@ -27,6 +27,8 @@ export async function graphql(
   if (repo === undefined) {
     return failed({ repository: null }, { type: "NOT_FOUND", message: "Could not resolve to a Repository." });
   }
+  const commit = /object\(oid:"([0-9a-f]{40})"\)\{\.\.\.on Commit\{/.exec(query)?.[1];
+  if (commit !== undefined) return filesOf(repo, commit, query);
   const found: Record<string, unknown> = {};
   const asked = [...query.matchAll(/(\w+):object\(oid:"([0-9a-f]{40})"\)/g)];
   const objects = await repo.objects.contents(asked.map(([, , id = ""]) => id));
@@ -37,6 +39,50 @@ export async function graphql(
     else found[alias] = blobOf(object.bytes);
   }
   return { data: { repository: found } };
+}
+
+/** `Commit.file`: the entry at each path; what is not there is null, and an error that names the field. */
+async function filesOf(repo: Repo, commit: string, query: string): Promise<unknown> {
+  const asked = [...query.matchAll(/(\w+):file\(path:("(?:[^"\\]|\\.)*")\)/g)].map(([, alias = "", path = ""]) => ({
+    alias,
+    path: JSON.parse(path) as string,
+  }));
+  const [info] = await repo.objects.infos([commit]);
+  if (info?.type !== "commit") return { data: { repository: { object: null } } };
+  const parents = await repo.objects.contents(asked.map(({ path }) => `${commit}:${dirname(path)}`));
+  const object: Record<string, unknown> = {};
+  const errors: unknown[] = [];
+  const entries = asked.map(({ path }, i) => {
+    const parent = parents[i];
+    const items = parent?.type === "tree" ? itemsOf(parent.bytes) : [];
+    return items.find(({ name }) => name.toString() === path.slice(path.lastIndexOf("/") + 1));
+  });
+  const wantsText = query.includes("text isTruncated");
+  const contents = wantsText
+    ? await repo.objects.contents(entries.flatMap((item) => (item === undefined ? [] : [item.id])))
+    : [];
+  let next = 0;
+  for (const [i, { alias, path }] of asked.entries()) {
+    const item = entries[i];
+    object[alias] = null;
+    if (item === undefined) {
+      errors.push({
+        type: "NOT_FOUND",
+        path: ["repository", "object", alias],
+        message: `Could not resolve file for path '${path}'.`,
+      });
+      continue;
+    }
+    const content = wantsText ? contents[next++] : undefined;
+    const text = content === undefined ? {} : { object: content.type === "blob" ? blobOf(content.bytes) : {} };
+    object[alias] = { mode: Number.parseInt(item.mode, 8), oid: item.id, ...text };
+  }
+  const data = { repository: { object } };
+  return errors.length === 0 ? { data } : { data, errors };
+}
+
+function dirname(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf("/")));
 }
 
 function failed(data: unknown, problem: Problem): unknown {

@@ -36,7 +36,8 @@ export interface Plan {
 export async function plan(naming: Naming, view: View, changes: readonly KeyChange[]): Promise<Plan> {
   const failures = new Map<string, SyncError>();
   const deletes = new Set<string>();
-  const files = new Map<string, NewFile["content"]>();
+  const files = new Map<string, Omit<NewFile, "path">>();
+  const text = (path: string, content: string) => files.set(path, { content: utf8(content) });
   const marks = { add: new Set<string>(), remove: new Set<string>() };
 
   const withFiles = changes.filter((change) => !change.recordOnly);
@@ -46,7 +47,7 @@ export async function plan(naming: Naming, view: View, changes: readonly KeyChan
     if (failures.has(key)) continue;
     const name = recordName(key);
     const state = record?.state;
-    if (state !== undefined && record !== null) files.set(recordPath(name, state), utf8(encodeRecord(record)));
+    if (state !== undefined && record !== null) text(recordPath(name, state), encodeRecord(record));
     const other = state === "value" ? "deleted" : "value";
     const recordMoves = (known.recorded === "value") !== (state === "value");
     if (recordOnly) deletes.add(recordPath(name, other));
@@ -59,7 +60,10 @@ export async function plan(naming: Naming, view: View, changes: readonly KeyChan
       for (const place of target?.occupied ?? []) deletes.add(place);
     } else if (target !== undefined) {
       for (const place of target.leaves) deletes.add(place);
-      if (target.sameFile !== record.blob) files.set(target.path, bytes ?? record.blob ?? "");
+      if (target.sameFile !== record.blob) {
+        const id = record.blob ?? "";
+        files.set(target.path, bytes === undefined ? { content: id } : { content: bytes, id });
+      }
     }
   }
   for (const change of withFiles) {
@@ -75,23 +79,25 @@ export async function plan(naming: Naming, view: View, changes: readonly KeyChan
       marks.add.add(to);
     }
     deletes.add(from);
-    files.set(to, blob);
-    if (record !== undefined) files.set(recordPath(recordName(record.key), "value"), utf8(encodeRecord(record)));
+    files.set(to, { content: blob });
+    if (record !== undefined) text(recordPath(recordName(record.key), "value"), encodeRecord(record));
   }
-  for (const [path, text] of await attributesOf(naming, view.commit, marks)) {
-    if (text === "") deletes.add(path);
-    else files.set(path, utf8(text));
+  for (const [path, lines] of await attributesOf(naming, view.commit, marks)) {
+    if (lines === "") deletes.add(path);
+    else text(path, lines);
   }
   const at = (path: string) => inRepository(naming.prefix, path);
   return {
     deletes: [...deletes].filter((path) => !files.has(path)).map(at),
-    files: [...files].map(([path, content]) => ({ path: at(path), content })),
+    files: [...files].map(([path, file]) => ({ path: at(path), ...file })),
     failures,
   };
 }
 
+const encoder = new TextEncoder();
+
 function utf8(text: string): Uint8Array {
-  return new TextEncoder().encode(text);
+  return encoder.encode(text);
 }
 
 interface Target {

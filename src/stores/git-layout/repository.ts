@@ -79,6 +79,8 @@ export interface NewFile {
   readonly path: string;
   /** Its bytes, or the id of an object that is in the repository. */
   readonly content: Uint8Array | string;
+  /** The object id of the bytes, where it is known. */
+  readonly id?: string | undefined;
 }
 
 export interface NewCommit {

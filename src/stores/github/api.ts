@@ -38,17 +38,19 @@ export interface Call {
   readonly repeatable?: boolean | undefined;
 }
 
+/** What a GraphQL server says went wrong. */
+export interface GraphqlProblem {
+  readonly type?: string;
+  readonly message?: string;
+  /** Of the field that it speaks of. */
+  readonly path?: readonly (string | number)[];
+  readonly extensions?: { readonly code?: string };
+}
+
 /** What a GraphQL request came back with: both may be there. */
 export interface GraphqlAnswer {
   readonly data: Readonly<Record<string, unknown>> | undefined;
-  readonly errors: readonly { readonly type?: string; readonly message?: string }[];
-}
-
-/** Counted from the opening on. */
-export interface ApiCounts {
-  readonly requests: number;
-  readonly bytesSent: number;
-  readonly bytesGot: number;
+  readonly errors: readonly GraphqlProblem[];
 }
 
 /** GitHub's two interfaces for one credential: authenticated, paced by its budget, tried again where that is harmless. */
@@ -66,7 +68,6 @@ export interface Api {
   ): Promise<GraphqlAnswer | undefined>;
   /** As query, for what changes something: it is sent once. */
   mutate(text: string, variables: Readonly<Record<string, unknown>>, options: CallOptions): Promise<GraphqlAnswer>;
-  readonly counts: ApiCounts;
 }
 
 const ANSWER_BYTES_MAX = 160 * 1024 * 1024;
@@ -91,7 +92,6 @@ interface Sending {
 
 export function githubApi(settings: ApiSettings): Api {
   const { runtime, http, credentials, budgets, timeoutMs } = settings;
-  const counts = { requests: 0, bytesSent: 0, bytesGot: 0 };
   let underWay = 0;
 
   /** Its turn: at once, later, or never within the time there is. */
@@ -133,8 +133,6 @@ export function githubApi(settings: ApiSettings): Api {
     if (token !== undefined) headers["authorization"] = `Bearer ${token}`;
     if (sending.etag !== undefined) headers["if-none-match"] = sending.etag;
     if (sending.body !== undefined) headers["content-type"] = "application/json";
-    counts.requests++;
-    counts.bytesSent += sending.body === undefined ? 0 : Buffer.byteLength(sending.body);
     underWay++;
     try {
       const request = {
@@ -144,9 +142,7 @@ export function githubApi(settings: ApiSettings): Api {
         body: sending.body,
       };
       const answer = await http.send(request, ANSWER_BYTES_MAX, { signal: options.signal, deadline });
-      counts.bytesGot += answer.bytes.length;
-      const date = Date.parse(answer.headers["date"] ?? "");
-      settings.onAnswer?.(Number.isNaN(date) ? undefined : date);
+      settings.onAnswer?.(dateOf(answer));
       return { answer, token };
     } finally {
       underWay--;
@@ -243,7 +239,6 @@ export function githubApi(settings: ApiSettings): Api {
   };
 
   return {
-    counts,
     rest: ({ method, path, body, accept, etag, cost, repeatable }, options) =>
       send(
         {
@@ -268,10 +263,17 @@ export function githubApi(settings: ApiSettings): Api {
   };
 }
 
+function dateOf({ headers }: HttpAnswer): number | undefined {
+  const date = Date.parse(headers["date"] ?? "");
+  return Number.isNaN(date) ? undefined : date;
+}
+
+const text = new TextDecoder();
+
 /** The answer's JSON. @throws SyncError UNAVAILABLE: what is not JSON is not from GitHub. */
 export function json({ bytes }: Pick<HttpAnswer, "bytes">): unknown {
   try {
-    return JSON.parse(new TextDecoder().decode(bytes));
+    return JSON.parse(text.decode(bytes));
   } catch {
     // What the parser says quotes the text, which may be somebody's value.
     throw new SyncError("UNAVAILABLE", "the answer is not JSON", {

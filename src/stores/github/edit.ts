@@ -22,14 +22,14 @@ export interface Edited {
 
 /** The folders as they will be after a commit: what was written need not be read again. */
 export async function edited(objects: Objects, root: string | null, edits: readonly Edit[]): Promise<Edited> {
+  const whole = nodeOf(edits);
+  const before = await foldersOf(objects, root ?? EMPTY_TREE, whole);
   const trees = new Map<string, Tree>();
-  const changed = async (id: string | null, { files, below }: Node): Promise<string> => {
-    const found = await objects.trees([id ?? EMPTY_TREE]);
-    const items = new Map<string, TreeItem>(found.get(id ?? EMPTY_TREE));
+  const changed = (id: string, { files, below }: Node): string => {
+    const items = new Map<string, TreeItem>(before.get(id));
     for (const [name, file] of files) if (file === undefined) items.delete(name);
     for (const [name, node] of below) {
-      const item = items.get(name);
-      const folder = await changed(item !== undefined && isFolder(item) ? item.id : null, node);
+      const folder = changed(folderId(items.get(name)), node);
       if (folder === EMPTY_TREE) items.delete(name);
       else items.set(name, { name, raw: undefined, mode: FOLDER_MODE, id: folder, size: undefined });
     }
@@ -40,7 +40,28 @@ export async function edited(objects: Objects, root: string | null, edits: reado
     trees.set(tree, items);
     return tree;
   };
-  return { root: await changed(root, nodeOf(edits)), trees };
+  return { root: changed(root ?? EMPTY_TREE, whole), trees };
+}
+
+/** Every folder that is edited, as it is now: level by level, all of a level together. */
+async function foldersOf(objects: Objects, root: string, whole: Node): Promise<ReadonlyMap<string, Tree>> {
+  const all = new Map<string, Tree>();
+  for (let level = [{ id: root, node: whole }]; level.length > 0;) {
+    const found = await objects.trees([...new Set(level.map(({ id }) => id))]);
+    const next: typeof level = [];
+    for (const { id, node } of level) {
+      const tree = found.get(id);
+      if (tree === undefined) continue;
+      all.set(id, tree);
+      for (const [name, below] of node.below) next.push({ id: folderId(tree.get(name)), node: below });
+    }
+    level = next;
+  }
+  return all;
+}
+
+function folderId(item: TreeItem | undefined): string {
+  return item !== undefined && isFolder(item) ? item.id : EMPTY_TREE;
 }
 
 function nodeOf(edits: readonly Edit[]): Node {

@@ -5,7 +5,7 @@ import type { Api } from "./api.ts";
 import { json } from "./api.ts";
 import { statusError } from "./failures.ts";
 import { kept } from "./kept.ts";
-import { pace } from "./pace.ts";
+import type { Pieces, Query } from "./pieces.ts";
 import { EMPTY_TREE, treeBytes, treeId, treeItem, treeOf } from "./tree.ts";
 import type { Tree, TreeItem } from "./tree.ts";
 
@@ -17,7 +17,8 @@ export interface Objects {
   blobs(ids: readonly string[]): Promise<(Uint8Array | undefined)[]>;
   /** Fetches a folder and all below it in one request, as far as GitHub gives that. */
   whole(id: string): Promise<void>;
-  hasTree(id: string): boolean;
+  /** The folder, if it is in memory. */
+  known(id: string): Tree | undefined;
   sizeOf(blob: string): number | undefined;
   /** What is known without asking, because it was just written. */
   learnTree(id: string, tree: Tree): void;
@@ -26,14 +27,13 @@ export interface Objects {
 
 export interface ObjectsSettings {
   readonly api: Api;
+  readonly pieces: Pieces;
   readonly owner: string;
   readonly repo: string;
   /** For folders, and as much again for files. */
   readonly keptBytesMax: number;
 }
 
-/** In one GraphQL request. Its text gets long, and GitHub gives up after ten seconds. */
-const TOGETHER = { min: 1, start: 50, max: 100 };
 const BLOBS_BYTES_MAX = 2 * 1024 * 1024;
 /** GraphQL cuts texts that are longer. */
 const TEXT_BYTES_MAX = 400 * 1024;
@@ -42,14 +42,14 @@ const PARALLEL = 4;
 const SIZES_MAX = 200_000;
 const NO_OPTIONS: CallOptions = {};
 const ID = /^[0-9a-f]{40}$/;
+/** What is asked of a file whose bytes are wanted. */
+export const TEXT_FIELDS = "text isTruncated";
 
-export function githubObjects({ api, owner, repo, keptBytesMax }: ObjectsSettings): Objects {
+export function githubObjects({ api, pieces, owner, repo, keptBytesMax }: ObjectsSettings): Objects {
   const trees = kept<Tree>(keptBytesMax, treeBytes);
   const blobs = kept<Uint8Array>(keptBytesMax, (bytes) => bytes.length + 200);
   const sizes = new Map<string, number>();
-  const together = pace(TOGETHER.min, TOGETHER.start, TOGETHER.max);
   const base = `/repos/${owner}/${repo}/git`;
-  let hasGraphql = true;
   trees.put(EMPTY_TREE, new Map());
 
   const learnTree = (id: string, tree: Tree) => {
@@ -59,53 +59,6 @@ export function githubObjects({ api, owner, repo, keptBytesMax }: ObjectsSetting
       if (sizes.size >= SIZES_MAX) sizes.clear(); // they only say how to cut requests
       sizes.set(blob, size);
     }
-  };
-
-  /** The objects of these ids by one query; undefined: there is no GraphQL. */
-  const query = async (ids: readonly string[], fields: string): Promise<unknown[] | undefined> => {
-    const parts = ids.map((id, i) => `o${i}:object(oid:"${id}"){...F}`).join(" ");
-    const text = `query($owner:String!,$name:String!){repository(owner:$owner,name:$name){${parts}}} fragment F on ${fields}`;
-    const answer = await api.query(text, { owner, name: repo }, NO_OPTIONS);
-    if (answer === undefined) return undefined;
-    const repository = answer.data?.["repository"] as Record<string, unknown> | null | undefined;
-    if (repository == null) {
-      const said = answer.errors[0]?.message?.slice(0, 200) ?? "no reason given";
-      throw new SyncError("UNAVAILABLE", `GitHub cannot answer: ${said}`, { store: "github", operation: "graphql" });
-    }
-    return ids.map((_, i) => repository[`o${i}`] ?? undefined);
-  };
-
-  /** Asks in pieces that GitHub can answer in time. Ids that are left over when there is no GraphQL are returned. */
-  const inPieces = async (
-    ids: readonly string[],
-    fields: string,
-    fits: (piece: readonly string[], next: string) => boolean,
-    take: (id: string, found: unknown) => void,
-  ): Promise<readonly string[]> => {
-    for (let at = 0; at < ids.length && hasGraphql;) {
-      const piece: string[] = [];
-      for (const next of ids.slice(at, at + together.size)) {
-        if (piece.length > 0 && !fits(piece, next)) break;
-        piece.push(next);
-      }
-      let found: unknown[] | undefined;
-      try {
-        found = await query(piece, fields);
-      } catch (error) {
-        const code = error instanceof SyncError && error.retryAfterMs === undefined ? error.code : undefined;
-        if ((code === "UNAVAILABLE" || code === "TIMEOUT") && piece.length > 1 && together.shrink()) continue;
-        throw error;
-      }
-      if (found === undefined) hasGraphql = false;
-      else {
-        for (const [i, id] of piece.entries()) take(id, found[i]);
-        together.grow();
-        at += piece.length;
-        if (at >= ids.length) return [];
-      }
-      if (!hasGraphql) return ids.slice(at);
-    }
-    return hasGraphql ? [] : ids;
   };
 
   const restTree = async (id: string, recursive: boolean): Promise<RestTree | undefined> => {
@@ -135,7 +88,7 @@ export function githubObjects({ api, owner, repo, keptBytesMax }: ObjectsSetting
   };
 
   return {
-    hasTree: (id) => trees.has(id),
+    known: (id) => trees.get(id),
     sizeOf: (blob) => sizes.get(blob),
     learnTree,
     learnBlob(id, bytes) {
@@ -155,7 +108,7 @@ export function githubObjects({ api, owner, repo, keptBytesMax }: ObjectsSetting
         learnTree(id, tree);
         found.set(id, tree);
       };
-      const rest = await inPieces([...missing], TREE_FIELDS, everything, (id, value) => {
+      const rest = await pieces.ask([...missing], byId(TREE_FIELDS), (id, value) => {
         const { entries } = (value ?? {}) as { entries?: readonly GraphqlItem[] };
         if (entries !== undefined) keep(id, entries.map(fromGraphql));
       });
@@ -188,14 +141,13 @@ export function githubObjects({ api, owner, repo, keptBytesMax }: ObjectsSetting
       const sizeOf = (id: string) => sizes.get(id) ?? 0;
       const fits = (piece: readonly string[], next: string) =>
         piece.reduce((sum, id) => sum + sizeOf(id), sizeOf(next)) <= BLOBS_BYTES_MAX;
-      const rest = await inPieces(texts, BLOB_FIELDS, fits, (id, value) => {
-        const { text, isTruncated } = (value ?? {}) as { text?: string | null; isTruncated?: boolean };
+      const take = (id: string, value: unknown) => {
         if (value === undefined) return;
-        const bytes = typeof text === "string" && isTruncated !== true ? Buffer.from(text, "utf8") : undefined;
-        // Only a file that is text comes whole this way; its id says whether it did.
-        if (bytes !== undefined && blobId(bytes, "sha1") === id) keep(id, new Uint8Array(bytes));
-        else alone.push(id);
-      });
+        const bytes = bytesOfText(id, value as GraphqlText);
+        if (bytes === undefined) alone.push(id);
+        else keep(id, bytes);
+      };
+      const rest = await pieces.ask(texts, byId(BLOB_FIELDS), take, fits);
       await each([...alone, ...rest], async (id) => {
         const bytes = await raw(id);
         if (bytes !== undefined) keep(id, bytes);
@@ -227,8 +179,29 @@ export function githubObjects({ api, owner, repo, keptBytesMax }: ObjectsSetting
 }
 
 const TREE_FIELDS = "Tree{entries{nameRaw mode oid size}}";
-const BLOB_FIELDS = "Blob{text isTruncated}";
-const everything = () => true;
+const BLOB_FIELDS = `Blob{${TEXT_FIELDS}}`;
+
+/** Objects by their ids. */
+function byId(fields: string): Query {
+  return {
+    fields: (ids) => ids.map((id, i) => `o${i}:object(oid:"${id}"){...F}`).join(" "),
+    fragment: fields,
+    found: (repository, ids) => ids.map((_, i) => repository[`o${i}`] ?? undefined),
+  };
+}
+
+/** What a query for {@link TEXT_FIELDS} of a file says. */
+export interface GraphqlText {
+  readonly text?: string | null;
+  readonly isTruncated?: boolean;
+}
+
+/** The file's bytes. Only one that is text comes whole this way: undefined says that it did not, by its id. */
+export function bytesOfText(id: string, { text, isTruncated }: GraphqlText): Uint8Array | undefined {
+  if (typeof text !== "string" || isTruncated === true) return undefined;
+  const bytes = new Uint8Array(Buffer.from(text, "utf8"));
+  return blobId(bytes, "sha1") === id ? bytes : undefined;
+}
 
 interface RestItem {
   readonly path: string;
@@ -268,6 +241,8 @@ function inJson(bytes: Uint8Array): Uint8Array | undefined {
 }
 
 async function each(ids: readonly string[], work: (id: string) => Promise<void>): Promise<void> {
+  const [only] = ids;
+  if (only !== undefined && ids.length === 1) return work(only);
   let next = 0;
   const worker = async () => {
     for (let id = ids[next++]; id !== undefined; id = ids[next++]) await work(id);

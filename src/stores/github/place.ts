@@ -14,6 +14,8 @@ import { githubCommits } from "./commits.ts";
 import { messageOf, statusError } from "./failures.ts";
 import { githubObjects } from "./objects.ts";
 import { pace } from "./pace.ts";
+import { githubPaths } from "./paths.ts";
+import { githubPieces } from "./pieces.ts";
 import { learn, parcelOf } from "./publish.ts";
 import type { Made, Parcel } from "./publish.ts";
 import { githubRepository } from "./repository.ts";
@@ -48,7 +50,8 @@ const NO_OPTIONS: CallOptions = {};
 export function githubPlace(settings: GithubPlaceSettings): Place {
   const { runtime, api, owner, repo, branch, prefix, author, refusesWrites, keptBytesMax, webhook } = settings;
   const base = `/repos/${owner}/${repo}`;
-  const objects = githubObjects({ api, owner, repo, keptBytesMax });
+  const pieces = githubPieces(api, owner, repo);
+  const objects = githubObjects({ api, pieces, owner, repo, keptBytesMax });
   const commits = githubCommits(api, owner, repo);
   const entries = pace(ENTRIES.min, ENTRIES.start, ENTRIES.max);
   let last: { readonly etag: string; readonly commit: string } | undefined;
@@ -120,7 +123,7 @@ export function githubPlace(settings: GithubPlaceSettings): Place {
   };
 
   return {
-    repository: githubRepository(objects, commits),
+    repository: githubRepository(objects, githubPaths(objects, pieces), commits),
     branch,
     refusesWrites,
     remote: true,

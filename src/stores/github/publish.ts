@@ -46,8 +46,10 @@ export async function parcelOf(objects: Objects, commits: Commits, commit: NewCo
   }
   const there = base === undefined ? [] : await lookUp(objects, base.tree, commit.deletes);
   const deletes = commit.deletes.filter((_, i) => there[i] !== undefined && there[i]?.type !== "tree");
-  const files = commit.files.map(({ path, content }): ParcelFile => {
-    if (typeof content !== "string") return { path, id: blobId(content, "sha1"), bytes: content, size: content.length };
+  const files = commit.files.map(({ path, content, id }): ParcelFile => {
+    if (typeof content !== "string") {
+      return { path, id: id ?? blobId(content, "sha1"), bytes: content, size: content.length };
+    }
     return { path, id: content, bytes: undefined, size: objects.sizeOf(content) ?? 0 };
   });
   return { commit, base, deletes, files };

@@ -2,13 +2,14 @@ import type { Blob, PassageOptions, Repository, Step } from "../git-layout/repos
 import { isSigned } from "../git-layout/trailers.ts";
 import type { CommitInfo, Commits } from "./commits.ts";
 import type { Objects } from "./objects.ts";
+import type { Paths } from "./paths.ts";
 import { differences, filesBelow, lookUp } from "./walk.ts";
 
 /** So many commits' folders are compared at once: each level of them is one request. */
 const WINDOW = 50;
 
 /** A repository that is read by GitHub's API. */
-export function githubRepository(objects: Objects, commits: Commits): Repository {
+export function githubRepository(objects: Objects, paths: Paths, commits: Commits): Repository {
   let isCold = true;
 
   /** The folder of the whole commit. The first one ever is fetched with all that is in it, in one request. */
@@ -16,13 +17,9 @@ export function githubRepository(objects: Objects, commits: Commits): Repository
     const tree = (await commits.info(commit))?.tree;
     if (tree !== undefined && isCold) {
       isCold = false;
-      if (!objects.hasTree(tree)) await objects.whole(tree);
+      if (objects.known(tree) === undefined) await objects.whole(tree);
     }
     return tree;
-  };
-  const find = async (commit: string, paths: readonly string[]) => {
-    const root = await rootOf(commit);
-    return root === undefined ? paths.map(() => undefined) : lookUp(objects, root, paths);
   };
   const contents = async (ids: readonly string[]): Promise<(Blob | undefined)[]> => {
     const found = await objects.blobs(ids);
@@ -64,14 +61,13 @@ export function githubRepository(objects: Objects, commits: Commits): Repository
 
   return {
     algorithm: "sha1",
-    lookUp: find,
-    async filesAt(commit, paths) {
-      const entries = await find(commit, paths);
-      const there = entries.flatMap((entry, i) => (entry?.type === "blob" ? [{ id: entry.id, i }] : []));
-      const found = await contents(there.map(({ id }) => id));
-      const files = paths.map((): Blob | undefined => undefined);
-      for (const [n, { i }] of there.entries()) files[i] = found[n];
-      return files;
+    async lookUp(commit, at) {
+      const root = await rootOf(commit);
+      return root === undefined ? at.map(() => undefined) : paths.lookUp(commit, root, at);
+    },
+    async filesAt(commit, at) {
+      const root = await rootOf(commit);
+      return root === undefined ? at.map(() => undefined) : paths.files(commit, root, at);
     },
     contents,
     sizes: (ids) => Promise.resolve(ids.map((id) => objects.sizeOf(id) ?? 0)),

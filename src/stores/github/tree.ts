@@ -1,5 +1,6 @@
 import { isUtf8 } from "node:buffer";
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
+import { compareKeys } from "../../entry.ts";
 
 /** One name in a folder. */
 export interface TreeItem {
@@ -20,11 +21,11 @@ export const FOLDER_MODE = "40000";
 export const FILE_MODE = "100644";
 export const EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 
-export function isFolder({ mode }: TreeItem): boolean {
+export function isFolder({ mode }: Pick<TreeItem, "mode">): boolean {
   return mode === FOLDER_MODE;
 }
 
-export function isFile({ mode }: TreeItem): boolean {
+export function isFile({ mode }: Pick<TreeItem, "mode">): boolean {
   return mode.startsWith("100");
 }
 
@@ -46,30 +47,44 @@ export function treeOf(items: Iterable<TreeItem>): Tree {
   return tree;
 }
 
-function bytesOfName({ name, raw }: TreeItem): Uint8Array {
-  return raw ?? Buffer.from(name, "utf8");
+/** In git's order: that of the names' bytes, where a folder's name counts as ending with a slash. */
+export function inOrder(tree: Tree): TreeItem[] {
+  const items = [...tree.values()];
+  return items.every(({ raw }) => raw === undefined) ? items.sort(byText) : items.sort(byBytes);
 }
 
-/** In git's order, where a folder's name counts as ending with a slash. */
-export function inOrder(tree: Tree): TreeItem[] {
-  const slash = Buffer.of(47);
-  const keyed = [...tree.values()].map((item) => {
-    const name = bytesOfName(item);
-    return { item, key: isFolder(item) ? Buffer.concat([name, slash]) : name };
-  });
-  return keyed.sort((a, b) => Buffer.compare(a.key, b.key)).map(({ item }) => item);
+function orderName(item: TreeItem): string {
+  return isFolder(item) ? `${item.name}/` : item.name;
+}
+
+function byText(a: TreeItem, b: TreeItem): number {
+  return compareKeys(orderName(a), orderName(b));
+}
+
+function byBytes(a: TreeItem, b: TreeItem): number {
+  return Buffer.compare(orderBytes(a), orderBytes(b));
+}
+
+/** A name that is not UTF-8 stands in `name` byte for byte. */
+function orderBytes(item: TreeItem): Uint8Array {
+  return Buffer.from(orderName(item), item.raw === undefined ? "utf8" : "latin1");
 }
 
 /** The object id that git gives a folder of these items. */
 export function treeId(tree: Tree): string {
-  const parts = inOrder(tree).flatMap((item) => [
-    Buffer.from(`${item.mode} `),
-    bytesOfName(item),
-    Buffer.from([0]),
-    Buffer.from(item.id, "hex"),
-  ]);
-  const body = Buffer.concat(parts);
-  return createHash("sha1").update(`tree ${body.length}\0`).update(body).digest("hex");
+  const items = inOrder(tree);
+  let length = 0;
+  for (const { mode, name, raw } of items) length += mode.length + (raw?.length ?? Buffer.byteLength(name)) + 22;
+  const head = `tree ${length}\0`;
+  const bytes = Buffer.allocUnsafe(head.length + length);
+  let at = bytes.write(head, "latin1");
+  for (const { mode, name, raw, id } of items) {
+    at += bytes.write(`${mode} `, at, "latin1");
+    at += bytes.write(name, at, raw === undefined ? "utf8" : "latin1");
+    bytes[at++] = 0;
+    at += bytes.write(id, at, "hex");
+  }
+  return hash("sha1", bytes, "hex");
 }
 
 /** About what a tree takes in memory. */

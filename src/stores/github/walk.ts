@@ -32,8 +32,7 @@ export async function lookUp(
         const [name = "", ...below] = left;
         const item = tree?.get(name);
         if (item === undefined) continue;
-        if (below.length === 0)
-          found[at] = { type: isFolder(item) ? "tree" : isFile(item) ? "blob" : "other", id: item.id };
+        if (below.length === 0) found[at] = entryOf(item);
         else if (isFolder(item)) want(next, item.id, at, below);
       }
     }
@@ -42,12 +41,16 @@ export async function lookUp(
   return found;
 }
 
+export function entryOf(item: Pick<TreeItem, "mode" | "id">): TreeEntry {
+  return { type: isFolder(item) ? "tree" : isFile(item) ? "blob" : "other", id: item.id };
+}
+
 /** Every regular file below a folder, in the byte order of the paths. */
 export async function* filesBelow(objects: Objects, root: string): AsyncIterable<TreeFile> {
   const known = new Map<string, Tree>();
   let askedWhole = false;
   for (let level = [root]; level.length > 0;) {
-    const unknown = level.filter((id) => !objects.hasTree(id));
+    const unknown = level.filter((id) => objects.known(id) === undefined);
     if (!askedWhole && (unknown.length >= WHOLE_FROM || unknown.includes(root))) {
       askedWhole = true;
       await objects.whole(root);

@@ -3,6 +3,7 @@ import type { Runtime, Timer } from "../../runtime.ts";
 import { aborted } from "../../store.ts";
 import type { CallOptions } from "../../store.ts";
 import { transport } from "./transport.ts";
+import { Stop } from "./transport.ts";
 import type { Sending } from "./transport.ts";
 
 export interface HttpSettings {
@@ -54,8 +55,8 @@ export function http(settings: HttpSettings): Http {
 
   const begin = async (sent: HttpRequest, options: CallOptions) => {
     const { method, url, body } = sent;
-    const { pathname } = new URL(url);
-    const patience = patienceOf(settings, `${method} ${pathname}`, options, () => closing !== undefined);
+    const operation = () => `${method} ${new URL(url).pathname}`;
+    const patience = patienceOf(settings, operation, options, () => closing !== undefined);
     try {
       if (closing !== undefined) throw new SyncError("CLOSED", "the store is closed", { store: settings.store });
       const isWhole = body === undefined || typeof body === "string" || body instanceof Uint8Array;
@@ -114,16 +115,16 @@ export function http(settings: HttpSettings): Http {
 /** How long one request may take, and why it ended when it did not end by itself. */
 function patienceOf(
   { runtime, store, timeoutMs }: HttpSettings,
-  operation: string,
+  operation: () => string,
   options: CallOptions,
   isClosing: () => boolean,
 ) {
   const { signal, deadline } = options;
-  const place = { store, operation };
-  const stop = new AbortController();
+  const place = () => ({ store, operation: operation() });
+  const stop = new Stop();
   let timer: Timer | undefined;
   let lateMs: number | undefined;
-  const onAbort = () => stop.abort();
+  const onAbort = () => stop.now();
   const end = () => {
     timer?.cancel();
     signal?.removeEventListener("abort", onAbort);
@@ -133,32 +134,32 @@ function patienceOf(
     const left = deadline === undefined ? timeoutMs : Math.min(timeoutMs, deadline - runtime.monotonic());
     timer = runtime.timer(Math.max(0, left), () => {
       lateMs = Math.max(0, Math.round(left));
-      stop.abort();
+      stop.now();
     });
   };
   signal?.addEventListener("abort", onAbort, { once: true });
-  if (signal?.aborted === true) stop.abort();
+  if (signal?.aborted === true) stop.now();
   renew();
   return {
-    signal: stop.signal,
+    signal: stop,
     renew,
     end,
     tooLarge(bytesMax: number): SyncError {
-      stop.abort();
-      return new SyncError("TOO_LARGE", `the answer has more than ${bytesMax} bytes`, place);
+      stop.now();
+      return new SyncError("TOO_LARGE", `the answer has more than ${bytesMax} bytes`, place());
     },
     /** The error to throw for what ended it. */
     over(error: unknown): SyncError {
       end();
       if (error instanceof SyncError) return error;
-      if (isClosing()) return new SyncError("CLOSED", "the store was closed meanwhile", place);
-      if (signal?.aborted === true) return aborted(signal, store, operation);
+      if (isClosing()) return new SyncError("CLOSED", "the store was closed meanwhile", place());
+      if (signal?.aborted === true) return aborted(signal, store, operation());
       if (lateMs !== undefined) {
         const cure = "what was sent may still take effect";
-        return new SyncError("TIMEOUT", `no whole answer within ${lateMs} ms`, { ...place, cure });
+        return new SyncError("TIMEOUT", `no whole answer within ${lateMs} ms`, { ...place(), cure });
       }
       const what = `the connection failed: ${error instanceof Error ? error.message : String(error)}`;
-      return new SyncError("UNAVAILABLE", what, { ...place, cause: error });
+      return new SyncError("UNAVAILABLE", what, { ...place(), cause: error });
     },
   };
 }
