@@ -41,7 +41,7 @@ interface NodePerformance {
 /** The platform's clock, timers and random source. The only file that may touch them. */
 export const systemRuntime: Runtime = {
   now,
-  coarseNow: coarseClock(now, timer),
+  coarse: coarseClock(now, timer),
   monotonic: () => performance.now(),
   // Node's own, and absent elsewhere.
   idle: () => (performance as Partial<NodePerformance>).eventLoopUtilization?.().idle ?? Number.NaN,

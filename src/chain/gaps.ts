@@ -22,30 +22,44 @@ export interface Gap {
 }
 
 export function gaps(layers: readonly Layer[]): Gaps {
-  const known = new Map<number, Gap>();
-  return {
-    open(layer, now) {
-      known.set(layer, { since: known.get(layer)?.since ?? now });
-    },
-    of: (layer) => known.get(layer),
-    close(layer, gap) {
-      if (known.get(layer) === gap) known.delete(layer);
-    },
-    get isAny() {
-      return known.size > 0;
-    },
-    suspectUntil(route, now) {
-      let until = 0;
-      if (known.size === 0) return until;
-      for (const index of route) {
-        const gap = known.get(index);
-        const layer = layers[index];
-        // Without its watch a layer is looked at as often as one that has to be polled.
-        if (gap !== undefined) until = Math.max(until, gap.since, now - (layer?.watchIntervalMs ?? 0));
-        // What is current whenever it is asked ends every walk: copies do not come from below it.
-        if (layer?.role === "store" && layer.store.supports.asOf === "known") break;
-      }
-      return until;
-    },
-  };
+  return new LayerGaps(layers);
+}
+
+/** A class, for the same reason as the floors are one: every hit in memory reads a field of it. */
+class LayerGaps implements Gaps {
+  isAny = false;
+  private readonly layers: readonly Layer[];
+  private readonly known = new Map<number, Gap>();
+
+  constructor(layers: readonly Layer[]) {
+    this.layers = layers;
+  }
+
+  open(layer: number, now: number): void {
+    this.known.set(layer, { since: this.known.get(layer)?.since ?? now });
+    this.isAny = true;
+  }
+
+  of(layer: number): Gap | undefined {
+    return this.known.get(layer);
+  }
+
+  close(layer: number, gap: Gap): void {
+    if (this.known.get(layer) === gap) this.known.delete(layer);
+    this.isAny = this.known.size > 0;
+  }
+
+  suspectUntil(route: readonly number[], now: number): number {
+    let until = 0;
+    if (!this.isAny) return until;
+    for (const index of route) {
+      const gap = this.known.get(index);
+      const layer = this.layers[index];
+      // Without its watch a layer is looked at as often as one that has to be polled.
+      if (gap !== undefined) until = Math.max(until, gap.since, now - (layer?.watchIntervalMs ?? 0));
+      // What is current whenever it is asked ends every walk: copies do not come from below it.
+      if (layer?.role === "store" && layer.store.supports.asOf === "known") break;
+    }
+    return until;
+  }
 }

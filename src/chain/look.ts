@@ -21,6 +21,7 @@ export function looks(state: ChainState): Looks {
   }
   const { counts } = calls;
   const { floors, gaps, runtime } = state;
+  const { coarse } = runtime;
   /** Deadlines are counted from here. */
   const begun = runtime.now();
   const isTruth = state.layers.length === 1;
@@ -46,7 +47,7 @@ export function looks(state: ChainState): Looks {
   };
 
   const mayAnswer = (slot: Slot): boolean => {
-    const now = runtime.coarseNow();
+    const now = coarse.now();
     // The coarse clock may lie before the beginning, where "never" would be later.
     if (slot.deadline === 0 || now - begun >= slot.deadline) return false;
     const isNoneSuspect = floors.suspectUntil === 0 && !gaps.isAny;

@@ -307,7 +307,7 @@ class Memory implements MemoryStore {
     }
     // Copies of one version share the latest asOf; of two versions each has its own.
     const at = held !== undefined && held.entry.version === version ? Math.max(asOf, held.asOf) : asOf;
-    const sweepAt = expires === null ? Infinity : Math.max(expires, this.runtime.coarseNow()) + this.expiredKeepMs;
+    const sweepAt = expires === null ? Infinity : Math.max(expires, this.runtime.coarse.now()) + this.expiredKeepMs;
     this.makeRoom(bytes - (held === undefined ? 0 : held.bytes + held.decodedBytes), held);
     const slot = new MemorySlot(entry, at, bytes, this.changes.record(key), sweepAt);
     if (held === undefined) this.queue.add(slot);
@@ -341,7 +341,7 @@ class Memory implements MemoryStore {
     const entriesMax = spared === undefined ? this.entriesMax - 1 : this.entriesMax;
     while (this.bytes + added > this.bytesMax || this.slots.size > entriesMax) {
       const expired = this.expiring.first;
-      const gone = expired !== undefined && expired !== spared && isExpired(expired.entry, this.runtime.coarseNow());
+      const gone = expired !== undefined && expired !== spared && isExpired(expired.entry, this.runtime.coarse.now());
       const slot = gone ? expired : this.queue.victim(spared);
       if (slot === undefined) return;
       this.remove(slot, gone ? "expired" : "evicted");
@@ -387,7 +387,7 @@ class Memory implements MemoryStore {
   private sweep(count: number): void {
     const first = this.expiring.first;
     if (first === undefined) return;
-    const now = this.runtime.coarseNow();
+    const now = this.runtime.coarse.now();
     for (let slot: MemorySlot | undefined = first; slot !== undefined && count > 0; count--) {
       if (slot.sweepAt > now) break;
       this.remove(slot, "expired");

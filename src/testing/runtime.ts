@@ -105,7 +105,7 @@ export function simulatedRuntime(options: SimulationOptions): SimulatedRuntime {
   return {
     seed,
     now,
-    coarseNow: now,
+    coarse: { now },
     monotonic: () => elapsedMs,
     idle: () => elapsedMs, // what is computed takes no time
     timer,

@@ -16,7 +16,7 @@ const BEGAN = 1_700_000_000_000;
 /** What a chain looks with, over a clock that is set by hand; memory is the first of so many layers. */
 function looking(layers = 2) {
   let now = BEGAN;
-  const runtime: Runtime = { ...simulatedRuntime({ seed: 1 }), now: () => now, coarseNow: () => now };
+  const runtime: Runtime = { ...simulatedRuntime({ seed: 1 }), now: () => now, coarse: { now: () => now } };
   const store = memory({ runtime });
   const counts = { hits: 0 };
   const kept = floors(1_000_000, 100);

@@ -208,7 +208,7 @@ describe("a plain GET of what memory holds", () => {
     const simulated = simulatedRuntime({ seed: 1, drain });
     const begun = simulated.now();
     const { node, put } = await world({
-      runtime: { ...simulated, coarseNow: () => begun, now: () => simulated.now() },
+      runtime: { ...simulated, coarse: { now: () => begun }, now: () => simulated.now() },
     });
     await put("k", "v", { "sync-ttl": "1" });
     await simulated.advance(1_500);

@@ -56,7 +56,7 @@ export class Life {
     const now = () => base.now() + skewMs;
     return {
       now,
-      coarseNow: now,
+      coarse: { now },
       monotonic: () => base.monotonic(),
       idle: () => base.idle(),
       timer: (delayMs, fn, background) =>

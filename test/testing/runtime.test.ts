@@ -11,9 +11,9 @@ describe("simulated time", () => {
     const fired: number[] = [];
     runtime.timer(0, () => fired.push(runtime.now()));
     await runtime.settle();
-    expect([runtime.now(), runtime.coarseNow(), runtime.monotonic(), fired]).toEqual([5000, 5000, 0, []]);
+    expect([runtime.now(), runtime.coarse.now(), runtime.monotonic(), fired]).toEqual([5000, 5000, 0, []]);
     await runtime.advance(10);
-    expect([runtime.now(), runtime.coarseNow(), runtime.monotonic(), fired]).toEqual([5010, 5010, 10, [5000]]);
+    expect([runtime.now(), runtime.coarse.now(), runtime.monotonic(), fired]).toEqual([5010, 5010, 10, [5000]]);
   });
 
   // Mutation: a heap that sinks or rises the wrong way.
