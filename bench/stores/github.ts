@@ -36,7 +36,8 @@ const MUTATION = "mutation($input:CreateCommitOnBranchInput!){createCommitOnBran
 
 /**
  * The bare client does by hand what has to be done with the same layout: two files a key, a record with version and object
- * id, and the value. It believes what it reads, is never called off, asks once, and has no budget.
+ * id, and the value. It believes what it reads, is never called off, asks once, and has no budget. It writes to a repository of
+ * its own, and reads the store's: how git has packed one repository makes it faster or slower to read than another.
  */
 export async function githubSubject(): Promise<Subject> {
   const folder = mkdtempSync(join(tmpdir(), "microsync-bench-"));
@@ -61,8 +62,7 @@ export async function githubSubject(): Promise<Subject> {
   await seeding.write(entries(1).map((entry) => ({ entry, asOf: 0 })));
   await seeding.close();
   let head = execFileSync("git", ["-C", bareFolder, "rev-parse", "main"], { encoding: "utf8" }).trim();
-  let headAt = 0;
-  let etag = "";
+  const read = { head: "", at: -FRESH_MS, etag: "" };
   /** Of the commit at the head; a commit of somebody else's is noticed by the head that is expected. */
   const versions = new Map<string, string>();
 
@@ -71,7 +71,7 @@ export async function githubSubject(): Promise<Subject> {
       authorization: "Bearer tok_octo",
       accept: type,
       "content-type": "application/json",
-      ...(path.includes("/ref/") ? { "if-none-match": etag } : {}),
+      ...(path.includes("/ref/") ? { "if-none-match": read.etag } : {}),
     };
     const text = body === undefined ? null : JSON.stringify(body);
     const answer = await request(`${server.api}${path}`, { method, headers, body: text, dispatcher: agent });
@@ -83,28 +83,28 @@ export async function githubSubject(): Promise<Subject> {
   const ask = <T>(fields: string): Promise<T> =>
     graphql(`query($owner:String!,$name:String!){repository(owner:$owner,name:$name){${fields}`, {
       owner: "octo",
-      name: "bare",
+      name: "store",
     });
   const look = async () => {
-    if (performance.now() - headAt < FRESH_MS) return;
-    headAt = performance.now();
-    const answer = await send("GET", "/repos/octo/bare/git/ref/heads/main", "application/json");
+    if (performance.now() - read.at < FRESH_MS) return;
+    read.at = performance.now();
+    const answer = await send("GET", "/repos/octo/store/git/ref/heads/main", "application/json");
     const text = await answer.body.text();
     if (answer.statusCode === 304) return;
-    etag = String(answer.headers["etag"]);
-    head = (JSON.parse(text) as { object: { sha: string } }).object.sha;
+    read.etag = String(answer.headers["etag"]);
+    read.head = (JSON.parse(text) as { object: { sha: string } }).object.sha;
   };
   /** The blobs that the records name, in order. */
   const named = async (keys: readonly string[]): Promise<string[]> => {
     const files = keys.map((key, i) => `f${i}:file(path:"${recordPath(key)}"){...F}`).join(" ");
-    const query = `object(oid:"${head}"){...on Commit{${files}}}}} fragment F on TreeEntry{mode oid object{...on Blob{text isTruncated}}}`;
+    const query = `object(oid:"${read.head}"){...on Commit{${files}}}}} fragment F on TreeEntry{mode oid object{...on Blob{text isTruncated}}}`;
     const { object } = (await ask<Files>(query)).data.repository;
     return keys.map((_, i) => (JSON.parse(object[`f${i}`]?.object.text ?? "{}") as { blob: string }).blob);
   };
   const texts = async (ids: readonly string[]): Promise<string[]> => {
     const [only] = ids;
     if (only !== undefined && ids.length === 1) {
-      const answer = await send("GET", `/repos/octo/bare/git/blobs/${only}`, "application/vnd.github.raw+json");
+      const answer = await send("GET", `/repos/octo/store/git/blobs/${only}`, "application/vnd.github.raw+json");
       return [await answer.body.text()];
     }
     const objects = ids.map((id, i) => `o${i}:object(oid:"${id}"){...F}`).join(" ");
