@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { join } from "node:path";
 import { gitCommand } from "../../src/stores/git/command.ts";
-import { importer } from "../../src/stores/git/importer.ts";
+import { commits } from "../../src/stores/git/commits.ts";
 import { objects } from "../../src/stores/git/objects.ts";
 import { systemRuntime } from "../../src/system.ts";
 import { passToGit } from "./git-http.ts";
@@ -71,7 +71,7 @@ export interface Repo {
   try(args: readonly string[]): Promise<{ code: number; text: string }>;
   readonly objects: ReturnType<typeof objects>;
   /** One at a time. */
-  commit(made: Parameters<ReturnType<typeof importer>["commit"]>[0]): Promise<string>;
+  commit(made: Parameters<ReturnType<typeof commits>["commit"]>[0]): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -84,13 +84,13 @@ export interface Reply {
 function repoAt(folder: string, name: string): Repo {
   // A server for tests need not survive a power loss.
   const git = gitCommand({ runtime: systemRuntime, gitDir: folder, config: [["core.fsync", "none"]] });
-  const commits = importer(git);
   let tail: Promise<unknown> = Promise.resolve();
   const attempt = async (args: readonly string[]) => {
     const { code, stdout, stderr } = await git.run(args);
     return { code, text: stdout.toString("utf8").trim() + stderr };
   };
   const reader = objects(git);
+  const maker = commits({ git, objects: reader, algorithm: "sha1" });
   return {
     folder,
     name,
@@ -100,12 +100,12 @@ function repoAt(folder: string, name: string): Repo {
       return (await git.need(args, input === undefined ? {} : { input: input.toString() })).toString("utf8").trim();
     },
     commit(made) {
-      const next = tail.then(() => commits.commit(made));
+      const next = tail.then(() => maker.commit(made));
       tail = next.catch(() => {});
       return next;
     },
     async close() {
-      await commits.close();
+      await maker.close();
       await reader.close();
     },
   };

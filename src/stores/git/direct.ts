@@ -2,8 +2,8 @@ import { SyncError } from "../../error.ts";
 import type { Runtime } from "../../runtime.ts";
 import { gitError } from "./command.ts";
 import type { Git } from "./command.ts";
+import { commits } from "./commits.ts";
 import type { Place } from "../git-layout/place.ts";
-import { importer } from "./importer.ts";
 import { objects } from "./objects.ts";
 import type { GitPlace } from "./place.ts";
 import { gitRepository } from "./repository.ts";
@@ -23,7 +23,7 @@ const LOST = /but expected|reference already exists|unable to resolve reference|
 /** A bare repository on this machine, worked on in place: no copy, no transport, one lock file per publication. */
 export function direct({ runtime, git, branch, algorithm, refusesWrites }: DirectSettings): GitPlace {
   const reader = objects(git);
-  const commits = importer(git);
+  const maker = commits({ git, objects: reader, algorithm });
   const ref = `refs/heads/${branch}`;
   const none = "0".repeat(algorithm === "sha1" ? 40 : 64);
   return {
@@ -38,7 +38,7 @@ export function direct({ runtime, git, branch, algorithm, refusesWrites }: Direc
       return { commit: found?.id ?? null, asOf };
     },
     async publish(made) {
-      const commit = await commits.commit(made);
+      const commit = await maker.commit(made);
       const { code, stderr } = await git.run(["update-ref", ref, commit, made.parent ?? none]);
       if (code === 0) return commit;
       if (LOST.test(stderr)) return undefined;
@@ -50,7 +50,7 @@ export function direct({ runtime, git, branch, algorithm, refusesWrites }: Direc
     tidy: () => tidy(git),
     interrupt: () => {}, // a command ends by itself, or by its time
     async close() {
-      await commits.close();
+      await maker.close();
       await reader.close();
     },
   };

@@ -2,42 +2,42 @@ import { SyncError } from "../../error.ts";
 import type { NewCommit } from "../git-layout/repository.ts";
 import type { Git, Running } from "./command.ts";
 import { gitError } from "./command.ts";
+import { feed } from "./feed.ts";
+import type { Feed } from "./feed.ts";
 
-/** Makes commits by `git fast-import`, one process for many. No reference is moved: the caller publishes the commit. */
+/** Makes commits of few files by `git fast-import`, one process for many. No reference is moved: the caller publishes the commit. */
 export interface Importer {
   /** The id of the commit, when it and all it needs are on disk. One at a time. */
   commit(commit: NewCommit): Promise<string>;
   close(): Promise<void>;
 }
 
-/** After so many commits the process is replaced: it remembers every object that it made. */
-const COMMITS_MAX = 1_000;
-/** Below git's limit (fastimport.unpackLimit, 100 objects), objects become files of their own. */
-const PACKED_FROM = 30;
+/**
+ * After so many files the process is replaced: it remembers every object that it made, and every name in each folder that
+ * it has read, and looks each up among all.
+ */
+const FILES_MAX = 2_000;
 /** A name that is gone before any reference of it could be written. */
 const SCRATCH = "refs/microsync/scratch";
 
 export function importer(git: Git): Importer {
   let session: Session | undefined;
-  let commits = 0;
+  let files = 0;
 
   const end = async () => {
     const old = session;
     session = undefined;
-    commits = 0;
+    files = 0;
     await old?.close();
   };
 
   return {
     async commit(commit) {
       if (session?.over === true) session = undefined;
-      if (commits >= COMMITS_MAX) await end();
+      if (files >= FILES_MAX) await end();
       session ??= new Session(git);
-      commits++;
-      const id = await session.commit(commit);
-      // A large commit stays a pack, which the process marks as to be kept for as long as it lives.
-      if (commit.files.length > PACKED_FROM) await end();
-      return id;
+      files += commit.files.length + commit.deletes.length;
+      return session.commit(commit);
     },
     close: end,
   };
@@ -46,6 +46,7 @@ export function importer(git: Git): Importer {
 class Session {
   over = false;
   private readonly running: Running;
+  private readonly feed: Feed;
   private readonly ended: Promise<void>;
   private text = "";
   private waiting: { resolve(line: string): void; reject(error: SyncError): void } | undefined;
@@ -54,6 +55,7 @@ class Session {
   constructor(git: Git) {
     this.running = git.start(["fast-import", "--quiet", "--date-format=raw"]);
     const { child } = this.running;
+    this.feed = feed(child);
     child.stdout?.setEncoding("utf8");
     child.stdout?.on("data", (chunk: string) => this.take(chunk));
     this.ended = new Promise((resolve) => {
@@ -71,8 +73,6 @@ class Session {
   }
 
   async commit({ parent, message, author, timeMs, deletes, files }: NewCommit): Promise<string> {
-    const stdin = this.running.child.stdin;
-    if (stdin === null) throw new SyncError("INTERNAL", "fast-import has no input");
     const head = [
       `commit ${SCRATCH}`,
       "mark :1",
@@ -90,15 +90,14 @@ class Session {
       }
       text += `M 100644 inline ${quoted(path)}\ndata ${content.length}\n`;
       if (content.length > 0) {
-        // Small pieces go together: a system call costs more than copying them.
-        await this.write(text);
-        await this.write(content);
+        await this.feed.write(text);
+        await this.feed.write(content);
         text = "";
       }
       text += "\n";
     }
-    await this.write(`${text}\nget-mark :1\nreset ${SCRATCH}\n\ncheckpoint\nprogress on disk\n`);
-    await this.flush();
+    await this.feed.write(`${text}\nget-mark :1\nreset ${SCRATCH}\n\ncheckpoint\nprogress on disk\n`);
+    await this.feed.flush();
     const id = await this.line();
     const done = await this.line();
     if (!/^[0-9a-f]{40,64}$/.test(id) || done !== "progress on disk") {
@@ -110,33 +109,6 @@ class Session {
   async close(): Promise<void> {
     this.running.child.stdin?.end();
     await this.ended;
-  }
-
-  private pieces: Uint8Array[] = [];
-  private piecesBytes = 0;
-
-  private async write(piece: string | Uint8Array): Promise<void> {
-    const bytes = typeof piece === "string" ? Buffer.from(piece, "utf8") : piece;
-    this.pieces.push(bytes);
-    this.piecesBytes += bytes.length;
-    if (this.piecesBytes > 256 * 1024) await this.flush();
-  }
-
-  private async flush(): Promise<void> {
-    const all = Buffer.concat(this.pieces);
-    this.pieces = [];
-    this.piecesBytes = 0;
-    if (this.over) throw gitError("fast-import", this.running.stderr());
-    const stdin = this.running.child.stdin;
-    if (stdin?.write(all) === false) {
-      await new Promise<void>((resolve) => {
-        const go = () => {
-          stdin.off("drain", go).off("close", go).off("error", go);
-          resolve();
-        };
-        stdin.once("drain", go).once("close", go).once("error", go);
-      });
-    }
   }
 
   private line(): Promise<string> {

@@ -1,10 +1,9 @@
 import type { TreeEntry } from "../git-layout/repository.ts";
 import type { Objects } from "./objects.ts";
+import { eachEntry } from "./tree-body.ts";
 
 /** Up to so many paths, each is asked for by itself; above, every folder on their way is read once instead. */
 const ONE_BY_ONE_MAX = 8;
-const NUL = 0;
-const SPACE = 32;
 
 /**
  * What stands at each path at a commit, in order; undefined where nothing does.
@@ -35,9 +34,11 @@ export async function lookUp(
       for (const [i, { wanted }] of group.entries()) {
         const tree = trees[i];
         if (tree?.type !== "tree") continue;
-        eachEntry(tree.bytes, idBytes, wanted, (want, entry) => {
-          for (const at of want.at) found[at] = entry;
-          if (entry.type === "tree" && want.below.size > 0) next.push({ name: entry.id, wanted: want.below });
+        eachEntry(tree.bytes, idBytes, wanted, (name, { mode, id }) => {
+          const want = wanted.get(name);
+          const type = mode === "40000" ? "tree" : mode.startsWith("100") ? "blob" : "other";
+          for (const at of want?.at ?? []) found[at] = { type, id };
+          if (type === "tree" && want !== undefined && want.below.size > 0) next.push({ name: id, wanted: want.below });
         });
       }
     }
@@ -82,28 +83,4 @@ function inGroups(folders: readonly Folder[]): (readonly Folder[])[] {
   const groups: Folder[][] = [];
   for (let at = 0; at < folders.length; at += 512) groups.push(folders.slice(at, at + 512));
   return groups;
-}
-
-/** A tree is a sequence of `MODE NAME\0ID`, the id as bytes. */
-function eachEntry(
-  tree: Uint8Array,
-  idBytes: number,
-  wanted: Wanted,
-  take: (want: Want, entry: TreeEntry) => void,
-): void {
-  const bytes = Buffer.from(tree.buffer, tree.byteOffset, tree.byteLength);
-  let left = wanted.size;
-  for (let at = 0; at < bytes.length && left > 0;) {
-    const space = bytes.indexOf(SPACE, at);
-    const end = bytes.indexOf(NUL, space);
-    if (space < 0 || end < 0) return;
-    const want = wanted.get(bytes.toString("latin1", space + 1, end));
-    if (want !== undefined) {
-      const mode = bytes.toString("latin1", at, space);
-      const type = mode === "40000" ? "tree" : mode.startsWith("100") ? "blob" : "other";
-      take(want, { type, id: bytes.toString("hex", end + 1, end + 1 + idBytes) });
-      left--;
-    }
-    at = end + 1 + idBytes;
-  }
 }

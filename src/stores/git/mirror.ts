@@ -2,8 +2,8 @@ import { SyncError } from "../../error.ts";
 import type { Runtime } from "../../runtime.ts";
 import { gitError } from "./command.ts";
 import type { Git } from "./command.ts";
+import { commits } from "./commits.ts";
 import type { Place, Seen } from "../git-layout/place.ts";
-import { importer } from "./importer.ts";
 import { objects } from "./objects.ts";
 import type { GitPlace } from "./place.ts";
 import { gitRepository } from "./repository.ts";
@@ -34,7 +34,7 @@ const NEVER_SENT = new Set(["UNAUTHORISED", "NOT_FOUND", "READONLY"]);
 export function mirror(settings: MirrorSettings): GitPlace {
   const { runtime, git, branch, algorithm, refusesWrites, timeoutMs } = settings;
   const reader = objects(git);
-  const commits = importer(git);
+  const maker = commits({ git, objects: reader, algorithm });
   const ref = `refs/heads/${branch}`;
   const tracked = `${REMOTE_REFS}/${branch}`;
   let seen: Seen | undefined;
@@ -102,7 +102,7 @@ export function mirror(settings: MirrorSettings): GitPlace {
       return anew();
     },
     async publish(made) {
-      const commit = await commits.commit(made);
+      const commit = await maker.commit(made);
       const asOf = runtime.now();
       // The commit's parent is what is expected there: this never forces anything.
       const lease = `--force-with-lease=${ref}:${made.parent ?? ""}`;
@@ -130,7 +130,7 @@ export function mirror(settings: MirrorSettings): GitPlace {
     tidy: () => tidy(git),
     interrupt: () => {}, // a command ends by itself, or by its time
     async close() {
-      await commits.close();
+      await maker.close();
       await running?.done.catch(() => {}); // its callers are told
       await reader.close();
     },

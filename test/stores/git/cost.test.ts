@@ -67,7 +67,7 @@ describe("the cost of a write", () => {
     expect(answers.map(({ entry }) => entry)).toEqual(entries);
   }, 120_000);
 
-  // Mutation it catches: git without MALLOC_TOP_PAD_, which asks more than 3,000 times.
+  // Mutation it catches: git without MALLOC_TOP_PAD_, which asks more than 2,000 times.
   it.skipIf(!strace)("asks the system for memory now and then, and not for each object", async () => {
     const [traces, real] = [place.path("traces"), execFileSync("which", ["git"], { encoding: "utf8" }).trim()];
     for (const folder of [traces, place.path("bin")]) mkdirSync(folder);
@@ -77,7 +77,10 @@ describe("the cost of a write", () => {
     vi.stubEnv("MALLOC_TOP_PAD_", undefined);
     const store = await open("traced");
     vi.unstubAllEnvs();
-    await store.write(writes(Array.from({ length: 1_000 }, (_, i) => value(`many/${i}/key`, `value ${i}`))));
+    for (let i = 0; i < 8; i++) {
+      // Two files for each key: so few go to the process that compresses them itself.
+      await store.write(writes(Array.from({ length: 14 }, (_, n) => value(`many/${n}/${i}/key`, `value ${i}`))));
+    }
     const calls = readdirSync(traces).map((name) => readFileSync(join(traces, name), "utf8").split("brk(").length - 1);
     expect(Math.max(...calls)).toBeGreaterThan(0);
     expect(Math.max(...calls)).toBeLessThan(200);
