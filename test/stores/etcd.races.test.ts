@@ -1,13 +1,18 @@
+import { createServer } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Entry } from "../../src/entry.ts";
 import { encodeEnvelope } from "../../src/envelope.ts";
 import { SyncError } from "../../src/error.ts";
-import type { Call, Connection } from "../../src/stores/etcd/connection.ts";
+import type { Runtime } from "../../src/runtime.ts";
+import { Connection } from "../../src/stores/etcd/connection.ts";
+import type { Call } from "../../src/stores/etcd/connection.ts";
 import { EtcdError } from "../../src/stores/etcd/failures.ts";
-import type { History } from "../../src/stores/etcd/history.ts";
+import { History } from "../../src/stores/etcd/history.ts";
 import { Layout } from "../../src/stores/etcd/layout.ts";
-import { NOSPACE } from "../../src/stores/etcd/messages.ts";
 import { Leases } from "../../src/stores/etcd/leases.ts";
+import { limitsOf } from "../../src/stores/etcd/limits.ts";
+import { NOSPACE, RANGE, TXN } from "../../src/stores/etcd/messages.ts";
 import type { EtcdReader } from "../../src/stores/etcd/reading.ts";
 import { Room } from "../../src/stores/etcd/room.ts";
 import { EtcdWatch } from "../../src/stores/etcd/watching.ts";
@@ -16,7 +21,7 @@ import { formatVersion } from "../../src/version.ts";
 import { etcdMissing } from "../servers/etcd-missing.ts";
 import { startEtcd } from "../servers/etcd.ts";
 import type { EtcdCluster } from "../servers/etcd.ts";
-import { entries, entry, openAt, put, rawEtcd, runtime, versions } from "./etcd/world.ts";
+import { entries, entry, failure, openAt, put, rawEtcd, runtime, versions } from "./etcd/world.ts";
 
 /** What only many at once, or bytes that are none of its own, make of etcd's transactions. */
 describe.skipIf(etcdMissing !== undefined)("writes to etcd", () => {
@@ -123,6 +128,49 @@ describe.skipIf(etcdMissing !== undefined)("writes to etcd", () => {
   });
 });
 
+describe.skipIf(etcdMissing !== undefined)("trimming a cache in etcd", () => {
+  // Mutation: `remove` of room.ts does not compare the revisions of the notes.
+  it("leaves copies that were renewed after they were counted", async () => {
+    const cluster = await startEtcd();
+    try {
+      const store = await openAt(`${cluster.endpoints}/trimmed`, {
+        role: "cache",
+        attemptMs: 20_000,
+        timeoutMs: 60_000,
+      });
+      const items = entries("k", 8, runtime.random(new Uint8Array(20_000)));
+      await store.write(items.map((item) => ({ entry: item, asOf: 1000 })));
+      const [renewed, others] = [items.slice(0, 3), items.slice(3)];
+      const address = { endpoints: [cluster.endpoints], prefix: "trimmed", user: undefined, tls: undefined };
+      const connection = new Connection(address, { runtime, store: "etcd", ...limitsOf({ timeoutMs: 60_000 }) });
+      const layout = new Layout("trimmed");
+      const history = new History(connection, layout, runtime, "etcd");
+      const late = [() => store.write(renewed.map((item) => ({ entry: item, asOf: 2000 })))];
+      const meanwhile = {
+        async ask(...[method, request, call]: Parameters<History["ask"]>) {
+          if (method.path === TXN.path) await late.pop()?.(); // the first removals are about to be sent
+          return history.ask(method, request, call);
+        },
+      } as unknown as History;
+      const options = { runtime, store: "etcd", layout, connection, history: meanwhile, maintain: false };
+      // Below all there is, so that all is removed.
+      const room = new Room({ ...options, bytesMax: 16 });
+      room.wrote(16);
+      await room.close();
+      expect(late).toEqual([]);
+      const found = await store.read(items.map(({ key }) => key));
+      expect(found.map(({ entry: held }) => held?.version)).toEqual([
+        ...renewed.map(({ version }) => version),
+        ...others.map(() => undefined),
+      ]);
+      await connection.close();
+      await store.close();
+    } finally {
+      await cluster.close();
+    }
+  });
+});
+
 describe("what a cache in etcd remembers", () => {
   const call: Call = { operation: "write", deadline: runtime.monotonic() + 60_000, signal: undefined };
 
@@ -221,6 +269,39 @@ it("room is made in the members that are there, once for all who were refused be
   await Promise.all([room.make(call, sentAt, refusal), room.make(call, sentAt, refusal)]);
   await room.make(call, sentAt, refusal);
   expect(done).toEqual(["Compact 7", "Defragment 0", "Defragment 1", "Alarm 0 0", "Alarm 2 5"]);
+});
+
+// Mutations: no bound of attempts, no wait between them, waits of one length in connection.ts.
+it("a server that never answers is asked eight times, each for twice as long, with waits by chance between", async () => {
+  const delays: number[] = [];
+  const hasty: Runtime = {
+    ...runtime,
+    timer(delayMs, fn, background) {
+      delays.push(delayMs);
+      return runtime.timer(Math.min(delayMs, 1), fn, background);
+    },
+  };
+  const sockets = new Set<Socket>();
+  const silent = createServer((socket) => sockets.add(socket.on("error", () => {})));
+  await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+  const { port } = silent.address() as AddressInfo;
+  const address = { endpoints: [`127.0.0.1:${port}`], prefix: "p", user: undefined, tls: undefined };
+  const limits = limitsOf({ attemptMs: 1000, timeoutMs: 86_400_000 });
+  const connection = new Connection(address, { runtime: hasty, store: "etcd", ...limits });
+  const error = await failure(() => connection.call(RANGE, { key: Buffer.of(1) }, connection.ownCall("read")));
+  expect([error.code, error.retryable]).toEqual(["TIMEOUT", true]);
+  const attempts = delays.filter((_, i) => i % 2 === 0);
+  const waits = delays.filter((_, i) => i % 2 === 1);
+  expect([attempts.length, waits.length]).toEqual([8, 7]);
+  for (const [i, ms] of attempts.entries()) expect(Math.abs(ms - 1000 * 2 ** i)).toBeLessThan(1000);
+  for (const [i, ms] of waits.entries()) {
+    const limitMs = Math.min(1000, 50 * 2 ** i);
+    expect(ms).toBeGreaterThanOrEqual(limitMs / 2);
+    expect(ms).toBeLessThan(limitMs + 1);
+  }
+  await connection.close();
+  for (const socket of sockets) socket.destroy();
+  await new Promise((resolve) => silent.close(resolve));
 });
 
 // Mutation: `changes` of watching.ts does not tell it, and the watch fails. No server compacts at that moment when asked.
