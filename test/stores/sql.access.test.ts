@@ -3,6 +3,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspect } from "node:util";
+import { Client } from "pg";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 import { open, openChain } from "../../src/config/open.ts";
 import type { Store } from "../../src/store.ts";
@@ -239,9 +240,16 @@ describe.skipIf(started === undefined)("as a layer by its URL", () => {
     ]);
   });
 
-  it("may be read-only", async () => {
+  // Mutation: the sessions of a read-only store may write.
+  it("may be read-only, by its sessions too", async () => {
     await put(await opened(at("sync"), { table: "shown" }), entry("k", 1));
     const store = await opened(at("sync"), { table: "shown", readonly: true, create: false });
+    const sent = vi.spyOn(Client.prototype, "query");
+    await store.read(["k"]);
+    expect(sent.mock.calls.map(([text]: readonly unknown[]) => text)).toContainEqual(
+      expect.stringContaining("SET default_transaction_read_only = on"),
+    );
+    sent.mockRestore();
     expect(await valueOf(store, "k")).toBe("x");
     expect((await store.write([{ entry: entry("k", 2), asOf: 0 }]))[0]).toMatchObject({
       status: "failed",

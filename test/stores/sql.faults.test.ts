@@ -7,6 +7,8 @@ import { afterAll, afterEach, describe, expect, it } from "vitest";
 import type { Store } from "../../src/store.ts";
 import { sql } from "../../src/stores/sql.ts";
 import type { SqlOptions } from "../../src/stores/sql.ts";
+import { namesOf } from "../../src/stores/sql/names.ts";
+import { postgres } from "../../src/stores/sql/postgres.ts";
 import { retry } from "../../src/wrappers/retry.ts";
 import { postgresServer } from "../servers/postgres.ts";
 import type { PostgresServer } from "../servers/postgres.ts";
@@ -235,6 +237,21 @@ describe.skipIf(started === undefined)("a lock that somebody holds", () => {
     await other.query("COMMIT");
     expect(await first).toEqual([{ status: "stored" }]);
   });
+});
+
+// Mutations: statement_timeout, or that of idle transactions, left out of the session.
+it.skipIf(started === undefined)("a session whose client is silent is ended by the server itself", async () => {
+  // A server that does not look whether its client is there.
+  const { session } = postgres(namesOf("s"), "PostgreSQL 13.0", { timeoutMs: 200, notify: false });
+  const client = new Client({ connectionString: server.url(), application_name: "test" });
+  client.on("error", () => undefined);
+  strangers.push(client);
+  await client.connect();
+  await client.query(session);
+  await expect(client.query("SELECT pg_sleep(3600)")).rejects.toMatchObject({ code: "57014" });
+  const ended = new Promise<void>((resolve) => client.once("end", resolve));
+  await client.query("BEGIN");
+  await ended;
 });
 
 it.skipIf(started === undefined)(

@@ -122,6 +122,19 @@ describe.skipIf(started === undefined)("a schema version", () => {
   });
 });
 
+// Mutation: `durable` said of every server.
+it.skipIf(started === undefined)("a store says whether what is committed there outlives a loss of power", async () => {
+  const url = await server.database();
+  const durable = async () => {
+    const store = await sql(url, { runtime, create: true });
+    stores.push(store);
+    return store.supports.durable;
+  };
+  expect(await durable()).toBe(true);
+  await server.query(`ALTER DATABASE ${new URL(url).pathname.slice(1)} SET synchronous_commit = off`);
+  expect(await durable()).toBe(false);
+});
+
 describe.skipIf(started === undefined)("what other programs see", () => {
   it("is the key and the value byte for byte, and the rest in plain columns", async () => {
     const { store, table } = await opened();
@@ -180,6 +193,7 @@ describe.skipIf(started === undefined)("what other programs see", () => {
     ]);
   });
 
+  // Mutation: the check that metadata is an object left out of the migrations.
   it("a row of theirs that is none is an error with the cure, never a miss", async () => {
     const { store, table } = await opened();
     await server.query(`INSERT INTO ${table} (key, value, state, version, meta) VALUES ('\\xff'::bytea, 'x', 'value', '${versionAt(1)}', '{}'),
@@ -188,6 +202,7 @@ describe.skipIf(started === undefined)("what other programs see", () => {
     await expect(
       server.query(`INSERT INTO ${table} (key, state, version) VALUES ('k', 'value', '${versionAt(1)}')`),
     ).rejects.toThrow("check");
+    await expect(server.query(`UPDATE ${table} SET meta = '[]' WHERE key = 'number'`)).rejects.toThrow("check");
   });
 
   // Mutation: a range that the planner cannot bound, and a prefix would read the table to its end.

@@ -1,10 +1,12 @@
 import { cpSync, rmSync } from "node:fs";
 import { Client } from "pg";
-import { afterAll, afterEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 import type { Store } from "../../src/store.ts";
 import { sql } from "../../src/stores/sql.ts";
 import type { SqlOptions } from "../../src/stores/sql.ts";
+import { Connection } from "../../src/stores/sql/connection.ts";
 import { postgresServer } from "../servers/postgres.ts";
+import { gate } from "./s3/world.ts";
 import { Pulled, entry, put, runtime, until, versionAt } from "./sql/world.ts";
 
 const server = await postgresServer();
@@ -124,6 +126,41 @@ describe.skipIf(server === undefined)("a hint", () => {
     await server?.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'");
     await put(silent.store, entry("l", 1));
     expect(await watch.next()).toBe("l value");
+  });
+
+  // Mutation: the ring when listening begins left out of store.ts.
+  it("that was given before anybody listened is made up for when listening begins", async () => {
+    const { store, url } = await opened();
+    const silent = await opened({ notify: false }, url);
+    const begin = gate();
+    vi.spyOn(Connection.prototype, "execute").mockImplementation(async function (this: Connection, text) {
+      if (text.startsWith("LISTEN")) await begin.opened;
+      await this.client.query(text);
+    });
+    const watch = watched(store, { intervalMs: HOUR_MS });
+    await watch.start();
+    const next = watch.next();
+    await put(silent.store, entry("k", 1));
+    begin.open();
+    expect(await next).toBe("k value");
+    vi.restoreAllMocks();
+  });
+
+  // Mutation: `ensure` left out of the wait in store.ts.
+  it("is listened for again after the session was lost", async () => {
+    let laterMs = 0;
+    const { store } = await opened({ runtime: { ...runtime, monotonic: () => runtime.monotonic() + laterMs } });
+    const sessions = () => server?.sessions("query LIKE 'LISTEN%'") ?? Promise.resolve(0);
+    const watch = watched(store);
+    await watch.start();
+    const next = watch.next();
+    await until(sessions, (count) => count === 1);
+    await server?.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'");
+    await until(sessions, (count) => count === 0);
+    laterMs = 5_000;
+    await until(sessions, (count) => count === 1);
+    await put(store, entry("k", 1));
+    expect(await next).toBe("k value");
   });
 
   it("is listened for by one session, and only while somebody watches", async () => {

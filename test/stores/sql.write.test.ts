@@ -136,6 +136,30 @@ describe.skipIf(server === undefined)("where another transaction comes between",
     expect(await valueOf(store, "k")).toBe("second");
   });
 
+  // Mutation: the second check of conditions, on the row itself, left out of the statement for many.
+  it("each condition of a batch is decided on what is there then", async () => {
+    const { store, url } = await opened();
+    const tombstone = entry("dead", 1, "", { state: "deleted", value: null });
+    await put(store, entry("k", 1, "first"), tombstone, entry("l", 1, "first"), entry("plain", 1, "first"));
+    const other = await stranger(url);
+    await other.query(`UPDATE sync SET version = '${versionAt(2)}', value = 'second', state = 'value'
+      WHERE key IN ('k', 'dead')`);
+    const writing = store.write([
+      write(entry("k", 5, "third"), versionAt(1)),
+      write(entry("dead", 5, "third"), "absent"),
+      write(entry("l", 5, "third"), versionAt(1)),
+      write(entry("plain", 5, "third")),
+    ]);
+    await waits();
+    await other.query("COMMIT");
+    await other.end();
+    const conflict = { status: "conflict", current: { version: versionAt(2) } };
+    expect(await writing).toMatchObject([conflict, conflict, { status: "stored" }, { status: "stored" }]);
+    const values: (string | undefined)[] = [];
+    for (const key of ["k", "dead", "l", "plain"]) values.push(await valueOf(store, key));
+    expect(values).toEqual(["second", "second", "third", "third"]);
+  });
+
   it("an older write is told what has overtaken it", async () => {
     const { store, url } = await opened();
     const other = await stranger(url);
@@ -265,6 +289,22 @@ it("a transaction that others are always faster than is given up after bounded w
   expect([error.code, error.retryable, tries, waits.length]).toEqual(["UNAVAILABLE", true, 40, 39]);
   for (const [i, waitMs] of waits.entries()) expect(waitMs).toBeLessThan(Math.min(250, 4 * 2 ** (i + 1)));
   expect(new Set(waits).size).toBeGreaterThan(10);
+});
+
+// Mutations: deadlocks, or serialisation failures, left out of `isContention`; whatever failed is tried again.
+it.each([
+  ["40001", 2],
+  ["40P01", 2],
+  ["23514", 1],
+])("a transaction that fails with %s is tried %i times", async (code, times) => {
+  let tries = 0;
+  const states: string[] = [];
+  const failed = Object.assign(new DatabaseError("as the test wants", 0, "error"), { code });
+  const use = { runtime, store: "postgres", onRetry: (state: string) => states.push(state) } as unknown as Writing;
+  const work = () => (tries++ === 0 ? Promise.reject(failed) : Promise.resolve("done"));
+  const told: unknown = await retrying(use, work).catch((error: unknown) => error);
+  expect([tries, told]).toEqual([times, times === 2 ? "done" : failed]);
+  expect(states).toEqual(times === 2 ? [code] : []);
 });
 
 describe.skipIf(server === undefined)("one version with two contents", () => {
