@@ -1,3 +1,4 @@
+import { forCaller } from "../../caller.ts";
 import { SyncError } from "../../error.ts";
 import type { Runtime } from "../../runtime.ts";
 import type { CallOptions } from "../../store.ts";
@@ -19,13 +20,8 @@ export interface CredentialOptions {
   readonly app?: GithubApp | undefined;
 }
 
-/** What an installation's token is asked from: a request with the app's own token. */
-export type AskAsApp = (
-  method: "GET" | "POST",
-  path: string,
-  jwt: string,
-  options: CallOptions,
-) => Promise<Record<string, unknown>>;
+/** What an installation's token is asked from: a request with the app's own token, within a time of its own. */
+export type AskAsApp = (method: "GET" | "POST", path: string, jwt: string) => Promise<Record<string, unknown>>;
 
 /** Renewed so long before it ends: a request under way must not outlive it. */
 const RENEW_MS = 5 * 60_000;
@@ -55,13 +51,13 @@ function installation(app: GithubApp, runtime: Runtime, repository: string, ask:
   let renewing: Promise<string> | undefined;
   let { installationId } = app;
 
-  const renew = async (options: CallOptions): Promise<string> => {
+  const renew = async (): Promise<string> => {
     const jwt = appToken(runtime, app);
     if (installationId === undefined) {
-      const found = await ask("GET", `/repos/${repository}/installation`, jwt, options);
+      const found = await ask("GET", `/repos/${repository}/installation`, jwt);
       installationId = found["id"] as number;
     }
-    const made = await ask("POST", `/app/installations/${installationId}/access_tokens`, jwt, options);
+    const made = await ask("POST", `/app/installations/${installationId}/access_tokens`, jwt);
     const { token, expires_at: ends } = made;
     if (typeof token !== "string" || typeof ends !== "string" || Number.isNaN(Date.parse(ends))) {
       throw new SyncError("UNAVAILABLE", "GitHub gave no installation token", { store: "github" });
@@ -74,10 +70,11 @@ function installation(app: GithubApp, runtime: Runtime, repository: string, ask:
     identity: `app ${app.appId} ${app.installationId ?? repository}`,
     token(options) {
       if (current !== undefined && runtime.now() < current.endsAt - RENEW_MS) return Promise.resolve(current.token);
-      renewing ??= renew(options).finally(() => {
+      // Whoever asked first may give up: the others need it all the same.
+      renewing ??= renew().finally(() => {
         renewing = undefined;
       });
-      return renewing;
+      return forCaller(renewing, options, runtime, "github", "sign in");
     },
     refused(token) {
       if (current?.token === token) current = undefined;

@@ -118,13 +118,13 @@ async function opened(url: GithubUrl, options: GithubOptions): Promise<Store> {
   const clock = options.clock ?? (await versionClock({ runtime }));
   const wire = http({ runtime, store: "github", ...numbers });
   try {
-    const who = credentials(options, process.env, runtime, `${owner}/${repo}`, async (method, path, jwt, call) => {
+    const who = credentials(options, process.env, runtime, `${owner}/${repo}`, async (method, path, jwt) => {
       const headers = {
         authorization: `Bearer ${jwt}`,
         accept: "application/vnd.github+json",
         "user-agent": "microsync",
       };
-      const answer = await wire.send({ method, url: rest + path, headers }, MIB, call);
+      const answer = await wire.send({ method, url: rest + path, headers }, MIB, {});
       if (answer.status >= 300) throw statusError(answer, "sign in as an app");
       return json(answer) as Record<string, unknown>;
     });

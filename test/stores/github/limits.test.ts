@@ -7,6 +7,7 @@ import type { Change, Store } from "../../../src/store.ts";
 import { GRAPHQL_LIMITS, githubBudgets, githubWebhook } from "../../../src/stores/github/index.ts";
 import { systemRuntime } from "../../../src/system.ts";
 import { keysOf, put, textOf, tombstone, value, writes } from "../git/entries.ts";
+import { credentials } from "../../../src/stores/github/credentials.ts";
 import { pauseOf } from "../../../src/stores/github/failures.ts";
 import { ampleBudgets, githubWorld } from "./world.ts";
 import type { GithubWorld } from "./world.ts";
@@ -203,6 +204,24 @@ describe("limits", () => {
     }
   });
 
+  // Mutation: the counts of GraphQL, or those of REST, not taken over.
+  it.each(["graphql", "core"] as const)("that GitHub counts for %s are one's own from then on", async (resource) => {
+    const budgets = ampleBudgets();
+    const store = await world.open(undefined, { budgets });
+    const headers = {
+      "x-ratelimit-remaining": "7",
+      "x-ratelimit-reset": String(Math.floor(systemRuntime.now() / 1000) + 1_000),
+      "x-ratelimit-resource": resource,
+    };
+    const body = { data: null, errors: [{ type: "FORBIDDEN", message: "no" }] };
+    world.server.fault = (request) =>
+      request.url?.endsWith("/graphql") === true || resource === "core" ? { status: 200, headers, body } : undefined;
+    await failing(resource === "core" ? store.read(["k"], { authority: true }) : put(store, value("k", "1")));
+    const { graphql, rest } = budgets;
+    expect((resource === "graphql" ? graphql : rest).status()[0]?.remaining).toBe(7);
+    expect((resource === "graphql" ? rest : graphql).status()[0]?.remaining).toBeGreaterThan(1_000);
+  });
+
   it("of a short pause are waited for", async () => {
     const store = await world.open();
     await put(store, value("k", "1"));
@@ -279,6 +298,38 @@ describe("who one is", () => {
     expect(broken.message + String(broken.cause)).not.toContain("SECRET");
   });
 
+  // Mutations: a token for each who asks at once; renewed only when it has ended; a failure kept; the first one's signal
+  // ends it for all.
+  it("an app's token is asked for once for all, five minutes before it ends, and again after a failure", async () => {
+    const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
+    const app = {
+      appId: 1,
+      installationId: 2,
+      privateKey: privateKey.export({ type: "pkcs1", format: "pem" }) as string,
+    };
+    let now = 1_800_000_000_000;
+    let issued = 0;
+    let fails = true;
+    const who = credentials({ app }, {}, { ...systemRuntime, now: () => now }, "octo/store", async () => {
+      await Promise.resolve();
+      if (fails) throw new SyncError("UNAVAILABLE", "GitHub is down", {});
+      return { token: `ghs_${++issued}`, expires_at: new Date(now + 3_600_000).toISOString() };
+    });
+    const thrice = () => Promise.all([1, 2, 3].map(() => who.token({})));
+    expect((await failing(thrice())).code).toBe("UNAVAILABLE");
+    fails = false;
+    expect(await thrice()).toEqual(["ghs_1", "ghs_1", "ghs_1"]);
+    now += 3_300_000 - 1;
+    expect(await who.token({})).toBe("ghs_1");
+    now++;
+    expect(await thrice()).toEqual(["ghs_2", "ghs_2", "ghs_2"]);
+    now += 3_600_000;
+    const control = new AbortController();
+    const [givenUp, other] = [failing(who.token({ signal: control.signal })), who.token({})];
+    control.abort();
+    expect([(await givenUp).code, await other]).toEqual(["ABORTED", "ghs_3"]);
+  });
+
   it.each([
     ["github:", "INVALID"],
     ["github:octo", "INVALID"],
@@ -296,10 +347,14 @@ describe("who one is", () => {
     expect(error.message).not.toMatch(/secret|\n/);
   });
 
-  it("a token is not sent without TLS to another machine", async () => {
-    const error = await failing(world.open(undefined, { api: "http://example.org/api/v3" }));
-    expect(error).toMatchObject({ code: "INVALID" });
-  });
+  // Mutations: the address of the API, or of the LFS server, not looked at.
+  it.each([{ api: "http://example.org/api/v3" }, { lfsUrl: "http://example.org/octo/store.git/info/lfs" }])(
+    "a token is not sent without TLS to another machine: %j",
+    async (options) => {
+      const error = await failing(world.open(undefined, options));
+      expect(error).toMatchObject({ code: "INVALID" });
+    },
+  );
 });
 
 describe("a webhook", () => {
@@ -311,7 +366,7 @@ describe("a webhook", () => {
     "x-hub-signature-256": `sha256=${createHmac("sha256", key).update(bytes).digest("hex")}`,
   });
 
-  // Mutation: a signature that is not compared; a delivery while the watch is busy that is lost.
+  // Mutation: a signature that is not compared, or of another length; a delivery while the watch is busy that is lost.
   it("wakes the watch of its branch, and only when GitHub signed it", async () => {
     const webhook = githubWebhook({ secret });
     const store: Store = await world.open(undefined, { webhook });
@@ -338,6 +393,11 @@ describe("a webhook", () => {
     const before = world.server.requests.length;
     expect(webhook.receive(signed(body(), "another secret, no"), body())).toBe(false);
     expect(webhook.receive({ "x-github-event": "push" }, body())).toBe(false);
+    const [, right = ""] = signed(body())["x-hub-signature-256"].split("=");
+    for (const wrong of [right, "sha256=", `sha256=${right.slice(2)}`, `sha256=${right}00`, `sha1=${right}`]) {
+      const headers = { "x-github-event": "push", "x-hub-signature-256": wrong };
+      expect([wrong, webhook.receive(headers, body())]).toEqual([wrong, false]);
+    }
     expect(webhook.receive(signed(body()), body("refs/heads/mainly"))).toBe(false);
     expect(webhook.receive(signed(body("refs/heads/other")), body("refs/heads/other"))).toBe(true);
     expect([world.server.requests.length, woken]).toEqual([before, 0]);
