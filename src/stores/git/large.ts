@@ -70,6 +70,7 @@ function accessOf(git: Git, { remote }: GitUrl, lfsUrl: string | undefined, time
     let headers: Promise<Record<string, string>> | undefined;
     return async () => {
       headers ??= user === "" && password === "" ? stored(git, url, timeoutMs) : Promise.resolve(basic(user, password));
+      headers.catch(() => (headers = undefined)); // the next one asks again
       return { url, headers: await headers };
     };
   }

@@ -1,5 +1,7 @@
 import { createHash } from "node:crypto";
+import { wrongBytes } from "../../body.ts";
 import { SyncError } from "../../error.ts";
+import type { Part } from "./files.ts";
 import type { Pointer } from "./pointer.ts";
 
 /** The pieces as they come; the end only if together they are what the pointer says. */
@@ -22,4 +24,19 @@ export async function* checked(
     operation: "read",
     cure: "restore the object on the LFS server, for example by git lfs push --all from a clone that has it",
   });
+}
+
+/** The pieces of a part as they come; the end only if together they are as long as it. */
+export async function* checkedPart(
+  pieces: AsyncIterable<Uint8Array>,
+  { from, to }: Part,
+  store: string,
+): AsyncIterable<Uint8Array> {
+  let left = to - from;
+  for await (const piece of pieces) {
+    left -= piece.length;
+    if (left < 0) break;
+    yield piece;
+  }
+  if (left !== 0) throw wrongBytes({ store });
 }

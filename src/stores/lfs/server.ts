@@ -5,7 +5,7 @@ import type { Runtime } from "../../runtime.ts";
 import { aborted } from "../../store.ts";
 import type { CallOptions } from "../../store.ts";
 import type { Http, HttpHead } from "../wire/http.ts";
-import { checked } from "./checked.ts";
+import { checked, checkedPart } from "./checked.ts";
 import type { LfsFiles, Upload } from "./files.ts";
 import type { Pointer } from "./pointer.ts";
 
@@ -166,7 +166,7 @@ export function lfsServer(settings: LfsServerSettings): LfsFiles {
       });
       if (part === undefined) yield* checked(body, pointer, store);
       // A server may ignore the range.
-      else yield* status === 206 ? body : cut(body, part.from, part.to);
+      else yield* checkedPart(status === 206 ? body : cut(body, part.from, part.to), part, store);
     },
     close: () => http.close(),
   };

@@ -4,7 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SyncError } from "../../../src/error.ts";
+import type { Runtime } from "../../../src/runtime.ts";
 import { accessBySsh } from "../../../src/stores/git/large-by-ssh.ts";
+import { largeFiles } from "../../../src/stores/git/large.ts";
+import type { LargeSettings } from "../../../src/stores/git/large.ts";
+import type { GitUrl } from "../../../src/stores/git/url.ts";
 import { withAttributes } from "../../../src/stores/lfs/attributes.ts";
 import { checked } from "../../../src/stores/lfs/checked.ts";
 import { oneChunk } from "../../../src/stores/lfs/files.ts";
@@ -186,6 +190,79 @@ it.each([
   expect(put === undefined ? "not sent" : put.headers["authorization"]).toBe(credential);
   if (credential === "not sent") expect(failure).toMatchObject({ code: "UNAVAILABLE" });
   expect(JSON.stringify(failure) ?? "").not.toContain("s3cret");
+});
+
+// Mutations: a range that ends one too far; all of it taken for the part; a part of another length passed on as if whole.
+it.each([
+  [206, 3, 7, undefined],
+  [200, 0, 10, undefined],
+  [206, 3, 6, "CORRUPT"],
+  [206, 3, 8, "CORRUPT"],
+  [200, 0, 5, "CORRUPT"],
+])("a part that is answered by %i and the bytes from %i to %i: %s", async (status, from, to, code) => {
+  const bytes = Uint8Array.from({ length: 10 }, (_, i) => i);
+  const pointer = pointerOf(bytes);
+  const asked: (string | undefined)[] = [];
+  const wire = {
+    send() {
+      const objects = [{ oid: pointer.oid, actions: { download: { href: "https://git.example/o" } } }];
+      return Promise.resolve({
+        status: 200,
+        headers: {},
+        bytes: new TextEncoder().encode(JSON.stringify({ objects })),
+      });
+    },
+    stream({ headers }: HttpRequest) {
+      asked.push(headers["range"]);
+      return Promise.resolve({ status, headers: {}, body: oneChunk(bytes.subarray(from, to)) });
+    },
+  } as unknown as Http;
+  const access = () => Promise.resolve({ url: "https://git.example/lfs", headers: {} });
+  const over = lfsClient({ runtime, http: wire, store: "git", branch: "main", access });
+  const got: number[] = [];
+  const reading = async () => {
+    for await (const piece of over.download(pointer, {}, { from: 3, to: 7 })) got.push(...piece);
+  };
+  if (code === undefined) await reading();
+  else expect((await failing(reading())).code).toBe(code);
+  expect(asked).toEqual(["bytes=3-6"]);
+  if (code === undefined) expect(got).toEqual([3, 4, 5, 6]);
+  else expect(got.length).toBeLessThanOrEqual(4);
+});
+
+describe("where git has its large files", () => {
+  const placed = (url: GitUrl, more: Partial<LargeSettings> = {}) =>
+    largeFiles({ runtime, url, branch: "main", gitDir: undefined, timeoutMs: 60_000, ...more });
+  const at = (remote: string): GitUrl => ({ remote, shown: remote, path: undefined, branch: undefined, prefix: "" });
+
+  // Mutation: a host that ssh would take for an option is asked.
+  it("is no host that ssh takes for an option", () => {
+    expect(placed(at("ssh://-oProxyCommand=true/x.git"))).toBeUndefined();
+    expect(placed(at("-oProxyCommand=true:x.git"))).toBeUndefined();
+  });
+
+  // Mutation: that git could not be asked is remembered for ever.
+  it("asks git for credentials again after it could not", async () => {
+    const helper = "!f() { echo username=u; echo password=p; }; f";
+    writeFileSync(join(folder, ".gitconfig"), `[credential]\n\thelper = "${helper}"\n`);
+    const home = process.env["HOME"];
+    process.env["HOME"] = folder;
+    let isHasty = true;
+    const timer: Runtime["timer"] = (delayMs, fn, background) => runtime.timer(isHasty ? 0 : delayMs, fn, background);
+    const large = placed(at(server.url), { lfsUrl: server.url, runtime: { ...runtime, timer } });
+    server.authorization = `Basic ${Buffer.from("u:p").toString("base64")}`;
+    try {
+      const object = stream(1);
+      expect((await failing(large?.files.upload([object], {}) ?? Promise.resolve())).code).toBe("TIMEOUT");
+      isHasty = false;
+      await large?.files.upload([object], {});
+      expect(server.objects.has(object.oid)).toBe(true);
+    } finally {
+      if (home === undefined) delete process.env["HOME"];
+      else process.env["HOME"] = home;
+      await large?.files.close();
+    }
+  });
 });
 
 describe("the batch API", () => {
