@@ -11,7 +11,9 @@ import type { Call } from "../../src/stores/s3/call.ts";
 import type { Client } from "../../src/stores/s3/client.ts";
 import { surroundings } from "../../src/stores/s3/credentials.ts";
 import { encodeName, endpointOf } from "../../src/stores/s3/endpoint.ts";
+import { Facts } from "../../src/stores/s3/facts.ts";
 import {
+  FACT_MS,
   PAST_MAX,
   PAST_MS,
   formFor,
@@ -212,6 +214,49 @@ describe("bytes that were there before", () => {
     expect(gunzipped(one, 4)).toEqual(bytes);
     expect(gunzipped(one, 3)).toBeUndefined();
     expect(gunzipped(bytes, 100)).toBeUndefined();
+  });
+});
+
+describe("what was seen of objects", () => {
+  let nowMs = 0;
+  const clock = { ...systemRuntime, monotonic: () => nowMs };
+  const seen = (etag: string, seconds: number | undefined) => {
+    const headers = { ...headersOf(value("k", version(1), "x")), etag: `"${etag}"`, "content-length": "1" };
+    return { ...foundOf("k", headers, where), seconds };
+  };
+
+  // Mutation: the date left out: the same bytes that another tool put since, with other headers, are taken for these.
+  it("is that of a listed one if ETag and date are the same, or the date was not known and the ETag is new", () => {
+    const facts = new Facts(clock, 10);
+    facts.set("a", seen("e", 100), nowMs);
+    expect(facts.matching("a", "e", 100)?.seconds).toBe(100);
+    expect([facts.matching("a", "e", 101), facts.matching("a", "f", 100)]).toEqual([undefined, undefined]);
+    facts.set("b", seen("e", undefined), nowMs);
+    expect(facts.matching("b", "e", 101)?.seconds).toBe(101);
+    expect(facts.matching("b", "e", 102)).toBeUndefined();
+    facts.set("c", seen("e", undefined), nowMs);
+    nowMs += FACT_MS;
+    expect(facts.matching("c", "e", 101)).toBeUndefined();
+  });
+
+  // Mutations: no end of that time, which form.ts counts on; a slower answer to an earlier question taken.
+  it("may be the condition of a write for ten minutes, and is what was asked last", () => {
+    const facts = new Facts(clock, 10);
+    const askedAt = nowMs;
+    facts.set("a", seen("new", 100), askedAt + 1);
+    facts.set("a", seen("old", 99), askedAt);
+    facts.set("a", undefined, askedAt);
+    nowMs = askedAt + FACT_MS;
+    expect(facts.recent("a")?.etag).toBe("new");
+    nowMs++;
+    expect(facts.recent("a")).toBeUndefined();
+  });
+
+  // Mutation: no bound.
+  it("is that of the most recent ones, so many", () => {
+    const facts = new Facts(clock, 2);
+    for (const name of ["a", "b", "a", "c"]) facts.set(name, seen(name, 100), nowMs);
+    expect(["a", "b", "c"].map((name) => facts.recent(name)?.etag)).toEqual(["a", undefined, "c"]);
   });
 });
 

@@ -121,6 +121,21 @@ if ("missing" in ceph) {
     });
   });
 
+  // Mutation: the watermark is put without condition in watermark.ts: the slower of two takes it back.
+  it("a collection watermark that two raise at once is the higher one", async () => {
+    const raise = (store: S3Store, at: number) =>
+      store.forget([{ key: `gone ${at}`, version: version(at), reason: "collected" }]);
+    await raise(quick, 1);
+    await meanwhile(
+      "PUT",
+      "watermark",
+      () => raise(slow, 2),
+      () => raise(quick, 5),
+    );
+    expect(await write(slow, value("k", version(3), "from long ago"))).toEqual({ status: "too-old" });
+    expect(await held(quick, "k")).toBeUndefined();
+  });
+
   describe("a key that is removed while it is written", () => {
     const [v1, v2] = [version(1), version(2)];
 

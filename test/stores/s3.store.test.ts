@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeEach, describe, expect, it, test } from "vitest";
 import { open } from "microsync";
+import type { Runtime } from "../../src/runtime.ts";
 import { s3 } from "../../src/stores/s3.ts";
 import type { S3Options } from "../../src/stores/s3.ts";
 import { systemRuntime } from "../../src/system.ts";
@@ -53,19 +54,26 @@ if ("missing" in ceph) {
       await Promise.all([store.close(), other.close()]);
     });
 
-    // Mutation: `intervalMs = this.intervalMs` with a default of 1,000.
+    // Mutations: `intervalMs = this.intervalMs` with a default of 1,000; a timer where there is no interval.
     it("are none of a watch that was given no interval, which tells this store's own changes", async () => {
-      const store = await s3(options);
+      const delays: number[] = [];
+      const timer: Runtime["timer"] = (delayMs, fn, background) => {
+        delays.push(delayMs);
+        return runtime.timer(delayMs, fn, background);
+      };
+      const store = await s3({ ...options, runtime: { ...runtime, timer } });
       const control = new AbortController();
       const watch = store.watch({ prefix: "" }, { signal: control.signal })[Symbol.asyncIterator]();
       expect((await watch.next()).value).toMatchObject({ kind: "current" });
       const next = watch.next();
       await write(store, value("k", version(1), "x"));
       expect((await next).value).toMatchObject({ kind: "change", key: "k" });
-      const waiting = watch.next();
       const before = store.requests;
+      delays.length = 0;
+      const waiting = watch.next();
       for (let i = 0; i < 50; i++) await new Promise((resolve) => setImmediate(resolve));
-      expect(store.requests).toBe(before);
+      // Nothing is under way, and nothing will wake it but a change or the end.
+      expect([store.requests, delays]).toEqual([before, []]);
       control.abort();
       await expect(waiting).rejects.toMatchObject({ code: "ABORTED" });
       await store.close();

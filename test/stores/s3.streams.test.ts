@@ -13,7 +13,7 @@ import { proxy } from "../servers/http-proxy.ts";
 import type { Proxy } from "../servers/http-proxy.ts";
 import { radosgw } from "../servers/radosgw.ts";
 import { compiled } from "./compiled.ts";
-import { all, failure, held, value, version, write } from "./s3/world.ts";
+import { all, failure, gate, held, value, version, write } from "./s3/world.ts";
 
 const run = promisify(execFile);
 const runtime = systemRuntime;
@@ -122,6 +122,17 @@ if ("missing" in ceph) {
         },
       ],
       [
+        "its end is answered by 200 and an error", // S3 begins to answer before it knows
+        () => {
+          between.fates(({ method, path }) =>
+            method === "POST" && path.includes("uploadId=")
+              ? { status: 200, body: "<Error><Code>InternalError</Code></Error>" }
+              : "pass",
+          );
+          return putStream(client, call(), target("g"), chunks(12 * MIB));
+        },
+      ],
+      [
         "its caller gives up",
         () => {
           const control = new AbortController();
@@ -145,11 +156,53 @@ if ("missing" in ceph) {
       expect(await orphans()).toBe(0);
     });
 
+    // Mutation: it is not abandoned where the condition of its end was refused.
+    it("its end is refused by its condition", async () => {
+      between.fates(({ method, path }) => (method === "POST" && path.includes("uploadId=") ? { status: 412 } : "pass"));
+      const over = { ...target("h"), over: { etag: "0".repeat(32) }, conditions: "quoted" } as const;
+      expect(await putStream(client, call(), over, chunks(12 * MIB))).toBeUndefined();
+      between.fates(() => "pass");
+      expect(await orphans()).toBe(0);
+    });
+
+    // Mutation: `abandon` before the parts under way have ended: one that lands after it would stay.
+    it("a part is still on its way", async () => {
+      const onward = gate();
+      const arrived = gate();
+      between.fates(({ path }) => {
+        if (!path.includes("partNumber=1&")) return "pass";
+        arrived.open();
+        return onward.opened;
+      });
+      const uploading = putStream(client, call(), target("i"), failing(12 * MIB)).catch((error: unknown) => error);
+      await arrived.opened;
+      const isAbandoned = () => between.seen.some((line) => line.startsWith("DELETE") && line.includes("/i?"));
+      for (let i = 0; i < 20; i++) await orphans(); // time enough for one that does not wait
+      expect(isAbandoned()).toBe(false);
+      onward.open();
+      expect(await uploading).toBeInstanceOf(Error);
+      expect([isAbandoned(), await orphans()]).toEqual([true, 0]);
+    });
+
     it("its condition does not hold any more", async () => {
       const stillMet = () => Promise.resolve(false);
       expect(await putStream(client, call(), { ...target("f"), stillMet }, chunks(12 * MIB))).toBeUndefined();
       expect(await orphans()).toBe(0);
     });
+  });
+
+  // Mutation: windows of a list cut by their number only: 64 values of 64 MiB would be in memory at once.
+  it("a list of values holds some 32 MiB of them at a time", async () => {
+    const options = { runtime, bucket, endpoint: between.url, credentials: server, prefix: "listed/" };
+    const store = await s3(options);
+    const bytes = new Uint8Array(3 * MIB);
+    await store.write(Array.from({ length: 12 }, (_, i) => ({ entry: value(`k${i}`, version(i), bytes), asOf: 0 })));
+    between.seen.length = 0;
+    const list = store.list({ prefix: "" }, { detail: "values" })[Symbol.asyncIterator]();
+    expect((await list.next()).done).toBe(false);
+    expect(between.seen.filter((line) => /^GET .*\/k\d+$/.test(line))).toHaveLength(10);
+    await list.return?.();
+    await store.close();
   });
 
   describe("a large value", () => {
