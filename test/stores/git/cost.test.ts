@@ -4,6 +4,9 @@ import { delimiter, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { loadFeatures } from "../../../examples/start/features.ts";
 import type { Store } from "../../../src/store.ts";
+import type { Naming } from "../../../src/stores/git-layout/names.ts";
+import type { Known } from "../../../src/stores/git-layout/snapshot.ts";
+import { groupsBySize } from "../../../src/stores/git-layout/values.ts";
 import { put, textOf, value, writes } from "./entries.ts";
 import type { Scratch } from "./place.ts";
 import { scratch } from "./place.ts";
@@ -85,4 +88,13 @@ describe("the cost of a write", () => {
     expect(Math.max(...calls)).toBeGreaterThan(0);
     expect(Math.max(...calls)).toBeLessThan(200);
   });
+});
+
+// Mutation: values of a list are not cut into groups in values.ts: all of a page would be in memory at once.
+it("a list of values holds a group of them at a time", async () => {
+  const sizes = [3, 3, 1, 10, 0, 6];
+  const naming = { repository: { sizes: () => Promise.resolve(sizes) } } as unknown as Naming;
+  const knowns = sizes.map((size) => ({ blob: String(size) })) as unknown as Known[];
+  const groups = await groupsBySize(naming, knowns, 6);
+  expect(groups.map((group) => group.map(({ blob }) => Number(blob)))).toEqual([[3, 3], [1], [10], [0, 6]]);
 });
