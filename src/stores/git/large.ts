@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { SyncError } from "../../error.ts";
 import type { Runtime } from "../../runtime.ts";
 import type { LargeFiles } from "../git-layout/names.ts";
 import { lfsFolder } from "../lfs/folder.ts";
@@ -59,13 +60,7 @@ type Access = (operation: "upload" | "download") => Promise<LfsAccess>;
 /** Source: git-lfs, docs/api/server-discovery.md and authentication.md. */
 function accessOf(git: Git, { remote }: GitUrl, lfsUrl: string | undefined, timeoutMs: number): Access | undefined {
   if (lfsUrl !== undefined || /^https?:/i.test(remote)) {
-    const address = new URL(lfsUrl ?? remote);
-    const user = decodeURIComponent(address.username);
-    const password = decodeURIComponent(address.password);
-    address.username = "";
-    address.password = "";
-    address.search = "";
-    const base = address.href.replace(/\/+$/, "");
+    const { base, user, password } = addressOf(lfsUrl ?? remote);
     const url = lfsUrl !== undefined ? base : `${base.endsWith(".git") ? base : `${base}.git`}/info/lfs`;
     let headers: Promise<Record<string, string>> | undefined;
     return async () => {
@@ -78,6 +73,29 @@ function accessOf(git: Git, { remote }: GitUrl, lfsUrl: string | undefined, time
   const [, host = "", path = ""] = ssh ?? [];
   if (host === "" || path === "" || host.startsWith("-")) return undefined;
   return (operation) => accessBySsh(host, path, operation, timeoutMs);
+}
+
+/** An address and the credentials in it. @throws SyncError INVALID, without a word of it: it may hold a password. */
+function addressOf(text: string): { readonly base: string; readonly user: string; readonly password: string } {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const user = decoded(url?.username);
+  const password = decoded(url?.password);
+  if (!/^https?:$/.test(url?.protocol ?? "") || url === undefined || user === undefined || password === undefined) {
+    throw new SyncError("INVALID", "the address of the LFS server is no http or https URL", {
+      store: "git",
+      operation: "open",
+      cure: "write lfsUrl as https://host/owner/repo.git/info/lfs, with % as %25; or keep large values in git by lfs: false",
+    });
+  }
+  return { base: (url.origin + url.pathname).replace(/\/+$/, ""), user, password };
+}
+
+function decoded(text: string | undefined): string | undefined {
+  try {
+    return text === undefined ? undefined : decodeURIComponent(text);
+  } catch {
+    return undefined; // a broken escape
+  }
 }
 
 function basic(user: string, password: string): Record<string, string> {

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { chmodSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { inspect } from "node:util";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SyncError } from "../../../src/error.ts";
 import type { Runtime } from "../../../src/runtime.ts";
@@ -240,6 +241,27 @@ describe("where git has its large files", () => {
     expect(placed(at("ssh://-oProxyCommand=true/x.git"))).toBeUndefined();
     expect(placed(at("-oProxyCommand=true:x.git"))).toBeUndefined();
   });
+
+  // Mutations: what Node says of a text that is no URL, which quotes it, is passed on; any scheme taken.
+  it.each(["https://u:s3cret@h st/x", "https://u:s3cret%zz@host/x", "ftp://u:s3cret@host/x", "s3cret"])(
+    "is no address such as %s, which is not shown",
+    (lfsUrl) => {
+      const calls = [
+        () => placed(at("/x.git"), { lfsUrl }),
+        ...(lfsUrl.startsWith("https") ? [() => placed(at(lfsUrl))] : []),
+      ];
+      for (const call of calls) {
+        let error: unknown;
+        try {
+          call();
+        } catch (caught) {
+          error = caught;
+        }
+        expect(error).toMatchObject({ code: "INVALID", retryable: false, cure: expect.stringContaining("lfsUrl") });
+        expect(inspect(error, { depth: 9, showHidden: true })).not.toContain("s3cret");
+      }
+    },
+  );
 
   // Mutation: that git could not be asked is remembered for ever.
   it("asks git for credentials again after it could not", async () => {
