@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { afterAll, beforeEach, describe, expect, it, test } from "vitest";
 import { open } from "microsync";
 import type { Runtime } from "../../src/runtime.ts";
+import type { ListOptions } from "../../src/store.ts";
 import { s3 } from "../../src/stores/s3.ts";
 import type { S3Options } from "../../src/stores/s3.ts";
 import { systemRuntime } from "../../src/system.ts";
@@ -78,6 +79,26 @@ if ("missing" in ceph) {
       await expect(waiting).rejects.toMatchObject({ code: "ABORTED" });
       await store.close();
     });
+  });
+
+  // Mutations: the first page taken for all; the next one asked for without its token, which is the first again.
+  it("lists more than S3 shows at once, in order, from any key and up to any number", { timeout: 60_000 }, async () => {
+    const store = await s3(options);
+    const keys = Array.from({ length: 1005 }, (_, i) => `k${String(i).padStart(4, "0")}`);
+    const entries = keys.map((key, i) => tombstone(key, version(i)));
+    for (const some of [entries.slice(0, 600), entries.slice(600)]) {
+      await store.write(some.map((entry) => ({ entry, asOf: 0 })));
+    }
+    const listed = async (more: ListOptions) => {
+      const before = store.requests;
+      const items = await all(store.list({ prefix: "k" }, more));
+      return [items.map((item) => (item.kind === "entry" ? item.key : item.kind)), store.requests - before];
+    };
+    expect(await listed({})).toEqual([keys, 2]);
+    expect(await listed({ after: "k0002" })).toEqual([keys.slice(3), 2]);
+    expect(await listed({ limit: 1002 })).toEqual([keys.slice(0, 1002), 2]);
+    expect(await listed({ limit: 3, after: "k0999" })).toEqual([keys.slice(1000, 1003), 1]);
+    await store.close();
   });
 
   describe("what other tools see and do", () => {
