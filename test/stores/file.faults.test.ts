@@ -1,9 +1,14 @@
+import { readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Entry } from "../../src/entry.ts";
 import { SyncError } from "../../src/error.ts";
+import type { Runtime } from "../../src/runtime.ts";
+import { FolderLock } from "../../src/stores/file/lock.ts";
+import { systemRuntime } from "../../src/system.ts";
 import { watchCalls } from "./file/calls.ts";
-import { entry, filesOf, get, put, scratch, tombstone } from "./file/world.ts";
+import { entry, filesOf, get, put, scratch, textOf, tombstone } from "./file/world.ts";
+import { gate } from "./s3/world.ts";
 
 let place: ReturnType<typeof scratch>;
 let restore = () => {};
@@ -48,6 +53,55 @@ describe("the order of the calls that make a write last", () => {
     restore = await watchCalls((call) => told.push(call));
     await put(store, entry("k", 2, "after"), tombstone("l", 2));
     expect(told.filter((call) => call.startsWith("sync"))).toEqual([]);
+  });
+});
+
+describe("what a person does meanwhile", () => {
+  // Mutation: `clear` removes whatever stands there by then.
+  it("to the file of a key that is being deleted stays", async () => {
+    const store = await place.open({ durable: false });
+    await put(store, entry("k", 1, "before"));
+    const theirs = [() => writeFileSync(place.path("k"), "theirs, and newer")];
+    restore = await watchCalls((call) => {
+      if (call.startsWith("rename staged/RECORD")) theirs.pop()?.(); // the tombstone is about to count
+    });
+    await put(store, tombstone("k", 2));
+    restore();
+    expect(theirs).toEqual([]);
+    expect(filesOf(place.folder)).toEqual({ k: "theirs, and newer" });
+    expect(await textOf(store, "k")).toBe("theirs, and newer");
+  });
+
+  // Mutation: whether it is still the same file is not looked at after the last piece.
+  it.each([undefined, { start: 1 }])("to a file that is read in pieces is no value: %j", async (range) => {
+    writeFileSync(place.path("k"), "a".repeat(200_000));
+    const store = await place.open({ valueBytesMax: 1000, readonly: true });
+    const [answer] = await store.read(["k"]);
+    expect([answer?.body?.size, answer?.body?.sha256]).toEqual([200_000, undefined]);
+    const reading = async () => {
+      let isFirst = true;
+      for await (const piece of answer?.body?.content(range) ?? []) {
+        if (isFirst) writeFileSync(place.path("k"), "b".repeat(200_000 + piece.length));
+        isFirst = false;
+      }
+    };
+    await expect(reading()).rejects.toMatchObject({ code: "CORRUPT" });
+  });
+
+  // Mutation: the checksum of a record is not compared.
+  it("to a record that still reads as one is told as damage", async () => {
+    const store = await place.open({ durable: false });
+    await put(store, entry("k", 1, "x"));
+    await store.close();
+    const [path = ""] = readdirSync(place.path(".microsync/file/entries"), { recursive: true, encoding: "utf8" })
+      .map((name) => place.path(".microsync/file/entries", name))
+      .filter((name) => statSync(name).isFile());
+    const { version } = entry("k", 1, "x");
+    const text = readFileSync(path, "utf8");
+    expect(text).toContain(version);
+    writeFileSync(path, text.replace(version, entry("k", 2, "x").version));
+    const again = await place.open({ durable: false });
+    await expect(again.read(["k"])).rejects.toMatchObject({ code: "CORRUPT" });
   });
 });
 
@@ -96,6 +150,34 @@ describe("a disk that takes no more, at any call", () => {
       }
     },
   );
+});
+
+// Mutation: the lock is waited for without end.
+it("a lock that nobody lets go of is told with who has it, and can be had afterwards", async () => {
+  let laterMs = 0;
+  const hasty: Runtime = {
+    ...systemRuntime,
+    monotonic: () => systemRuntime.monotonic() + laterMs,
+    timer(_, fn, background) {
+      laterMs += 1_000;
+      return systemRuntime.timer(0, fn, background);
+    },
+  };
+  const [one, other] = [systemRuntime, hasty].map((runtime) => new FolderLock(place.path("locks"), runtime, "file"));
+  const over = gate();
+  const holds = gate();
+  const holding = one?.hold({}, "write", () => {
+    holds.open();
+    return over.opened;
+  });
+  await holds.opened;
+  const refused: unknown = await other?.hold({}, "write", () => Promise.resolve()).catch((error: unknown) => error);
+  const message = expect.stringContaining(`process ${process.pid} of `);
+  expect(refused).toMatchObject({ code: "UNAVAILABLE", retryable: true, message });
+  over.open();
+  await holding;
+  expect(await other?.hold({}, "write", () => Promise.resolve("held"))).toBe("held");
+  await Promise.all([one?.close(), other?.close()]);
 });
 
 describe("a lock that cannot be removed when it is let go", () => {

@@ -2,6 +2,7 @@ import { appendFileSync, readFileSync, readdirSync, utimesSync, writeFileSync } 
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { collected } from "../../src/body.ts";
 import type { Store } from "../../src/store.ts";
+import { TICK_MS } from "../../src/stores/file/disk.ts";
 import { entry, listOf, put, scratch, textOf } from "./file/world.ts";
 import { standing } from "./file/times.ts";
 import type { Times } from "./file/times.ts";
@@ -27,6 +28,17 @@ function recordOf(): string {
   const [name = ""] = readdirSync(place.path(".microsync/file/entries", folder));
   return place.path(".microsync/file/entries", folder, name);
 }
+
+// Mutation: a version is made of a file's time before the tick of that time is over: a second change in it would have the same.
+it("a file that a person has just changed gets its version when the tick is over", async () => {
+  times = await standing();
+  const store = await place.open({ runtime: times.runtime });
+  await put(store, entry("other", 1, "x"));
+  times.changedMs = times.nowMs - 5;
+  writeFileSync(place.path("k"), "aaaa");
+  expect(await textOf(store, "k")).toBe("aaaa");
+  expect(times.nowMs - times.changedMs).toBeGreaterThanOrEqual(TICK_MS);
+});
 
 describe("an edit of the same size and with the same mtime", () => {
   // Mutation: judge() compares no ctime.
