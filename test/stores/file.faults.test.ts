@@ -93,9 +93,10 @@ describe("what a person does meanwhile", () => {
     const store = await place.open({ durable: false });
     await put(store, entry("k", 1, "x"));
     await store.close();
-    const [path = ""] = readdirSync(place.path(".microsync/file/entries"), { recursive: true, encoding: "utf8" })
+    const path = readdirSync(place.path(".microsync/file/entries"), { recursive: true, encoding: "utf8" })
       .map((name) => place.path(".microsync/file/entries", name))
-      .filter((name) => statSync(name).isFile());
+      .find((name) => statSync(name).isFile());
+    if (path === undefined) throw new Error("there is no record");
     const { version } = entry("k", 1, "x");
     const text = readFileSync(path, "utf8");
     expect(text).toContain(version);

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { NO_META } from "../../src/entry.ts";
 import type { Entry } from "../../src/entry.ts";
-import { MESSAGE_TYPE, encodeEntry, encodeMessage } from "../../src/protocol.ts";
+import { SyncError } from "../../src/error.ts";
+import { HEADER, MESSAGE_TYPE, encodeEntry, encodeMessage } from "../../src/protocol.ts";
 import { http } from "../../src/stores/http.ts";
 import type { HttpStore, Transport } from "../../src/stores/http.ts";
 import { simulatedRuntime } from "../../src/testing/index.ts";
@@ -51,13 +52,14 @@ const all = async (items: AsyncIterable<unknown>) => {
 const UNAVAILABLE = { name: "SyncError", code: "UNAVAILABLE", retryable: true, store: "http" };
 
 describe("a node that says nonsense is a node that did not answer", () => {
-  // Mutation: what a decoder throws passed on as it is.
+  // Mutations: what a decoder throws passed on as it is; the type of the answer not looked at.
   it.each([
     ["nothing", ""],
     ["no message", "x"],
     ["another type", { type: "text/html", body: "<html>" }],
     ["an error page", { status: 500, type: "text/html", body: "<html>" }],
     ["a redirect", { status: 302, body: "" }],
+    ["an answer of another type", { type: "text/plain", body: message({ answers: [{ ageMs: 0, from: "x" }] }) }],
     ["a message that claims too much", Uint8Array.of(255, 255, 255, 255, 255, 255, 255, 255)],
     ["a head that is no JSON", Uint8Array.of(0, 0, 0, 1, 0, 0, 0, 0, 123)],
     ["null", message(null)],
@@ -128,6 +130,59 @@ describe("a node that says nonsense is a node that did not answer", () => {
     const outcome = await Promise.race([first.then(() => "told").catch(() => "failed"), drain().then(() => "nothing")]);
     expect(outcome).toBe("nothing");
     await store.close();
+  });
+
+  // Mutation: what is no value is gathered however long it is.
+  it("what it says of itself is not read without measure", async () => {
+    let sent = 0;
+    const endless = async function* () {
+      for (; sent < 2 ** 25; sent += 65_536) yield new Uint8Array(65_536).fill(32);
+    };
+    const store = await storeOf(() => ({ type: "application/json", body: endless }));
+    expect(sent).toBeLessThan(2 ** 23);
+    sent = 0;
+    expect(await failed(store.flush())).toMatchObject({ name: "SyncError", code: "TOO_LARGE" });
+    expect(sent).toBeLessThan(2 ** 24); // with that it is asked once more who it is
+  });
+
+  // Mutation: a message is gathered however long it says that it is.
+  it.each([
+    ["head", [0x20, 0, 0, 0, 0, 0, 0, 0]],
+    ["entries", [0, 0, 0, 2, 0x20, 0, 0, 0]],
+  ])("a message whose %s would take half a GiB is refused before it comes", async (_, begins) => {
+    let sent = 0;
+    const endless = async function* () {
+      yield Uint8Array.from(begins);
+      for (; sent < 2 ** 24; sent += 65_536) yield new Uint8Array(65_536).fill(32);
+    };
+    const store = await storeOf((path) => (path.endsWith("/batch") ? { body: endless } : { body: "" }));
+    expect(await failed(store.read(["k"]))).toMatchObject(UNAVAILABLE);
+    expect(sent).toBeLessThan(2 ** 20);
+  });
+
+  // Mutation: a call has only the deadline that its caller gives it.
+  it("a call ends by the store's own time, of which the node is told", async () => {
+    const asked: (readonly [deadline: number | undefined, told: string | undefined])[] = [];
+    const runtime = simulatedRuntime({ seed: 1, drain });
+    const transport: Transport = () => ({
+      connections: 0,
+      send: () => Promise.reject(new Error("not used")),
+      stream({ headers }, { deadline }) {
+        asked.push([deadline && deadline - runtime.monotonic(), headers[HEADER.timeout]]);
+        return Promise.reject(new SyncError("UNAVAILABLE", "as the test wants"));
+      },
+      close: () => Promise.resolve(),
+    });
+    const store = await http("http://node.test/", { runtime, transport, timeoutMs: 1_000 });
+    asked.length = 0;
+    await failed(store.read(["k"]));
+    await failed(store.write([{ entry, asOf: 0 }], { deadline: runtime.monotonic() + 300 }));
+    await failed(store.forget([{ key: "k", version, reason: "ghost" }], { deadline: runtime.monotonic() + 5_000 }));
+    expect(asked).toEqual([
+      [1_000, "1000"],
+      [300, "300"],
+      [1_000, "1000"],
+    ]);
   });
 
   // Mutation: the batch that the node names taken as it is: who sends in batches of none never ends.
