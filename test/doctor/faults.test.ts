@@ -14,7 +14,7 @@ import type {
   Write,
   WriteResult,
 } from "../../src/store.ts";
-import { ReferenceStore } from "../../src/testing/index.ts";
+import { ReferenceStore, simulatedRuntime } from "../../src/testing/index.ts";
 import type { ReferenceOptions } from "../../src/testing/index.ts";
 import { VERSION_ZERO } from "../../src/version.ts";
 import { examined, findingOf, stepsWith, words } from "./world.ts";
@@ -327,6 +327,30 @@ const FAULTS: readonly Fault[] = [
     },
   },
   {
+    fault: "tells changes of other keys than were changed",
+    fails: ["watch"],
+    says: /a change was not told/,
+    store: class extends ReferenceStore {
+      override async *watch(range: Range, options?: WatchOptions): AsyncIterable<Change> {
+        for await (const change of super.watch(range, options))
+          yield change.kind === "change" ? { ...change, key: `${change.key}x` } : change;
+      }
+    },
+  },
+  {
+    fault: "tells changes with what was there before",
+    fails: ["watch"],
+    says: /a change was not told/,
+    store: class extends ReferenceStore {
+      override async *watch(range: Range, options?: WatchOptions): AsyncIterable<Change> {
+        for await (const change of super.watch(range, options)) {
+          const isTold = change.kind === "change" && change.head !== null;
+          yield isTold ? { ...change, head: { ...change.head, version: VERSION_ZERO } } : change;
+        }
+      }
+    },
+  },
+  {
     fault: "takes calls above its own limit",
     fails: ["batch"],
     says: /a call above its own limit of 1000 is taken/,
@@ -427,6 +451,14 @@ describe("a store that", () => {
 });
 
 describe("the clock", () => {
+  // Mutation: the uncertainty is not taken off the difference.
+  it("that is told too coarsely to say anything is no reason for advice", async () => {
+    const runtime = simulatedRuntime({ seed: 1, drain: () => new Promise<void>((resolve) => setImmediate(resolve)) });
+    const clock = { resolutionMs: 4_000, ask: () => Promise.resolve(runtime.now()) };
+    const { report } = await examined({ runtime, patient: { clock } });
+    expect(findingOf(report, "clock")).toMatchObject({ result: "ok", figures: { aheadMs: 2_000, uncertainMs: 2_000 } });
+  });
+
   it.each([
     [0, "ok"],
     [900, "ok"],
