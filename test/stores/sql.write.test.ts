@@ -2,13 +2,13 @@ import { Client, DatabaseError } from "pg";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 import { compareEntries } from "../../src/entry.ts";
 import type { Runtime } from "../../src/runtime.ts";
-import type { Store } from "../../src/store.ts";
+import type { ListOptions, Store } from "../../src/store.ts";
 import { sql } from "../../src/stores/sql.ts";
 import type { SqlOptions } from "../../src/stores/sql.ts";
 import { retrying } from "../../src/stores/sql/write.ts";
 import type { Writing } from "../../src/stores/sql/write.ts";
 import { postgresServer } from "../servers/postgres.ts";
-import { entry, failure, put, runtime, until, valueOf, versionAt, write } from "./sql/world.ts";
+import { Pulled, entry, failure, put, runtime, until, valueOf, versionAt, write } from "./sql/world.ts";
 
 const server = await postgresServer();
 afterAll(() => server?.close());
@@ -68,6 +68,23 @@ describe.skipIf(server === undefined)("a call", () => {
     expect(await statementsOf(() => store.read(["k1", "k1"]))).toEqual(["sync_sync_one"]);
     const items = entries.map(({ key }) => ({ key, version: versionAt(2), reason: "ghost" as const }));
     expect(await statementsOf(() => store.forget(items))).toEqual(["SELECT", "sync_sync_forget", "sync_sync_trim"]);
+  });
+
+  // Mutations: the first page taken for all, of a list or of what a watch begins with.
+  it("to list or to watch gives more than a page holds, in order, from any key and up to any number", async () => {
+    const { store } = await opened();
+    const keys = Array.from({ length: 1205 }, (_, i) => `k${String(i).padStart(4, "0")}`);
+    for (const some of [keys.slice(0, 600), keys.slice(600)]) await put(store, ...some.map((key) => entry(key, 1)));
+    const listed = async (options: ListOptions) => {
+      const found: string[] = [];
+      for await (const item of store.list({ prefix: "k" }, options)) if (item.kind === "entry") found.push(item.key);
+      return found;
+    };
+    for (const detail of ["keys", "entries", "values"] as const) expect(await listed({ detail })).toEqual(keys);
+    expect(await listed({ after: "k0003", limit: 1100 })).toEqual(keys.slice(4, 1104));
+    const watch = new Pulled(store);
+    expect(await watch.start()).toEqual([...keys.map((key) => `${key} value`), "current"]);
+    await watch.end();
   });
 
   it("that writes a key several times is one transaction, each seeing the one before", async () => {
