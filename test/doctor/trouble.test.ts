@@ -2,8 +2,10 @@ import { describe, expect, it } from "vitest";
 import { SyncError } from "../../src/error.ts";
 import type { CallOptions, Forget, Store, Write, WriteResult } from "../../src/store.ts";
 import { ReferenceStore, referenceState, referenceStore, simulatedRuntime } from "../../src/testing/index.ts";
+import { formatVersion } from "../../src/version.ts";
 import { examined, findingOf, stepsWith, words } from "./world.ts";
 
+const NODE = "00000000000000aa";
 const drain = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 /** Refuses some verb as servers refuse those who may not. */
@@ -243,6 +245,7 @@ describe("an interruption", () => {
 });
 
 describe("what is there already", () => {
+  // Mutation: what is younger than an hour is told too.
   it("stays as it is, also what a doctor left that was killed, which is told", async () => {
     const state = referenceState();
     const runtime = simulatedRuntime({ seed: 1, drain });
@@ -251,6 +254,9 @@ describe("what is there already", () => {
     const version = "018000000000-0000-00000000000000aa" as never;
     const entry = { state: "value", value: Uint8Array.of(1), version, expires: null, meta: {} } as const;
     await store.write(keys.map((key) => ({ entry: { ...entry, key }, asOf: 1 })));
+    // Another doctor is at work.
+    const young = { ...entry, key: ".doctor/fedcba9876543210/speed", version: formatVersion(runtime.now(), 0, NODE) };
+    await store.write([{ entry: young, asOf: 1 }]);
     const before = structuredClone([...state.copies]);
     const { report } = await examined({ state, runtime });
     expect(stepsWith(report, "failed")).toEqual([]);
