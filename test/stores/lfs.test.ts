@@ -202,6 +202,18 @@ describe.runIf(missing === undefined).each(WAYS)("large values: $name", (way) =>
     expect(await textOf(store, "d/x")).toBe("small now");
   }, 60_000);
 
+  // Mutation: a large file that has to move into its folder takes no line along, and leaves one behind.
+  it("are told of where they stand when a key below theirs moves them", async () => {
+    const store = await way.open();
+    await put(store, large("m"), large("stays", 1_500_000, 2));
+    await put(store, value("m/n", "1"));
+    const says = "filter=lfs diff=lfs merge=lfs -text";
+    expect(shown(way, "main:.gitattributes")).toBe(`/stays ${says}\n`);
+    expect(shown(way, "main:m/.gitattributes")).toBe(`/%value ${says}\n`);
+    const other = await way.open({ cacheFolder: place.path("other") });
+    expect((await one(other, "m")).entry?.value?.length).toBe(3_000_000);
+  }, 60_000);
+
   it("that only look like pointers are what they are", async () => {
     const store = await way.open();
     const text = `version https://git-lfs.github.com/spec/v1\noid sha256:${"a".repeat(64)}\nsize 12\n`;
