@@ -127,6 +127,22 @@ describe("git: and github: on one repository", () => {
     expect(again?.status).toBe("superseded");
   });
 
+  // Mutation: of what others committed only a page is followed, in commits.ts.
+  it("follow more commits than GitHub shows at once, to the same entries", { timeout: 60_000 }, async () => {
+    const [hub, via] = [await world.open(), await openGit()];
+    await put(hub, value("first", "by Sync"));
+    await via.read(["first"], { authority: true });
+    const commits = Array.from({ length: 115 }, (_, i) => {
+      const from = i === 0 ? "from refs/heads/main^0\n" : "";
+      const committer = `committer Ada <ada@example.org> ${1_700_000_000 + i} +0000`;
+      return `commit refs/heads/main\n${committer}\ndata 1\nm\n${from}M 100644 inline f/${i % 20}/${i}\ndata 1\nx\n\n`;
+    });
+    execFileSync("git", ["-C", world.bare, "fast-import", "--quiet"], { input: commits.join("") });
+    const seen = await everything(hub);
+    expect(seen).toHaveLength(116);
+    expect(await everything(via)).toEqual(seen);
+  });
+
   it("follow each other's cursors: a watch of one goes on in the other", async () => {
     const hub = await world.open();
     await put(hub, value("a", "1"));
