@@ -28,7 +28,9 @@ const ENTRANTS: Readonly<Record<string, Entrant>> = {
   sql: { open: sqlSubject },
   s3: { open: s3Subject },
   git: { open: gitSubject, amounts: { singles: 10 } },
-  github: { open: githubSubject, amounts: { singles: 10, batch: 100 } },
+  github: { open: () => githubSubject(), amounts: { singles: 10, batch: 100 } },
+  // GitHub itself takes longer.
+  "github, 25 ms away": { open: () => githubSubject(25), amounts: { singles: 10, batch: 100 } },
 };
 
 /** How much more time than its bare client a store may take, in per cent. */

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { Agent, request } from "undici";
 import type { Entry } from "../../src/entry.ts";
 import { github } from "../../src/stores/github/index.ts";
+import { sleep } from "../../src/runtime.ts";
 import { systemRuntime as runtime } from "../../src/system.ts";
 import { githubServer } from "../../test/servers/github.ts";
 import { ampleBudgets } from "../../test/stores/github/world.ts";
@@ -38,10 +39,18 @@ const MUTATION = "mutation($input:CreateCommitOnBranchInput!){createCommitOnBran
  * The bare client does by hand what has to be done with the same layout: two files a key, a record with version and object
  * id, and the value. It believes what it reads, is never called off, asks once, and has no budget. It writes to a repository of
  * its own, and reads the store's: how git has packed one repository makes it faster or slower to read than another.
+ *
+ * @param answersAfterMs what the server waits for before each answer, as one does that is not on this machine.
  */
-export async function githubSubject(): Promise<Subject> {
+export async function githubSubject(answersAfterMs = 0): Promise<Subject> {
   const folder = mkdtempSync(join(tmpdir(), "microsync-bench-"));
   const server = await githubServer(join(folder, "served"));
+  if (answersAfterMs > 0) {
+    server.extra = async () => {
+      await sleep(runtime, answersAfterMs);
+      return false;
+    };
+  }
   const agent = new Agent({ connections: 8 });
   const budgets = ampleBudgets();
   const open = (name: string, cache: string, keptBytesMax?: number) =>
@@ -145,7 +154,7 @@ export async function githubSubject(): Promise<Subject> {
     bare,
     bareIs:
       "undici: the same files by the same requests, versions compared, records read and written, nothing verified",
-    versions: "the test server of this project, undici",
+    versions: `the test server of this project${answersAfterMs > 0 ? `, each answer ${answersAfterMs} ms late` : ""}, undici`,
     unit: "requests",
     requests: () => server.requests.length,
     async close() {

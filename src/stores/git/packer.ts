@@ -23,9 +23,10 @@ export async function commitAsPack(
   { parent, message, author, timeMs, deletes, files }: NewCommit,
 ): Promise<string> {
   const blobs = new Map<string, NewObject>();
-  const placed = files.map(({ path, content }) => {
+  const placed = files.map(({ path, content, id }) => {
     if (typeof content === "string") return { path, id: content };
-    const blob = newObject("blob", content, algorithm);
+    const blob =
+      id === undefined ? newObject("blob", content, algorithm) : ({ id, type: "blob", bytes: content } as const);
     blobs.set(blob.id, blob);
     return { path, id: blob.id };
   });

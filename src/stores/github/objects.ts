@@ -196,10 +196,12 @@ export interface GraphqlText {
   readonly isTruncated?: boolean;
 }
 
+const encoder = new TextEncoder();
+
 /** The file's bytes. Only one that is text comes whole this way: undefined says that it did not, by its id. */
 export function bytesOfText(id: string, { text, isTruncated }: GraphqlText): Uint8Array | undefined {
   if (typeof text !== "string" || isTruncated === true) return undefined;
-  const bytes = new Uint8Array(Buffer.from(text, "utf8"));
+  const bytes = encoder.encode(text);
   return blobId(bytes, "sha1") === id ? bytes : undefined;
 }
 
