@@ -22,6 +22,8 @@ const FLUSH_EVERY = 20 * BATCH;
 const COUNT = 300;
 /** So few that next to every read is a miss. */
 const MEMORY = "memory:?entriesMax=100";
+/** Filling takes longer than a copy is fresh: then every miss of memory would ask git. */
+const DISK = "?ttl=1d";
 /** No folder holds more than 100, up to a million keys. */
 const keyOf = (i: number) => `users/${i % 100}/${Math.floor(i / 100) % 100}/${i}/profile`;
 /** Spreads over the keys, and meets none twice. */
@@ -32,7 +34,7 @@ export async function grow(
   sizes: readonly number[],
   onBatch: (done: number, all: number) => void,
 ): Promise<readonly Growth[]> {
-  const db = await embedded(folder, MEMORY).open();
+  const db = await embedded(folder, MEMORY, DISK).open();
   const growths: Growth[] = [];
   let stored = 0;
   for (const keys of sizes) {

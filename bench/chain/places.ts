@@ -9,10 +9,13 @@ import type { Place } from "./paths.ts";
 
 const GIT = "deadline=2m&watch=false";
 
-/** memory → lmdb → git, all of it in one folder, with a journal. */
-export function embedded(base: string, memory = "memory:"): Place {
+/**
+ * memory → lmdb → git, all of it in one folder, with a journal.
+ * @param disk options of lmdb.
+ */
+export function embedded(base: string, memory = "memory:", disk = ""): Place {
   const through = (cache: string) => () =>
-    open([memory, `lmdb:./${cache}`, `git:./truth.git?create=true&${GIT}`], {
+    open([memory, `lmdb:./${cache}${disk}`, `git:./truth.git?create=true&${GIT}`], {
       base,
       journal: "journal",
       collectIntervalMs: 0,
