@@ -43,4 +43,29 @@ describe.each([
     expect({ behind, relists }).toEqual({ behind: [], relists: 0 });
     await place.remove();
   });
+
+  // Mutation: the same. The reader sees the other's commit while the write on top of it is under way.
+  test("takes somebody else's commit and its own on top of it for what they are", { timeout: 60_000 }, async () => {
+    const place = scratch();
+    place.run("", ["init", "--quiet", "--bare", "--initial-branch=main", "truth.git"]);
+    const reports: string[] = [];
+    const where = url === "file" ? `git:file://${place.path("truth.git")}#main` : url;
+    const store = await place.open(where, { onReport: ({ kind }) => reports.push(kind) });
+    const other = await place.open("git:./truth.git#main");
+    for (let i = 0; i < 5; i++) {
+      await other.write(writes([value("other", String(i))]));
+      const [written, answer] = await Promise.all([
+        store.write(writes([value("own", String(i))])),
+        one(store, "other"),
+      ]);
+      expect([written[0]?.status, new TextDecoder().decode(answer.entry?.value ?? undefined)]).toEqual([
+        "stored",
+        String(i),
+      ]);
+      const [own] = await store.read(["own"], { maxAgeMs: 60_000 });
+      expect(new TextDecoder().decode(own?.entry?.value ?? undefined)).toBe(String(i));
+    }
+    expect(reports).toEqual([]);
+    await place.remove();
+  });
 });
