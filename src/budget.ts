@@ -230,8 +230,8 @@ function bucketOf(name: string, limit: Limit): Bucket {
   const sliceMs = windowMs / SLICES;
   /** What was taken, and when it comes back, in that order. */
   let taken: { weight: number; readonly backAt: number }[] = [];
+  /** Of its weights. */
   let sum = 0;
-
   const kinds = Object.entries(weights) as [Spending, number][];
 
   const weightOf = (cost: Cost): number => {
@@ -247,6 +247,7 @@ function bucketOf(name: string, limit: Limit): Bucket {
       back++;
     }
     if (back > 0) taken = taken.slice(back);
+    if (taken.length === 0) sum = 0; // whatever fractions have left of it
     return sum;
   };
 

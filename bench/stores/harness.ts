@@ -26,8 +26,6 @@ export interface Subject {
   readonly unit: string;
   /** The store's requests so far, where they can be counted. */
   requests(): number | Promise<number>;
-  /** The bare client imitates what the store has just done, so it always goes second. Else they take turns. */
-  readonly imitates?: boolean;
   /** Before each round, not measured: what was read is no longer known here. */
   forget?(): Promise<void>;
   close(): Promise<void>;
@@ -179,7 +177,7 @@ export async function race(
         const { user, system } = process.cpuUsage(cpu);
         return { ms: (performance.now() - started) / repeats, cpuMs: (user + system) / 1_000 / repeats };
       };
-      const storeFirst = subject.imitates === true || round % 2 === 0;
+      const storeFirst = round % 2 === 0;
       const early = await spent(storeFirst ? ours : subject.bare);
       const late = await spent(storeFirst ? subject.bare : ours);
       if (round >= 0) times.push(storeFirst ? { store: early, bare: late } : { store: late, bare: early });

@@ -13,25 +13,12 @@ import { systemRuntime } from "../../src/system.ts";
 import { referenceStore, simulatedFiles } from "../../src/testing/index.ts";
 import { versionClock } from "../../src/version.ts";
 import { failure, gate } from "../stores/s3/world.ts";
+import { MIB, SIZE, expected, gathered, pieces } from "./pieces.ts";
 
 /** What goes wrong while a large value is read, and while layers are filled with it. */
-const MIB = 1024 * 1024;
-const SIZE = 2 * MIB + 123;
 /** Of the layers, and of nothing else. */
 const DEADLINE_MS = 77_777;
 
-async function* pieces(bytes = SIZE): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < bytes; at += 100_000) {
-    await Promise.resolve();
-    yield new Uint8Array(Math.min(100_000, bytes - at)).fill((at / 100_000) % 251);
-  }
-}
-async function gathered(stream: AsyncIterable<Uint8Array> | undefined): Promise<Buffer> {
-  const all: Uint8Array[] = [];
-  for await (const piece of stream ?? []) all.push(piece);
-  return Buffer.concat(all);
-}
-const expected = (bytes = SIZE) => gathered(pieces(bytes));
 const forget = async (store: Store, key = "k") => {
   const [answer] = await store.read([key], { wholeBytesMax: 0 });
   if (answer?.entry !== undefined) await store.forget([{ key, version: answer.entry.version, reason: "ghost" }]);

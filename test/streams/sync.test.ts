@@ -11,24 +11,7 @@ import { chaos, referenceState, referenceStore, simulatedFiles } from "../../src
 import type { ReferenceState, SimulatedFiles } from "../../src/testing/index.ts";
 import { versionClock } from "../../src/version.ts";
 import { failure } from "../stores/s3/world.ts";
-
-const MIB = 1024 * 1024;
-const SIZE = 2 * MIB + 123;
-
-async function* pieces(bytes = SIZE, stopAt = Infinity): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < bytes; at += 100_000) {
-    await Promise.resolve();
-    if (at >= stopAt) throw new Error("the source broke");
-    yield new Uint8Array(Math.min(100_000, bytes - at)).fill((at / 100_000) % 251);
-  }
-}
-
-async function gathered(stream: AsyncIterable<Uint8Array> | undefined): Promise<Buffer> {
-  const all: Uint8Array[] = [];
-  for await (const piece of stream ?? []) all.push(piece);
-  return Buffer.concat(all);
-}
-const expected = (bytes = SIZE) => gathered(pieces(bytes));
+import { MIB, SIZE, expected, gathered, pieces } from "./pieces.ts";
 
 interface World {
   readonly disk?: SimulatedFiles;

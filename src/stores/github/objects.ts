@@ -42,6 +42,7 @@ const PARALLEL = 4;
 const SIZES_MAX = 200_000;
 const NO_OPTIONS: CallOptions = {};
 const ID = /^[0-9a-f]{40}$/;
+const NO_ITEMS: Tree = new Map();
 /** What is asked of a file whose bytes are wanted. */
 export const TEXT_FIELDS = "text isTruncated";
 
@@ -50,7 +51,8 @@ export function githubObjects({ api, pieces, owner, repo, keptBytesMax }: Object
   const blobs = kept<Uint8Array>(keptBytesMax, (bytes) => bytes.length + 200);
   const sizes = new Map<string, number>();
   const base = `/repos/${owner}/${repo}/git`;
-  trees.put(EMPTY_TREE, new Map());
+  /** The empty one is known without anybody having it: not every server keeps one. */
+  const treeKnown = (id: string): Tree | undefined => (id === EMPTY_TREE ? NO_ITEMS : trees.get(id));
 
   const learnTree = (id: string, tree: Tree) => {
     trees.put(id, tree);
@@ -88,7 +90,7 @@ export function githubObjects({ api, pieces, owner, repo, keptBytesMax }: Object
   };
 
   return {
-    known: (id) => trees.get(id),
+    known: treeKnown,
     sizeOf: (blob) => sizes.get(blob),
     learnTree,
     learnBlob(id, bytes) {
@@ -99,7 +101,7 @@ export function githubObjects({ api, pieces, owner, repo, keptBytesMax }: Object
       const found = new Map<string, Tree>();
       const missing = new Set<string>();
       for (const id of ids) {
-        const tree = trees.get(id);
+        const tree = treeKnown(id);
         if (tree !== undefined) found.set(id, tree);
         else if (ID.test(id)) missing.add(id);
       }

@@ -9,8 +9,6 @@ export interface Endpoint {
   readonly region: string;
   /** How many requests are under way at once by default. */
   readonly concurrency: number;
-  /** All parts of a multipart upload but the last have one size. */
-  readonly partsEqual: boolean;
 }
 
 export interface EndpointOptions {
@@ -29,7 +27,6 @@ interface Preset {
   /** From the match of `hosts`. */
   readonly region: (match: RegExpExecArray) => string;
   readonly concurrency: number;
-  readonly partsEqual?: boolean;
 }
 
 const REGION_ELSEWHERE = "us-east-1";
@@ -55,7 +52,6 @@ const PRESETS: readonly Preset[] = [
     addressing: "path",
     region: () => "auto",
     concurrency: 32,
-    partsEqual: true,
   },
   // Ceph's gateway and everything else: a host name for each bucket needs DNS that is rarely there.
   { hosts: /.*/, addressing: "path", region: () => REGION_ELSEWHERE, concurrency: 16 },
@@ -81,7 +77,6 @@ export function endpointOf({ bucket, endpoint, region, addressing }: EndpointOpt
     path: asHost ? "/" : `/${bucket}/`,
     region: region ?? preset.region(match),
     concurrency: preset.concurrency,
-    partsEqual: preset.partsEqual ?? false,
   };
 }
 

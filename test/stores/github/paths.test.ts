@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Store } from "../../../src/store.ts";
+import { EMPTY_TREE } from "../../../src/stores/github/tree.ts";
 import { put, value } from "../git/entries.ts";
 import { githubWorld } from "./world.ts";
 import type { GithubWorld } from "./world.ts";
@@ -107,5 +108,18 @@ describe("a read without folders in memory", () => {
     });
     expect(await textOf(store, "a/b/c")).toBe("one");
     expect(queries).toEqual(["POST graphql", "GET git/blobs", "GET git/blobs"]);
+  });
+
+  // Mutation: treeKnown (objects.ts) looks for the empty folder among those that are kept.
+  it("never asks for the empty folder, which a server need not have: not after a write into new folders either", async () => {
+    const bodies: string[] = [];
+    const store = await forgetful((_, body) => {
+      bodies.push(String(body));
+      return undefined;
+    });
+    await put(store, value("new/folder/x", "three"));
+    expect(await textOf(store, "new/folder/x")).toBe("three");
+    expect(bodies.filter((body) => body.includes(EMPTY_TREE))).toEqual([]);
+    expect(bodies.length).toBeGreaterThan(0);
   });
 });
