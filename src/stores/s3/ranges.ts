@@ -6,8 +6,10 @@ import { placed, strangeOf } from "./failures.ts";
 import { unquoted } from "./object.ts";
 import { inParallel } from "./slots.ts";
 
-/** How much one request asks for. */
+/** How much one request asks for when all of an object is wanted in memory. */
 export const RANGE_BYTES = 8 * 1024 * 1024;
+/** The same of a stream: what a reader who is slow holds in memory. */
+const STREAM_RANGE_BYTES = 2 * 1024 * 1024;
 const RANGES_AT_ONCE = 4;
 
 export interface RangeSource {
@@ -18,7 +20,7 @@ export interface RangeSource {
 }
 
 /**
- * The bytes of an object as they come, at most {@link RANGE_BYTES} of them in memory. A request that breaks is repeated
+ * The bytes of an object as they come, at most {@link STREAM_RANGE_BYTES} of them in memory. A request that breaks is repeated
  * from where it began.
  *
  * @throws SyncError NOT_FOUND for an object that is not there, UNAVAILABLE for one that was replaced meanwhile.
@@ -28,12 +30,11 @@ export async function* getStream(
   call: Call,
   source: RangeSource,
   { start = 0, end = Infinity }: ByteRange = {},
-  bytesAtOnce = RANGE_BYTES,
 ): AsyncGenerator<Uint8Array> {
   let { etag } = source;
   let until = end;
   for (let at = start; at < until;) {
-    const reply = await range(client, call, { ...source, etag }, at, Math.min(until, at + bytesAtOnce));
+    const reply = await range(client, call, { ...source, etag }, at, Math.min(until, at + STREAM_RANGE_BYTES));
     if (reply === undefined) return;
     etag = unquoted(reply.headers["etag"] ?? "");
     until = Math.min(until, totalOf(client, call, source, reply));

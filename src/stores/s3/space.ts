@@ -151,7 +151,7 @@ async function* piecesOf(
   const hash = createHash("sha256");
   let given = 0;
   try {
-    for await (const piece of getStream(client, call, source, { start, end }, BODY_RANGE_BYTES)) {
+    for await (const piece of getStream(client, call, source, { start, end })) {
       given += piece.length;
       if (sha256 !== undefined) hash.update(piece);
       yield piece;
@@ -169,9 +169,6 @@ async function* piecesOf(
     throw wrongBytes({ store: client.name, ...(source.key === undefined ? {} : { key: source.key }) });
   }
 }
-
-/** How much of a body one request asks for: what a reader who is slow holds in memory. */
-const BODY_RANGE_BYTES = 2 * 1024 * 1024;
 
 /** gzip adds to bytes that it cannot compress. */
 const GZIP_BYTES_MORE = 64 * 1024;

@@ -56,6 +56,8 @@ const IDLE_MS = 20_000;
 /** What is read ahead of a stream is counted in bytes, not in pieces. */
 const PIECES = { objectMode: false, highWaterMark: 64 * 1024 };
 const HEADER_BYTES_MAX = 64 * 1024;
+/** Several pieces of a socket. */
+const LARGE_BYTES = 256 * 1024;
 
 /**
  * HTTP over connections that are kept. TLS is the platform's, with its checks; redirects are not followed. Its own time
@@ -104,11 +106,12 @@ export function transport({ connections, ca }: TransportOptions): Transport {
         // Else undici closes the connection after every HEAD, for servers that send a body with one.
         reset: false,
       });
+      const named = firstsOf(raw);
       return {
         status: statusCode,
-        headers: firstsOf(raw),
+        headers: named,
         body: stream,
-        whole: (bytesMax) => wholeOf(stream, bytesMax),
+        whole: (bytesMax) => wholeOf(stream, bytesMax, named["content-length"]),
         drop: () => drop(stream),
       };
     },
@@ -153,19 +156,32 @@ function drop(stream: Readable): void {
   stream.destroy();
 }
 
-/** By events, since an iterator costs more than everything else that a small answer does. */
-function wholeOf(stream: Readable, bytesMax: number): Promise<Uint8Array | undefined> {
+/**
+ * By events, since an iterator costs more than everything else that a small answer does. A large answer that says how long
+ * it is goes to its place as it comes: put together at its end it would be in memory twice.
+ */
+function wholeOf(stream: Readable, bytesMax: number, announced: string | undefined): Promise<Uint8Array | undefined> {
   return new Promise((resolve, reject) => {
+    const bytes = Number(announced ?? Number.NaN);
+    const isLarge = bytes >= LARGE_BYTES && bytes <= bytesMax;
+    // Not zeroed: nothing of it is seen before it was written.
+    const place = isLarge ? new Uint8Array(Buffer.allocUnsafeSlow(bytes).buffer) : undefined;
     const chunks: Uint8Array[] = [];
     let length = 0;
     stream.on("data", (chunk: Uint8Array) => {
+      const at = length;
       length += chunk.length;
-      chunks.push(chunk);
-      if (length <= bytesMax) return;
-      drop(stream);
-      resolve(undefined);
+      if (length > bytesMax) {
+        drop(stream);
+        resolve(undefined);
+      } else if (place === undefined) chunks.push(chunk);
+      else if (length <= place.length) place.set(chunk, at);
     });
-    stream.on("end", () => resolve(joined(chunks, length)));
+    stream.on("end", () => {
+      if (place === undefined) resolve(joined(chunks, length));
+      else if (length === place.length) resolve(place);
+      else reject(new Error(`the answer has ${length} bytes, and said ${place.length}`));
+    });
     stream.on("error", reject);
   });
 }
