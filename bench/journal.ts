@@ -171,7 +171,7 @@ async function measure(writers: number): Promise<Figures> {
   const lmdb = openLmdb({ path: join(folder, `lmdb-${writers}`), encoding: "binary" });
   const fd = openSync(join(folder, `bare-${writers}`), "w");
   const at = { end: 0 };
-  const total = writers === 1 ? 400 : writers * Math.max(40, Math.floor(8000 / writers));
+  const total = writers === 1 ? 400 : writers * Math.max(40, Math.floor(20_000 / writers));
   const rounds: Record<"chain" | "chainOfRaw" | "set" | "setOfRaw" | "raw" | "lmdb", number[]> = {
     chain: [],
     chainOfRaw: [],

@@ -32,6 +32,8 @@ export interface Timer {
   hold(isHeld: boolean): void;
 }
 
+/** How far a coarse reading may lag behind the clock, in milliseconds, with room to spare. */
+export const COARSE_LAG_MS_MAX = 1_000;
 /** How many readings in a row may come from one look at the clock. */
 const COARSE_CALLS_MAX = 256;
 /** How long one look at the clock is good for, in milliseconds. */

@@ -55,6 +55,20 @@ export function ownText(text: string): string {
   return JSON.parse(JSON.stringify(text)) as string;
 }
 
+/** Up to so many V8 keeps a typed array's bytes on its heap, without a buffer, which asking for one would make. */
+const HEAP_BYTES_MAX = 64;
+
+/** In memory of their own, never a piece of a larger buffer. */
+export function ownBytes(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes);
+}
+
+/** The same of bytes that nobody changes any more. A copy would cost more than all else in taking an entry. */
+export function bytesGot(bytes: Uint8Array): Uint8Array {
+  if (bytes.length <= HEAP_BYTES_MAX || bytes.length !== bytes.buffer.byteLength) return ownBytes(bytes);
+  return Object.getPrototypeOf(bytes) === Uint8Array.prototype ? bytes : new Uint8Array(bytes.buffer);
+}
+
 /** Why an entry left a memory store. */
 export type RemovalReason = "evicted" | "expired" | "forgotten" | "replaced";
 

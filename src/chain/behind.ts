@@ -89,7 +89,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
 
   /** What this process knows from the moment that a write is acknowledged. */
   const learn = (items: readonly Item[]): void => {
-    const now = runtime.now();
+    const now = runtime.coarse.now();
     const newest: Item[] = [];
     for (const item of items) {
       const { head } = item;
@@ -173,7 +173,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     // Where the layers are not waited for, this node says what it knows; else they say it. They get it all the same:
     // what is newer may be in one of them and not in the others yet.
     const results = isJudged ? [] : known(writes);
-    const { items, durable } = journal.append(writes, isJudged);
+    const { items, durable } = journal.append(writes, { sealed: isJudged, isGiven: call?.givesBytes === true });
     if (ack.kind === "memory") {
       answerAtOnce(items, durable);
       return Promise.resolve(results);
@@ -189,7 +189,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
 
   /** Which writes are older than what this node has written, answered or was told of. */
   const known = (writes: readonly Write[]): WriteResult[] => {
-    const now = runtime.now();
+    const now = runtime.coarse.now();
     const before = writes.length > 1 ? new Map<string, Version>() : undefined;
     const results: WriteResult[] = [];
     for (const { entry } of writes) {
@@ -443,10 +443,11 @@ function giveMemory(state: ChainState, index: number, items: readonly Item[]): v
   }
   if (writes.length === 0) return;
   calls.counts.writes += writes.length;
-  const given = layer.store.write(writes).catch((error: unknown) => {
+  try {
+    state.slots[index]?.writeNow(writes);
+  } catch (error) {
     state.report({ kind: "write-failed", layer: layer.name, message: asSyncError(error).message });
-  });
-  state.background.add(given);
+  }
 }
 
 function newer(a: Version | undefined, b: Version | undefined): Version | undefined {

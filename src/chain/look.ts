@@ -1,10 +1,8 @@
+import { COARSE_LAG_MS_MAX } from "../runtime.ts";
 import type { Slot } from "../slot.ts";
 import { routeOf } from "./state.ts";
 import type { ChainState } from "./state.ts";
 import { jittered } from "./walk.ts";
-
-/** How far the coarse clock may lag behind, in milliseconds, with room to spare. */
-const COARSE_MS_MAX = 1_000;
 
 export interface Looks {
   readonly look: (key: string) => Slot | undefined;
@@ -42,7 +40,7 @@ export function looks(state: ChainState): Looks {
   /** Whether its age is one that counts: nothing was missed since, and the clock has not stepped back behind it. */
   const isKnown = ({ asOf, entry }: Slot, now: number) => {
     if (isTruth) return true;
-    if (asOf <= floors.suspectUntil || asOf - now > COARSE_MS_MAX) return false;
+    if (asOf <= floors.suspectUntil || asOf - now > COARSE_LAG_MS_MAX) return false;
     return !gaps.isAny || asOf > gaps.suspectUntil(routeOf(state, entry.key), now);
   };
 
@@ -51,7 +49,7 @@ export function looks(state: ChainState): Looks {
     // The coarse clock may lie before the beginning, where "never" would be later.
     if (slot.deadline === 0 || now - begun >= slot.deadline) return false;
     const isNoneSuspect = floors.suspectUntil === 0 && !gaps.isAny;
-    return (isNoneSuspect && latestAsOf - now <= COARSE_MS_MAX) || isKnown(slot, now);
+    return (isNoneSuspect && latestAsOf - now <= COARSE_LAG_MS_MAX) || isKnown(slot, now);
   };
 
   return {

@@ -1,4 +1,5 @@
 import type { Bodies } from "../journal/bodies.ts";
+import { COARSE_LAG_MS_MAX } from "../runtime.ts";
 import type { Runtime } from "../runtime.ts";
 import type { SlotStore } from "../slot.ts";
 import { isSlotStore } from "../slot.ts";
@@ -122,7 +123,7 @@ export function chainState(options: StateOptions): ChainState {
     slots: layers.map(({ store }) => (isSlotStore(store) ? store : undefined)),
     keepsBytes: layers.some(({ store }) => isSlotStore(store)),
     copyLifeMs,
-    floors: floors(copyLifeMs, FLOORS_MAX),
+    floors: floors(copyLifeMs + COARSE_LAG_MS_MAX, FLOORS_MAX),
     gaps: gaps(layers),
     negatives: negatives(options.negativeTtlMs, NEGATIVES_MAX),
     flights: flights(),

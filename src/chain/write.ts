@@ -64,7 +64,9 @@ export function refusalOf(state: ChainState, self: Store, write: Write): WriteRe
   const { key, version } = write.entry;
   const refused = refusal(self, write);
   if (refused !== undefined) return refused;
-  if (versionMs(version) > state.runtime.now() + state.skewMaxMs) {
+  const from = versionMs(version) - state.skewMaxMs;
+  // The coarse clock may lag behind: it can acquit and not convict.
+  if (from > state.runtime.coarse.now() && from > state.runtime.now()) {
     const what = `version ${version} lies more than ${state.skewMaxMs} ms in the future`;
     const cure = "correct the clock of the machine that wrote it";
     return failed(new SyncError("SKEW", what, { store: state.name, operation: "write", key, cure }));

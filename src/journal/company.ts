@@ -1,3 +1,5 @@
+import type { Runtime } from "../runtime.ts";
+
 /** After so many groups it is judged whether another division of the writers is better. */
 const GROUPS = 16;
 /** A processor that had nothing to do for a smaller part of the time is what takes the time. */
@@ -23,14 +25,19 @@ export class Company {
   private groups = 0;
   private begunAt = 0;
   private idleBefore = 0;
+  private readonly runtime: Pick<Runtime, "monotonic" | "idle">;
+
+  constructor(runtime: Pick<Runtime, "monotonic" | "idle">) {
+    this.runtime = runtime;
+  }
 
   /**
    * The disk is done with a group, successfully or not, and so many records wait for it.
-   * @param now monotonic ms
-   * @param idleMs for how long the processor had nothing to do up to now; NaN where nobody can tell
    */
-  ends(count: number, waiting: number, now: number, idleMs: number): void {
+  ends(count: number, waiting: number): void {
     if (++this.groups >= GROUPS) {
+      const now = this.runtime.monotonic();
+      const idleMs = this.runtime.idle();
       this.judge((idleMs - this.idleBefore) / (now - this.begunAt));
       this.groups = 0;
       this.begunAt = now;

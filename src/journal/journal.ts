@@ -20,8 +20,7 @@ import type { Item, Lane, LaneSpec, Settled } from "./queues.ts";
 import { Refusals } from "./refusals.ts";
 import { limitsOf, room } from "./room.ts";
 import type { Room } from "./room.ts";
-import { Slabs } from "./slab.ts";
-import { Unsynced, newItem } from "./unsynced.ts";
+import { Unsynced, newItem, ownEntry } from "./unsynced.ts";
 import { Saver } from "./saver.ts";
 import { segmentKeeper } from "./keeper.ts";
 import type { SegmentKeeper } from "./keeper.ts";
@@ -53,7 +52,6 @@ export class Journal {
   /** Until it is done the queues lack something. */
   private replay: Replay | undefined;
   private readonly replayRecords: number;
-  private readonly slabs = new Slabs();
   private memoryBytes = 0;
   /** Appends are on their way from the disk to the queues: the rest of them is counted in neither. */
   private isLanding = false;
@@ -186,24 +184,26 @@ export class Journal {
   }
 
   /**
-   * Appends writes, in order. Of their values copies are kept.
+   * Appends writes, in order.
    * @param sealed Nothing newer takes their place: somebody waits for what becomes of each.
+   * @param isGiven Nobody changes the values' bytes any more. Of others copies are kept.
    */
-  append(writes: readonly Write[], sealed = false): Appended {
+  append(writes: readonly Write[], { sealed = false, isGiven = false } = {}): Appended {
     const { hooks } = this.parts;
     const appended = this.log.append(writes.map(draftOf));
     const group = this.unsynced.groupOf(appended);
     const queuedAt = this.runtime.monotonic();
     let seq = appended.first;
-    const items = writes.map((write) => {
+    const items: Item[] = [];
+    for (const write of writes) {
       const kept = this.memoryBytes < this.memoryBytesMax;
       const route = hooks.route(write.entry.key);
-      const item = newItem(write, this.slabs.copy(write.entry), seq++, route, queuedAt, sealed, kept);
+      const item = newItem(write, ownEntry(write.entry, isGiven), seq++, route, queuedAt, sealed, kept);
       if (kept) this.memoryBytes += item.valueBytes;
       if (item.body !== undefined) this.bodies.hold(item.body);
       this.unsynced.add(group, item);
-      return item;
-    });
+      items.push(item);
+    }
     const { durable } = appended;
     if (durable !== this.group) {
       this.group = durable;
@@ -216,7 +216,7 @@ export class Journal {
   async intend(write: Write): Promise<Item> {
     const { entry, if: condition } = write;
     if (condition === undefined) throw new SyncError("INTERNAL", "an intent has a condition", { key: entry.key });
-    const { items, durable } = this.append([write], true);
+    const { items, durable } = this.append([write], { sealed: true });
     await durable;
     const [item] = items;
     if (item === undefined) throw new SyncError("INTERNAL", "an intent got no record", { key: entry.key });
@@ -455,7 +455,7 @@ export class Journal {
     this.letGo(item);
     if (!this.isLanding) this.room.freed();
     if (item.void) this.attached?.hooks.unfloor(item.head);
-    else this.attached?.hooks.floor(item.head, this.runtime.now());
+    else this.attached?.hooks.floor(item.head, this.runtime.coarse.now());
   }
 
   private load() {
@@ -468,7 +468,7 @@ export class Journal {
 
   private oldestMs(): number {
     const oldest = this.attached?.queues.live.first();
-    return oldest === undefined ? 0 : Math.max(0, this.runtime.now() - oldest.asOf);
+    return oldest === undefined ? 0 : Math.max(0, this.runtime.coarse.now() - oldest.asOf);
   }
 
   /** Older cursors cost sending again what the layers have: no reason to keep anybody from closing. */

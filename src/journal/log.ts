@@ -127,8 +127,7 @@ class SegmentedLog implements Log {
   last: number;
   durable: number;
   private readonly files: Files;
-  private readonly runtime: Runtime;
-  private readonly company = new Company();
+  private readonly company: Company;
   private readonly claim: Claim;
   private readonly store: Segments;
   private readonly groupBytesMax: number;
@@ -142,7 +141,7 @@ class SegmentedLog implements Log {
 
   constructor(options: LogOptions, claim: Claim, store: Segments, recovered: Heads, last: number) {
     this.files = options.files;
-    this.runtime = options.runtime;
+    this.company = new Company(options.runtime);
     this.claim = claim;
     this.store = store;
     this.recovered = recovered;
@@ -255,8 +254,8 @@ class SegmentedLog implements Log {
     } catch (cause) {
       failure = this.refused(cause);
     }
-    const { company, runtime } = this;
-    company.ends(group.count, this.last - group.lastSeq, runtime.monotonic(), runtime.idle());
+    const { company } = this;
+    company.ends(group.count, this.last - group.lastSeq);
     const youngest = this.waiting.at(-1);
     // Whoever this group wakes are another one: joining they would wait for the disk together, and it for them.
     if (youngest !== undefined && company.isEnough(youngest.count)) youngest.isClosed = true;

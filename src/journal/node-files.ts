@@ -134,10 +134,9 @@ class NodeFile implements OpenFile {
       await this.write(this.fd, bytes);
       return this.sync();
     }
-    const path = join(this.folder, this.name);
     // Without a turn of others in between where it is open: the disk has begun when this returns.
     this.synced ??= await this.attempt<number>("open", (done) => {
-      open(path, constants.O_WRONLY | constants.O_DSYNC, done);
+      open(join(this.folder, this.name), constants.O_WRONLY | constants.O_DSYNC, done);
     });
     await this.write(this.synced, bytes);
   }

@@ -73,7 +73,7 @@ export interface Lane extends LaneSpec {
   readonly queue: Line;
   /** The sum of the sizes of the values in the queue. */
   bytes: number;
-  /** Monotonic ms at which the last item came into the queue. */
+  /** Monotonic ms from which on the youngest item waits for it. */
   youngestAt: number;
 }
 
@@ -137,8 +137,11 @@ export class Queues {
     for (let item = this.byKey.get(key); item !== undefined; item = item.older) yield item;
   }
 
-  /** The item is on disk: it takes the place of older ones of its key, and the layers may have it. */
-  add(item: Item): void {
+  /**
+   * The item is on disk: it takes the place of older ones of its key, and the layers may have it.
+   * @param at monotonic ms from which on it waits for them.
+   */
+  add(item: Item, at = item.queuedAt): void {
     this.replaceOlder(item);
     if (item.waits === 0) {
       this.live.delete(item);
@@ -149,7 +152,7 @@ export class Queues {
     this.byKey.set(item.head.key, item);
     this.live.add(item);
     this.weight += weightOf(item);
-    this.enqueueDue(item);
+    this.enqueueDue(item, at);
   }
 
   /** A conditional write that is not decided: it keeps its record, is nobody's value, and holds up what comes after. */
@@ -176,7 +179,7 @@ export class Queues {
     item.waits &= ~item.first;
     tell(item, item.first, { status: "stored" });
     // It keeps its place in `live`, which is in the order of the sequence.
-    this.add(item);
+    this.add(item, this.now());
   }
 
   /** From now on nothing that is in the journal is replaced by anything newer. */
@@ -232,8 +235,8 @@ export class Queues {
         this.clear(other, item);
         tell(item, other.bit, outcome);
       }
-    } else if (lane.bit === item.first) {
-      this.enqueueDue(item);
+    } else if (lane.bit === item.first && item.waits !== 0) {
+      this.enqueueDue(item, this.now());
     }
     if (item.waits === 0) this.end(item);
   }
@@ -274,16 +277,16 @@ export class Queues {
         handOver(other, item, lane.bit);
       }
       if (other.waits === 0) this.end(other);
-      else this.enqueueDue(other);
+      else this.enqueueDue(other, this.now());
     }
   }
 
-  private enqueueDue(item: Item): void {
+  private enqueueDue(item: Item, at: number): void {
     for (const lane of this.lanes) {
       if ((item.waits & lane.bit) === 0 || !isDue(lane, item) || lane.queue.has(item)) continue;
       lane.queue.add(item);
       lane.bytes += item.valueBytes;
-      lane.youngestAt = this.now();
+      lane.youngestAt = Math.max(lane.youngestAt, at);
     }
   }
 

@@ -1,5 +1,6 @@
 import { headOf } from "../entry.ts";
 import type { Entry } from "../entry.ts";
+import { bytesGot, ownBytes } from "../slot.ts";
 import type { Write } from "../store.ts";
 import type { KeptBody } from "./bodies.ts";
 import type { Route } from "./contract.ts";
@@ -56,6 +57,13 @@ export class Unsynced {
     this.entries += by;
     this.bytes += by * weightOf(item);
   }
+}
+
+/** The entry with bytes that its caller cannot change afterwards. Memory and the queues share them. */
+export function ownEntry(entry: Entry, isGiven: boolean): Entry {
+  const { key, state, value, version, expires, meta } = entry;
+  if (value === null) return entry;
+  return { key, state, value: isGiven ? bytesGot(value) : ownBytes(value), version, expires, meta };
 }
 
 /** The item of a write that is being appended. @param entry of the write, with bytes that nobody changes. */

@@ -2,7 +2,7 @@ import { NO_META, compareEntries, compareKeys, isDead, isExpired } from "../entr
 import type { Entry, Meta } from "../entry.ts";
 import { SyncError } from "../error.ts";
 import type { Runtime, Timer } from "../runtime.ts";
-import { ownText } from "../slot.ts";
+import { bytesGot, ownBytes, ownText } from "../slot.ts";
 import type { Removal, RemovalReason, Slot } from "../slot.ts";
 import {
   STORED,
@@ -433,20 +433,6 @@ class Memory implements MemoryStore {
 }
 
 const HIGH_UNIT = /[\ud800-\uffff]/;
-
-/** Up to so many V8 keeps a typed array's bytes on its heap, without a buffer, which asking for one would make. */
-const HEAP_BYTES_MAX = 64;
-
-/** In memory of their own, never a piece of a larger buffer. */
-function ownBytes(bytes: Uint8Array): Uint8Array {
-  return new Uint8Array(bytes);
-}
-
-/** The same of bytes that nobody changes any more. A copy would cost more than all else in taking an entry. */
-function bytesGot(bytes: Uint8Array): Uint8Array {
-  if (bytes.length <= HEAP_BYTES_MAX || bytes.length !== bytes.buffer.byteLength) return ownBytes(bytes);
-  return Object.getPrototypeOf(bytes) === Uint8Array.prototype ? bytes : new Uint8Array(bytes.buffer);
-}
 
 function sameMeta(a: Meta, b: Meta): boolean {
   if (a === b) return true;

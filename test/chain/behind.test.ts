@@ -34,6 +34,19 @@ describe("a write", () => {
     expect([await get(chain, "k0"), await get(chain, "k1")]).toEqual(texts);
   });
 
+  // Mutations: the journal copies them; memory does.
+  it("is kept in the bytes that its caller gave away, by the queues and by memory", async () => {
+    const w = await behindWorld();
+    const chain = await w.start();
+    const [given, lent] = [w.value("given", "x".repeat(100)), w.value("lent", "x".repeat(100))];
+    await chain.write([w.write(given)], { givesBytes: true });
+    await chain.write([w.write(lent)]);
+    expect((await readOne(chain, "given")).entry?.value).toBe(given.value);
+    expect((await readOne(chain, "lent")).entry?.value).not.toBe(lent.value);
+    await w.during(chain.flush());
+    expect(w.states["sql"]?.copies.get("given")?.entry.value).toEqual(given.value);
+  });
+
   it("goes to sql after its interval and to git after five", async () => {
     const w = await behindWorld();
     const chain = await w.start();

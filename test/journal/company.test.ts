@@ -1,25 +1,30 @@
 import { describe, expect, it } from "vitest";
 import { Company } from "../../src/journal/company.ts";
 
+function begun() {
+  const time = { now: 1, idle: 0 };
+  return { time, company: new Company({ monotonic: () => time.now, idle: () => time.idle }) };
+}
+
 /**
  * So many writers, each of which writes again as soon as it was answered, on a disk and a processor of some speed: one
  * group at a time makes each wait for the other, several in turn keep the slower one of them busy.
  *
  * @returns the sizes of the groups.
  */
-function played(writers: number, diskMs: number, recordMs: number, groups: number, company = new Company()) {
+function played(writers: number, diskMs: number, recordMs: number, groups: number, from = begun()) {
   const sizes: number[] = [];
-  let [now, idle] = [1, 0];
+  const { company, time } = from;
   while (sizes.length < groups) {
     const size = Math.min(writers, company.size);
     const workMs = size * recordMs;
     const isAlone = size === writers;
-    now += isAlone ? diskMs + workMs : Math.max(diskMs, workMs);
-    idle += isAlone ? diskMs : Math.max(0, diskMs - workMs);
-    company.ends(size, writers - size, now, idle);
+    time.now += isAlone ? diskMs + workMs : Math.max(diskMs, workMs);
+    time.idle += isAlone ? diskMs : Math.max(0, diskMs - workMs);
+    company.ends(size, writers - size);
     sizes.push(size);
   }
-  return { sizes, company };
+  return { sizes, company, time };
 }
 
 /** The sizes that at least a tenth of the later groups have. */
@@ -51,15 +56,16 @@ describe("the company of a group", () => {
 
   // Mutation: the parts never become fewer.
   it("goes back to everybody when the disk becomes slow", () => {
-    const { company, sizes } = played(128, 0.3, 0.01, 400);
-    expect(sizes.at(-1)).toBeLessThan(64);
-    expect(played(128, 20, 0.01, 400, company).sizes.at(-1)).toBe(128);
+    const first = played(128, 0.3, 0.01, 400);
+    expect(first.sizes.at(-1)).toBeLessThan(64);
+    expect(played(128, 20, 0.01, 400, first).sizes.at(-1)).toBe(128);
   });
 
   // Mutation: what nobody can tell counts as no time.
   it("is everybody where nobody can tell how long the processor had nothing to do", () => {
-    const company = new Company();
-    for (let i = 1; i < 400; i++) company.ends(128, 0, i, Number.NaN);
+    const { company, time } = begun();
+    time.idle = Number.NaN;
+    for (; time.now < 400; time.now++) company.ends(128, 0);
     expect(company.size).toBe(Infinity);
   });
 });

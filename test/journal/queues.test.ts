@@ -16,9 +16,10 @@ const SQL = 0b010;
 
 function world() {
   const done: number[] = [];
+  const time = { ms: 0 };
   const queues = new Queues(
     LANES,
-    () => 0,
+    () => time.ms,
     (item) => done.push(item.seq),
   );
   let seq = 0;
@@ -51,6 +52,7 @@ function world() {
     add,
     item,
     done,
+    time,
     disk,
     sql,
     git,
@@ -126,6 +128,22 @@ describe("queues", () => {
   });
 
   // Against a plain model: per layer and key, the newest version that was added has to arrive, in order.
+  // Mutations: a layer's item is as old as its record; what was decided is as old as its intent; an older one counts.
+  it("know since when the youngest waits for each layer", () => {
+    const { queues, add, item, time, disk, sql, git } = world();
+    time.ms = 100;
+    const a = add("a");
+    expect([disk.youngestAt, sql.youngestAt]).toEqual([0, 0]);
+    queues.settle(sql, a, { status: "stored" });
+    expect(git.youngestAt).toBe(100);
+    const intent = item("b");
+    queues.hold(intent);
+    queues.decided(intent, true);
+    expect(disk.youngestAt).toBe(100);
+    add("c");
+    expect([disk.youngestAt, sql.youngestAt]).toEqual([100, 0]);
+  });
+
   it("bring every layer the newest of every key, whatever the order of events", () => {
     for (let seed = 1; seed <= 300; seed++) {
       const chance = random(seed);
