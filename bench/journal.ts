@@ -38,7 +38,7 @@ import { syncOver } from "../src/sync.ts";
 import { systemRuntime } from "../src/system.ts";
 import { versionClock } from "../src/version.ts";
 
-const ROUNDS = 7;
+const ROUNDS = 21;
 const WARM_UP = 2;
 const WRITERS = [1, 16, 128, 1024];
 const KEYS = 10_000;

@@ -11,6 +11,7 @@ export type Ack =
   | { readonly kind: "all" };
 
 const ALL: Ack = { kind: "all" };
+const JOURNAL: Ack = { kind: "journal" };
 
 /**
  * The acknowledgement level of that name. Where there is a journal, "memory" and "journal" are levels, and "journal" is
@@ -19,7 +20,7 @@ const ALL: Ack = { kind: "all" };
  */
 export function ackOf(state: Pick<ChainState, "layers">, ack: string | undefined, hasJournal: boolean): Ack {
   if (ack === "all" || (ack === undefined && !hasJournal)) return ALL;
-  if (hasJournal && (ack === undefined || ack === "journal")) return { kind: "journal" };
+  if (hasJournal && (ack === undefined || ack === "journal")) return JOURNAL;
   const index = indexOf(state, ack);
   if (hasJournal && ack === "memory" && (index === -1 || state.layers[index]?.role === "cache"))
     return { kind: "memory" };

@@ -106,7 +106,7 @@ export function laneShell(options: LaneOptions): LaneShell {
     const stands = {
       entries: lane.queue.size,
       bytes: lane.bytes,
-      oldestAt: first.queuedAt,
+      oldestAt: lane.oldestAt,
       youngestAt: lane.youngestAt,
       urgent: first.seq <= urgentTo,
       retryAt,

@@ -33,7 +33,8 @@ export type FlushDecision = "idle" | "send" | { readonly waitUntil: number };
 
 export function decideFlush(terms: FlushTerms, state: FlushState, now: number): FlushDecision {
   if (state.entries === 0) return "idle";
-  const full = state.entries >= terms.entriesMax || state.bytes >= terms.bytesMax;
+  // What fits into one batch waits: each key is sent once, however often it is written until then.
+  const full = state.entries > terms.entriesMax || state.bytes > terms.bytesMax;
   const due =
     state.urgent || full ? now : Math.min(state.youngestAt + terms.intervalMs, state.oldestAt + terms.delayMsMax);
   const at = Math.max(due, state.notBefore, state.retryAt);

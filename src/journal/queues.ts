@@ -75,8 +75,13 @@ export interface Lane extends LaneSpec {
   bytes: number;
   /** Monotonic ms from which on the youngest item waits for it. */
   youngestAt: number;
+  /** The same of the oldest item, or of one whose place a newer one of its key has taken; Infinity when all were sent. */
+  oldestAt: number;
+  /** How many wait for it, those that it may not be sent yet among them. */
+  waiting: number;
 }
 
+const EMPTY = { bytes: 0, youngestAt: 0, oldestAt: Infinity, waiting: 0 };
 /** Above those of the lanes. */
 const LIVE_BIT = 1 << 30;
 /** What a record weighs beside its value, for limits. */
@@ -109,7 +114,7 @@ export class Queues {
    */
   constructor(lanes: readonly LaneSpec[], now: () => number, done: (item: Item) => void) {
     this.lanes = lanes.map((lane, index) => {
-      return { ...lane, bit: 1 << index, queue: new Line(1 << index), bytes: 0, youngestAt: 0 };
+      return { ...lane, bit: 1 << index, queue: new Line(1 << index), ...EMPTY };
     });
     this.now = now;
     this.done = done;
@@ -152,6 +157,7 @@ export class Queues {
     this.byKey.set(item.head.key, item);
     this.live.add(item);
     this.weight += weightOf(item);
+    for (const lane of this.lanes) if ((item.waits & lane.bit) !== 0) lane.waiting++;
     this.enqueueDue(item, at);
   }
 
@@ -197,13 +203,21 @@ export class Queues {
   take(lane: Lane, entriesMax: number, bytesMax: number): Item[] {
     const taken: Item[] = [];
     let bytes = 0;
+    let isAll = true;
     for (const item of lane.queue.values()) {
-      if (!this.maySend(lane, item)) continue;
+      if (!this.maySend(lane, item)) {
+        isAll &&= (item.flying & lane.bit) !== 0;
+        continue;
+      }
       bytes += item.body === undefined ? item.valueBytes : item.body.size;
-      if (taken.length > 0 && (taken.length >= entriesMax || bytes > bytesMax)) break;
+      if (taken.length > 0 && (taken.length >= entriesMax || bytes > bytesMax)) {
+        isAll = false;
+        break;
+      }
       item.flying |= lane.bit;
       taken.push(item);
     }
+    if (isAll) lane.oldestAt = Infinity;
     return taken;
   }
 
@@ -218,22 +232,23 @@ export class Queues {
 
   /** What was under way has not arrived. */
   release(lane: Lane, items: readonly Item[]): void {
-    for (const item of items) item.flying &= ~lane.bit;
+    for (const item of items) {
+      item.flying &= ~lane.bit;
+      if ((item.waits & lane.bit) !== 0) lane.oldestAt = Math.min(lane.oldestAt, item.queuedAt);
+    }
   }
 
   /** A layer has got the item, or never will. */
   settle(lane: Lane, item: Item, outcome: Settled): void {
     item.flying &= ~lane.bit;
     if ((item.waits & lane.bit) === 0) return;
-    this.clear(lane, item);
-    tell(item, lane.bit, outcome);
+    this.leave(lane, item, outcome);
     if (lane.bit === item.first && outcome.status !== "stored" && outcome.status !== "superseded") {
       // Authority first: what it refuses, no other shared layer gets.
       if (outcome.status === "too-old") item.void = true;
       for (const other of this.lanes) {
         if (!other.shared || (item.waits & other.bit) === 0) continue;
-        this.clear(other, item);
-        tell(item, other.bit, outcome);
+        this.leave(other, item, outcome);
       }
     } else if (lane.bit === item.first && item.waits !== 0) {
       this.enqueueDue(item, this.now());
@@ -287,11 +302,19 @@ export class Queues {
       lane.queue.add(item);
       lane.bytes += item.valueBytes;
       lane.youngestAt = Math.max(lane.youngestAt, at);
+      lane.oldestAt = Math.min(lane.oldestAt, item.queuedAt);
     }
+  }
+
+  private leave(lane: Lane, item: Item, outcome: Settled): void {
+    this.clear(lane, item);
+    if (lane.waiting === 0) lane.oldestAt = Infinity;
+    tell(item, lane.bit, outcome);
   }
 
   private clear(lane: Lane, item: Item): void {
     item.waits &= ~lane.bit;
+    lane.waiting--;
     if (lane.queue.delete(item)) lane.bytes -= item.valueBytes;
   }
 

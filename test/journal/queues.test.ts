@@ -144,6 +144,47 @@ describe("queues", () => {
     expect([disk.youngestAt, sql.youngestAt]).toEqual([100, 0]);
   });
 
+  // Mutations: what is sent in part, or waits for a decision, counts as sent; what comes back is forgotten.
+  it("know since when the oldest waits for a layer", () => {
+    const { queues, item, sql } = world();
+    const at = (ms: number, key: string) => {
+      const added = item(key);
+      added.queuedAt = ms;
+      queues.add(added);
+      return added;
+    };
+    at(10, "a");
+    const b = at(20, "b");
+    const a = at(30, "a");
+    expect(sql.oldestAt).toBe(10);
+    const [first] = queues.take(sql, 1, 100);
+    expect([first, sql.oldestAt]).toEqual([b, 10]);
+    expect([queues.take(sql, 1, 100), sql.oldestAt]).toEqual([[a], Infinity]);
+    at(40, "c");
+    queues.settle(sql, a, { status: "stored" });
+    queues.release(sql, [a, b]);
+    expect(sql.oldestAt).toBe(20);
+    const intent = item("d");
+    queues.hold(intent);
+    at(50, "d");
+    expect([queues.take(sql, 9, 100).length, sql.oldestAt]).toEqual([2, 20]);
+  });
+
+  // Mutations: it is over when none may be sent; it is over when all were taken.
+  it("end the wait when a layer lacks nothing, and no sooner", () => {
+    const { queues, add, git, sql } = world();
+    const stored = { status: "stored" } as const;
+    const [x, y] = [add("x"), add("y")];
+    for (const item of [x, y]) queues.settle(sql, item, stored);
+    const newer = add("x"); // which git may not have yet
+    queues.settle(git, y, stored);
+    expect([git.queue.size, git.oldestAt]).toEqual([0, 0]);
+    queues.settle(sql, newer, stored);
+    expect([git.queue.size, sql.oldestAt]).toEqual([1, Infinity]);
+    queues.settle(git, newer, stored);
+    expect([git.waiting, git.oldestAt]).toEqual([0, Infinity]);
+  });
+
   it("bring every layer the newest of every key, whatever the order of events", () => {
     for (let seed = 1; seed <= 300; seed++) {
       const chance = random(seed);
@@ -181,6 +222,7 @@ describe("queues", () => {
           expect([seed, name, arrived.get(`${name} ${key}`)]).toEqual([seed, name, version]);
       }
       expect([seed, queues.live.size, queues.bytes, new Set(done).size]).toEqual([seed, 0, 0, done.length]);
+      expect(queues.lanes.map(({ waiting, oldestAt }) => [waiting, oldestAt])).toEqual(LANES.map(() => [0, Infinity]));
     }
   });
 });
