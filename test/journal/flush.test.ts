@@ -24,7 +24,12 @@ describe("a flush", () => {
     ["does not wait longer than the longest delay", { youngestAt: 499 }, 500, "send"],
     ["goes at once when more waits than a batch takes", { entries: 11, youngestAt: 1 }, 1, "send"],
     ["goes at once when that is so of the bytes", { bytes: 1_001, youngestAt: 1 }, 1, "send"],
-    ["waits for a pause when it fits into a batch", { entries: 10, bytes: 1_000, youngestAt: 1 }, 1, { waitUntil: 101 }],
+    [
+      "waits for a pause when it fits into a batch",
+      { entries: 10, bytes: 1_000, youngestAt: 1 },
+      1,
+      { waitUntil: 101 },
+    ],
     ["goes at once when somebody waits", { urgent: true, youngestAt: 1 }, 1, "send"],
     ["waits after a failure", { urgent: true, retryAt: 700 }, 600, { waitUntil: 700 }],
     ["waits as long as the server says", { urgent: true, retryAt: 0, notBefore: 900 }, 600, { waitUntil: 900 }],
