@@ -21,9 +21,27 @@ export interface Runtime {
   random(bytes: Uint8Array): Uint8Array;
 }
 
-/** Milliseconds since the epoch, as {@link Runtime.now}. */
 export interface CoarseClock {
+  /** Milliseconds since the epoch, as {@link Runtime.now}. */
   now(): number;
+  /** A new reading, for one who goes by what he makes of it: as many times as he is allowed to, until he is told otherwise. */
+  lend(borrower: Borrower): number;
+}
+
+export interface Borrower {
+  /** From now on so many more times. 0: the reading is over. */
+  allow(uses: number): void;
+}
+
+/** One that is never behind: each reading is a new one. */
+export function exactClock(now: () => number): CoarseClock {
+  return {
+    now,
+    lend(borrower) {
+      borrower.allow(0);
+      return now();
+    },
+  };
 }
 
 export interface Timer {
@@ -52,6 +70,7 @@ export function coarseClock(now: () => number, timer: Runtime["timer"]): CoarseC
 class KeptReading implements CoarseClock {
   private readonly clock: () => number;
   private readonly timer: Runtime["timer"];
+  private readonly borrowers = new Set<Borrower>();
   private reading = 0;
   private left = 0;
   private armed = false;
@@ -69,6 +88,13 @@ class KeptReading implements CoarseClock {
     return this.look();
   }
 
+  lend(borrower: Borrower): number {
+    this.borrowers.add(borrower);
+    const reading = this.look();
+    borrower.allow(this.left);
+    return reading;
+  }
+
   private look(): number {
     this.left = COARSE_CALLS_MAX - 1;
     this.reading = this.clock();
@@ -82,6 +108,8 @@ class KeptReading implements CoarseClock {
   private expire(): void {
     this.armed = false;
     this.left = 0;
+    for (const borrower of this.borrowers) borrower.allow(0);
+    this.borrowers.clear();
   }
 }
 

@@ -17,9 +17,21 @@ export interface Slot {
   deadline: number;
   /** What the holder (Sync) decoded the value to; undefined until then. Set by {@link SlotStore.keep} only. */
   readonly decoded: unknown;
+  /**
+   * What every reader through the same `lens` is given, where `decoded` is one thing for all of them; else both are
+   * undefined. Set by {@link SlotStore.keep} only.
+   */
+  readonly shared: unknown;
+  readonly lens: object | undefined;
   /** An index of the holder's that has this slot as `indexKey`. The store takes it out of there when it leaves. */
   index: SlotIndex | undefined;
   indexKey: string;
+}
+
+/** One value for all who read through a lens. */
+export interface Shared {
+  readonly value: unknown;
+  readonly lens: object;
 }
 
 /** Slots by another key than their entry's, such as the part of it that a namespace calls its key. */
@@ -34,10 +46,10 @@ export interface SlotStore extends Store {
   /** Counts as {@link look} does, for a holder that found the slot in an index of its own. */
   hit(slot: Slot): void;
   /**
-   * Keeps `decoded` with the slot, counted as `bytes` against the store's limit. Does nothing when the slot is no
-   * longer the key's current one.
+   * Keeps `decoded` with the slot, counted as `bytes` against the store's limit, and what all readers may be given of
+   * it. Does nothing when the slot is no longer the key's current one.
    */
-  keep(slot: Slot, decoded: unknown, bytes: number): void;
+  keep(slot: Slot, decoded: unknown, bytes: number, shared?: Shared): void;
   /**
    * What `write` does, at once, with what a store has answered, or was given away. Its bytes, which nobody may change any
    * more, are kept as they are where they are no piece of a larger buffer.

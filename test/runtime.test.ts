@@ -14,7 +14,7 @@ function coarse() {
   };
   const timer: Runtime["timer"] = (delayMs, fn, background) => runtime.timer(delayMs, fn, background);
   const clock = coarseClock(now, timer);
-  return { runtime, read: () => clock.now(), looks: () => looks };
+  return { runtime, clock, read: () => clock.now(), looks: () => looks };
 }
 
 describe("the coarse clock", () => {
@@ -54,6 +54,23 @@ describe("the coarse clock", () => {
     expect(runtime.pendingTimers).toBe(1);
     await runtime.advance(4);
     expect(runtime.pendingTimers).toBe(0);
+  });
+
+  // Mutations: who borrowed a reading is not told that it is over; he may use one that is worn out already.
+  it("lends a reading for 255 uses and 4 milliseconds", async () => {
+    const { runtime, clock, read } = coarse();
+    const allowed: number[] = [];
+    const borrower = { allow: (uses: number) => void allowed.push(uses) };
+    for (let i = 0; i < 100; i++) read();
+    runtime.stepWall(1000);
+    expect(clock.lend(borrower)).toBe(runtime.now());
+    expect(allowed).toEqual([255]);
+    await runtime.advance(4);
+    expect(allowed).toEqual([255, 0]);
+    await runtime.advance(60_000);
+    read();
+    await runtime.advance(4);
+    expect(allowed).toEqual([255, 0]);
   });
 
   it("follows the wall clock when that steps back", async () => {

@@ -36,6 +36,8 @@ describe("a namespace", () => {
       expect(strict.peek("k")).toEqual({ n: 10 });
       expect(await db.get("n/k")).toEqual({ n: 1, extra: true });
       expect(await loose.get("k")).toEqual({ n: 1, extra: true });
+      expect(strict.peek("k")).toEqual({ n: 10 });
+      expect(db.peek("n/k")).toEqual({ n: 1, extra: true });
     }
   });
 });

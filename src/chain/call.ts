@@ -5,6 +5,7 @@ import { PartialRead } from "../store.ts";
 import type { CallOptions } from "../store.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { Due } from "./deadlines.ts";
+import type { Gate } from "./gate.ts";
 import type { LaneStatus } from "./lane.ts";
 import type { Layer } from "./layer.ts";
 import type { LayerStatus, Report } from "./chain.ts";
@@ -54,8 +55,9 @@ const TIMER_MS_MAX = 2 ** 31 - 1;
 /** Failures that say the layer is in trouble. Others are about one call and leave the breaker alone. */
 const TROUBLE = new Set(["UNAVAILABLE", "TIMEOUT", "OVERLOADED", "INTERNAL"]);
 
-export function layerCalls(layer: Layer, runtime: Runtime, report: (report: Report) => void): LayerCalls {
-  return new Calls(layer, runtime, report);
+/** @param gate of the layer that is looked at without a call: it counts hits too. */
+export function layerCalls(layer: Layer, runtime: Runtime, report: (report: Report) => void, gate?: Gate): LayerCalls {
+  return new Calls(layer, runtime, report, gate);
 }
 
 /** Each call is one object: closures are an object each, and another for what they share. */
@@ -66,16 +68,18 @@ class Calls implements LayerCalls {
   readonly runtime: Runtime;
   readonly deadlines: Deadlines;
   private readonly report: (report: Report) => void;
+  private readonly gate: Gate | undefined;
   /** Infinity when nobody watches: what is in this process cannot hang. */
   private readonly deadlineMs: number;
   private failuresInRow = 0;
   private openUntil = 0; // monotonic ms; 0 when closed
   private probing = false;
 
-  constructor(layer: Layer, runtime: Runtime, report: (report: Report) => void) {
+  constructor(layer: Layer, runtime: Runtime, report: (report: Report) => void, gate: Gate | undefined) {
     this.layer = layer;
     this.runtime = runtime;
     this.report = report;
+    this.gate = gate;
     this.deadlineMs = isSlotStore(layer.store) ? Number.POSITIVE_INFINITY : layer.deadlineMs;
     this.deadlines = new Deadlines(runtime);
   }
@@ -106,7 +110,8 @@ class Calls implements LayerCalls {
 
   status(): ReturnType<LayerCalls["status"]> {
     const { name, role, store } = this.layer;
-    return { name, role, store: store.name, breaker: this.breaker(), watch: this.watch, ...this.counts };
+    const hits = this.counts.hits + (this.gate?.passed ?? 0);
+    return { name, role, store: store.name, breaker: this.breaker(), watch: this.watch, ...this.counts, hits };
   }
 
   stop(): void {

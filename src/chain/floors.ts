@@ -1,5 +1,6 @@
 import type { Head } from "../entry.ts";
 import type { Version } from "../version.ts";
+import type { Gate } from "./gate.ts";
 import type { Floor } from "./walk.ts";
 
 interface Known {
@@ -36,8 +37,8 @@ export interface Floors {
  * Two generations: what is raised goes into the young one, and when that is full or has lived long enough the old one
  * is dropped whole. Dropping the oldest key of a map one by one would make its iterator pass over all the holes.
  */
-export function floors(lifeMs: number, entriesMax: number): Floors {
-  return new KeyFloors(lifeMs, entriesMax);
+export function floors(lifeMs: number, entriesMax: number, gate: Gate): Floors {
+  return new KeyFloors(lifeMs, entriesMax, gate);
 }
 
 /** A class, since every hit in memory reads a field of it: an object with an accessor of its own is a slow one. */
@@ -46,12 +47,14 @@ class KeyFloors implements Floors {
   suspectUntil = 0;
   private readonly lifeMs: number;
   private readonly entriesMax: number;
+  private readonly gate: Gate;
   private young = generation(0);
   private old = generation(0);
 
-  constructor(lifeMs: number, entriesMax: number) {
+  constructor(lifeMs: number, entriesMax: number, gate: Gate) {
     this.lifeMs = lifeMs;
     this.entriesMax = entriesMax;
+    this.gate = gate;
   }
 
   get size(): number {
@@ -101,6 +104,7 @@ class KeyFloors implements Floors {
 
   suspect(now: number): void {
     this.suspectUntil = Math.max(this.suspectUntil, now);
+    this.gate.shut();
   }
 
   private turn(now: number): void {

@@ -1,3 +1,4 @@
+import type { Gate } from "./gate.ts";
 import type { Layer } from "./layer.ts";
 
 /**
@@ -21,23 +22,26 @@ export interface Gap {
   readonly since: number;
 }
 
-export function gaps(layers: readonly Layer[]): Gaps {
-  return new LayerGaps(layers);
+export function gaps(layers: readonly Layer[], gate: Gate): Gaps {
+  return new LayerGaps(layers, gate);
 }
 
 /** A class, for the same reason as the floors are one: every hit in memory reads a field of it. */
 class LayerGaps implements Gaps {
   isAny = false;
   private readonly layers: readonly Layer[];
+  private readonly gate: Gate;
   private readonly known = new Map<number, Gap>();
 
-  constructor(layers: readonly Layer[]) {
+  constructor(layers: readonly Layer[], gate: Gate) {
     this.layers = layers;
+    this.gate = gate;
   }
 
   open(layer: number, now: number): void {
     this.known.set(layer, { since: this.known.get(layer)?.since ?? now });
     this.isAny = true;
+    this.gate.shut();
   }
 
   of(layer: number): Gap | undefined {

@@ -18,13 +18,22 @@ export function looks(state: ChainState): Looks {
     return { look: () => undefined, lookAgain: () => false };
   }
   const { counts } = calls;
-  const { floors, gaps, runtime } = state;
+  const { floors, gaps, gate, runtime } = state;
   const { coarse } = runtime;
   /** Deadlines are counted from here. */
   const begun = runtime.now();
   const isTruth = state.layers.length === 1;
   /** The latest asOf of any slot that may answer. Only where that lies ahead can a copy's own: then the clock stepped back. */
   let latestAsOf = 0;
+
+  /** Up to where the time has come. A hit looks at that, at nothing more while the gate is open, and is counted there. */
+  const turn = (): void => {
+    const now = coarse.lend(gate);
+    counts.hits++;
+    const isNoneSuspect = floors.suspectUntil === 0 && !gaps.isAny && latestAsOf - now <= COARSE_LAG_MS_MAX;
+    // The coarse clock may lie before the beginning, where a deadline that says "never" would be later.
+    gate.at = isNoneSuspect ? Math.max(0, now - begun) : Number.POSITIVE_INFINITY;
+  };
 
   /** When the slot stops answering by itself. It may never begin to: a stub, or an asOf in the future. */
   const deadlineOf = ({ entry, asOf }: Slot): number => {
@@ -40,31 +49,34 @@ export function looks(state: ChainState): Looks {
   /** Whether its age is one that counts: nothing was missed since, and the clock has not stepped back behind it. */
   const isKnown = ({ asOf, entry }: Slot, now: number) => {
     if (isTruth) return true;
-    if (asOf <= floors.suspectUntil || asOf - now > COARSE_LAG_MS_MAX) return false;
+    const { suspectUntil } = floors;
+    if ((suspectUntil !== 0 && asOf <= suspectUntil) || asOf - now > COARSE_LAG_MS_MAX) return false;
     return !gaps.isAny || asOf > gaps.suspectUntil(routeOf(state, entry.key), now);
   };
 
-  const mayAnswer = (slot: Slot): boolean => {
+  /** Of a slot that the gate does not let through. */
+  const answersAllTheSame = (slot: Slot): boolean => {
+    if (slot.deadline === -1) slot.deadline = deadlineOf(slot);
     const now = coarse.now();
-    // The coarse clock may lie before the beginning, where "never" would be later.
-    if (slot.deadline === 0 || now - begun >= slot.deadline) return false;
-    const isNoneSuspect = floors.suspectUntil === 0 && !gaps.isAny;
-    return (isNoneSuspect && latestAsOf - now <= COARSE_LAG_MS_MAX) || isKnown(slot, now);
+    if (slot.deadline > Math.max(0, now - begun) && isKnown(slot, now)) return true;
+    counts.hits--; // counted before, as one that the gate lets through
+    return false;
+  };
+
+  const mayAnswer = (slot: Slot): boolean => {
+    if (gate.left > 0) gate.left--;
+    else turn();
+    return slot.deadline > gate.at || answersAllTheSame(slot);
   };
 
   return {
     look(key) {
       const slot = slots.look(key);
-      if (slot === undefined) return undefined;
-      if (slot.deadline === -1) slot.deadline = deadlineOf(slot);
-      if (!mayAnswer(slot)) return undefined;
-      counts.hits++;
-      return slot;
+      return slot !== undefined && mayAnswer(slot) ? slot : undefined;
     },
     lookAgain(slot) {
       if (!mayAnswer(slot)) return false;
       slots.hit(slot);
-      counts.hits++;
       return true;
     },
   };

@@ -14,6 +14,7 @@ import { floors } from "./floors.ts";
 import type { Floors } from "./floors.ts";
 import { gaps } from "./gaps.ts";
 import type { Gaps } from "./gaps.ts";
+import { Gate } from "./gate.ts";
 import { flights } from "./flight.ts";
 import type { Flights } from "./flight.ts";
 import { lateWrites } from "./late.ts";
@@ -47,6 +48,7 @@ export interface ChainState {
   readonly everywhere: readonly number[] | undefined;
   /** Where each write goes, where each of the layers holds every key. */
   readonly writesTo: WriteRoute | undefined;
+  readonly gate: Gate;
   readonly floors: Floors;
   readonly gaps: Gaps;
   readonly negatives: Negatives;
@@ -105,6 +107,7 @@ export interface StateOptions {
 export function chainState(options: StateOptions): ChainState {
   const { layers, runtime, report, authority } = options;
   const last = layers.length - 1;
+  const gate = new Gate();
   const everywhere = layers.every(({ prefixes }) => prefixes.length === 0) ? [...layers.keys()] : undefined;
   // An older copy is answered within its ttl, and marked stale within its grace; behind own writes it never is.
   const copyLifeMs =
@@ -112,7 +115,7 @@ export function chainState(options: StateOptions): ChainState {
     options.skewMaxMs;
   return {
     ...options,
-    calls: layers.map((layer) => layerCalls(layer, runtime, report)),
+    calls: layers.map((layer, index) => layerCalls(layer, runtime, report, index === 0 ? gate : undefined)),
     plan: {
       layers: layers.map((layer) => ({ ...layer, asOf: layer.store.supports.asOf })),
       authority: authority === -1 ? last : authority,
@@ -123,8 +126,9 @@ export function chainState(options: StateOptions): ChainState {
     slots: layers.map(({ store }) => (isSlotStore(store) ? store : undefined)),
     keepsBytes: layers.some(({ store }) => isSlotStore(store)),
     copyLifeMs,
-    floors: floors(copyLifeMs + COARSE_LAG_MS_MAX, FLOORS_MAX),
-    gaps: gaps(layers),
+    gate,
+    floors: floors(copyLifeMs + COARSE_LAG_MS_MAX, FLOORS_MAX, gate),
+    gaps: gaps(layers, gate),
     negatives: negatives(options.negativeTtlMs, NEGATIVES_MAX),
     flights: flights(),
     late: lateWrites(LATE_WRITES_MAX),

@@ -3,7 +3,7 @@ import type { Entry, Meta } from "../entry.ts";
 import { SyncError } from "../error.ts";
 import type { Runtime, Timer } from "../runtime.ts";
 import { bytesGot, ownBytes, ownText } from "../slot.ts";
-import type { Removal, RemovalReason, Slot } from "../slot.ts";
+import type { Removal, RemovalReason, Shared, Slot } from "../slot.ts";
 import {
   STORED,
   TOO_OLD,
@@ -121,7 +121,7 @@ class Memory implements MemoryStore {
     if (held.hits < HITS_MAX) held.hits++;
   }
 
-  keep(slot: Slot, decoded: unknown, bytes: number): void {
+  keep(slot: Slot, decoded: unknown, bytes: number, shared?: Shared): void {
     const held = this.slots.get(slot.entry.key);
     if (held === undefined || held !== slot) return;
     if (!(bytes >= 0)) throw new SyncError("INVALID", "keep needs a number of bytes", { store: this.name });
@@ -130,6 +130,8 @@ class Memory implements MemoryStore {
     if (bytes > this.bytesMax / 4) return;
     this.makeRoom(added, held);
     held.decoded = decoded;
+    held.lens = shared?.lens;
+    held.shared = shared?.value;
     held.decodedBytes = bytes;
     this.decodedBytes += added;
     this.bytes += added;
@@ -327,6 +329,8 @@ class Memory implements MemoryStore {
   private renew(held: MemorySlot, asOf: number): void {
     const slot = new MemorySlot(held.entry, asOf, held.bytes, held.change, held.sweepAt);
     slot.decoded = held.decoded;
+    slot.lens = held.lens;
+    slot.shared = held.shared;
     slot.decodedBytes = held.decodedBytes;
     held.retire();
     this.queue.replace(held, slot);

@@ -29,7 +29,7 @@ export function hold(chain: Chain): Hold {
 
   const keep = (slot: Slot, kept: Kept) => {
     const indexed = slot.index === undefined ? 0 : INDEX_BYTES + 2 * slot.indexKey.length;
-    if (kept.sharing !== "none") memory?.keep(slot, kept, kept.bytes + indexed);
+    if (kept.sharing !== "none") memory?.keep(slot, kept, kept.bytes + indexed, kept.isShared ? kept : undefined);
     return kept;
   };
 

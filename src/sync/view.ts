@@ -65,9 +65,10 @@ export class View {
   peek(key: string): unknown {
     const slot = this.look(key);
     if (slot === undefined) return undefined;
+    if (slot.lens === this.lens) return slot.shared;
     // Only a holder of this chain's memory, which is Sync, sets `decoded`.
     const kept = slot.decoded as Kept | undefined;
-    if (kept?.lens === this.lens) return kept.isShared ? kept.value : kept.give();
+    if (kept?.lens === this.lens) return kept.give();
     if (slot.entry.value === null) return undefined;
     const made = this.engine.hold.ofSlot(slot, this.lens);
     if (!(made instanceof Promise)) return made.give();

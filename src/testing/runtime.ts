@@ -1,4 +1,5 @@
 import { SyncError } from "../error.ts";
+import { exactClock } from "../runtime.ts";
 import type { Runtime, Timer } from "../runtime.ts";
 import { random } from "./random.ts";
 
@@ -105,7 +106,7 @@ export function simulatedRuntime(options: SimulationOptions): SimulatedRuntime {
   return {
     seed,
     now,
-    coarse: { now },
+    coarse: exactClock(now),
     monotonic: () => elapsedMs,
     idle: () => elapsedMs, // what is computed takes no time
     timer,

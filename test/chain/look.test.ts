@@ -1,10 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { floors } from "../../src/chain/floors.ts";
 import { gaps } from "../../src/chain/gaps.ts";
+import type { Gap } from "../../src/chain/gaps.ts";
+import { Gate } from "../../src/chain/gate.ts";
 import { looks } from "../../src/chain/look.ts";
 import type { ChainState } from "../../src/chain/state.ts";
 import { NO_META, stubOf } from "../../src/entry.ts";
 import type { Entry } from "../../src/entry.ts";
+import { coarseClock, exactClock } from "../../src/runtime.ts";
 import type { Runtime } from "../../src/runtime.ts";
 import { memory } from "../../src/stores/memory.ts";
 import { simulatedRuntime } from "../../src/testing/index.ts";
@@ -14,17 +17,19 @@ const TTL_MS = 1_000;
 const BEGAN = 1_700_000_000_000;
 
 /** What a chain looks with, over a clock that is set by hand; memory is the first of so many layers. */
-function looking(layers = 2) {
+function looking(layers = 2, clock = exactClock) {
   let now = BEGAN;
-  const runtime: Runtime = { ...simulatedRuntime({ seed: 1 }), now: () => now, coarse: { now: () => now } };
+  const runtime: Runtime = { ...simulatedRuntime({ seed: 1 }), now: () => now, coarse: clock(() => now) };
   const store = memory({ runtime });
   const counts = { hits: 0 };
-  const kept = floors(1_000_000, 100);
-  const missing = gaps([]);
+  const gate = new Gate();
+  const kept = floors(1_000_000, 100, gate);
+  const missing = gaps([], gate);
   const state = {
     runtime,
     floors: kept,
     gaps: missing,
+    gate,
     everywhere: [0, 1],
     slots: [store],
     calls: [{ counts }],
@@ -39,7 +44,8 @@ function looking(layers = 2) {
   const at = (ms: number) => {
     now = BEGAN + ms;
   };
-  return { ...found, store, counts, kept, missing, put, at, asOf: BEGAN };
+  const hits = () => counts.hits + gate.passed;
+  return { ...found, store, hits, kept, missing, put, at, asOf: BEGAN };
 }
 
 type Looking = ReturnType<typeof looking>;
@@ -63,7 +69,7 @@ describe("the synchronous look", () => {
       one.at(ms);
       expect(answers(one)).toEqual([fresh, fresh]);
     }
-    expect(one.counts.hits).toBe(4);
+    expect(one.hits()).toBe(4);
     const other = looking();
     await other.put(other.asOf, { expires: other.asOf + 10 });
     other.at(9);
@@ -146,6 +152,22 @@ describe("the synchronous look", () => {
     expect(answers(future)).toEqual([false, false]);
     future.at(500);
     expect(answers(future)).toEqual([false, false]); // decided once: a walk renews it
+  });
+
+  // Mutations: the gate stays open, or is opened, while something is suspect; what it let through is not counted.
+  it("shuts at once, not with the next reading of a coarse clock, and counts what answered", async () => {
+    const one = looking(2, (now) => coarseClock(now, () => ({ cancel() {}, hold() {} })));
+    await one.put(one.asOf);
+    expect(answers(one)).toEqual([true, true]);
+    expect(one.hits()).toBe(2);
+    one.missing.open(1, BEGAN);
+    expect(answers(one)).toEqual([false, false]);
+    one.missing.close(1, one.missing.of(1) as Gap);
+    for (let i = 0; i < 300; i++) expect(answers(one)).toEqual([true, true]);
+    expect(one.hits()).toBe(602);
+    one.kept.suspect(BEGAN);
+    for (let i = 0; i < 300; i++) expect(answers(one)).toEqual([false, false]);
+    expect(one.hits()).toBe(602);
   });
 
   // Mutation: `retire` leaves the deadline.

@@ -1,5 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { floors } from "../../src/chain/floors.ts";
+import { Gate } from "../../src/chain/gate.ts";
 import { layer } from "../../src/chain/layer.ts";
 import type { LayerOptions } from "../../src/chain/layer.ts";
 import { negatives } from "../../src/chain/negative.ts";
@@ -18,7 +19,7 @@ const head = (key: string, ms: number, parts: Partial<Head> = {}): Head => {
 describe("floors", () => {
   // Mutation: raise takes any version; get does not look at the life.
   it("rise only, and end with their life", () => {
-    const known = floors(1_000, 100);
+    const known = floors(1_000, 100, new Gate());
     expect(known.raise(head("k", 2), 0)).toBe(true);
     expect(known.raise(head("k", 1), 0)).toBe(false);
     expect(known.raise(head("k", 2), 0)).toBe(false);
@@ -29,7 +30,7 @@ describe("floors", () => {
 
   // Mutation: get does not look at deletion or expiry; raise forgets them for a stub of the same version.
   it("know what is gone", () => {
-    const known = floors(1_000, 100);
+    const known = floors(1_000, 100, new Gate());
     known.raise(head("deleted", 1, { state: "deleted" }), 0);
     known.raise(head("deleted", 1, { state: "stub" }), 0);
     known.raise(head("expiring", 1, { expires: 500 }), 0);
@@ -41,7 +42,7 @@ describe("floors", () => {
 
   // Mutation: what is dropped before its time is not made up for (turn in floors.ts).
   it("that have no room left make every copy from before suspect", () => {
-    const known = floors(1_000, 100);
+    const known = floors(1_000, 100, new Gate());
     for (let i = 0; i < 1_000; i++) known.raise(head(`k${i}`, 1), i / 10);
     expect(known.size).toBeLessThanOrEqual(100);
     expect(known.suspectUntil).toBeGreaterThan(0);
@@ -54,7 +55,7 @@ describe("floors", () => {
 
   // Mutation: turn suspects whatever it drops.
   it("that end in their own time make nothing suspect", () => {
-    const known = floors(1_000, 100);
+    const known = floors(1_000, 100, new Gate());
     for (let i = 0; i < 1_000; i++) known.raise(head(`k${i}`, 1), i * 100);
     expect(known.suspectUntil).toBe(0);
     expect(known.size).toBeLessThanOrEqual(100);

@@ -15,6 +15,7 @@ import { memory } from "../../src/stores/memory.ts";
 import { systemRuntime as runtime } from "../../src/system.ts";
 import { simulatedRuntime } from "../../src/testing/index.ts";
 import { formatVersion, versionClock } from "../../src/version.ts";
+import { exactClock } from "../../src/runtime.ts";
 import { drain, world } from "./world.ts";
 
 const open: (() => Promise<unknown>)[] = [];
@@ -208,7 +209,7 @@ describe("a plain GET of what memory holds", () => {
     const simulated = simulatedRuntime({ seed: 1, drain });
     const begun = simulated.now();
     const { node, put } = await world({
-      runtime: { ...simulated, coarse: { now: () => begun }, now: () => simulated.now() },
+      runtime: { ...simulated, coarse: exactClock(() => begun), now: () => simulated.now() },
     });
     await put("k", "v", { "sync-ttl": "1" });
     await simulated.advance(1_500);

@@ -1,4 +1,5 @@
 import type { Files, OpenFile } from "../../src/journal/files.ts";
+import { exactClock } from "../../src/runtime.ts";
 import type { Runtime } from "../../src/runtime.ts";
 import type { Store } from "../../src/store.ts";
 
@@ -56,7 +57,7 @@ export class Life {
     const now = () => base.now() + skewMs;
     return {
       now,
-      coarse: { now },
+      coarse: exactClock(now),
       monotonic: () => base.monotonic(),
       idle: () => base.idle(),
       timer: (delayMs, fn, background) =>

@@ -138,9 +138,13 @@ describe("the synchronous look", () => {
     store.keep(slot, decoded, 500);
     expect([slot.decoded, store.stats().decodedBytes, store.stats().bytes]).toEqual([decoded, 500, before + 500]);
     store.keep(slot, decoded, 300);
-    expect(store.stats().decodedBytes).toBe(300);
+    expect([slot.lens, store.stats().decodedBytes]).toEqual([undefined, 300]);
+    const lens = {};
+    store.keep(slot, decoded, 300, { value: decoded, lens });
     await put(store, entry("k"), 200);
-    expect(store.look("k")?.decoded).toBe(decoded);
+    expect(store.look("k")).toMatchObject({ decoded, shared: decoded, lens });
+    store.keep(store.look("k") ?? slot, decoded, 300);
+    expect(store.look("k")).toMatchObject({ decoded, shared: undefined, lens: undefined });
     store.keep(slot, "of an old slot", 100); // no longer current
     expect([store.look("k")?.decoded, store.stats().decodedBytes]).toEqual([decoded, 300]);
     await put(store, entry("k", { at: 2 }));

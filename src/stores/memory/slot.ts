@@ -6,9 +6,11 @@ import type { Slot, SlotIndex } from "../../slot.ts";
 export class MemorySlot implements Slot {
   // What a hit needs comes first: it is one line of the processor's cache.
   deadline = -1;
-  decoded: unknown = undefined;
   /** Hits that the eviction queue has not used up yet. */
   hits = 0;
+  lens: object | undefined = undefined;
+  shared: unknown = undefined;
+  decoded: unknown = undefined;
   index: SlotIndex | undefined = undefined;
   readonly entry: Entry;
   readonly asOf: number;
@@ -48,7 +50,7 @@ export class MemorySlot implements Slot {
  * which fails when these are too low: the map's entry with its spare room, slot, entry, version text and boxed numbers;
  * a Uint8Array with its ArrayBuffer; the header of a text; an object of metadata and one pair in it.
  */
-const ENTRY_BYTES = 440;
+const ENTRY_BYTES = 456;
 const VALUE_BYTES = 200;
 const TEXT_BYTES = 24;
 const META_BYTES = 64;
