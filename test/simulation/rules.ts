@@ -92,6 +92,11 @@ export const RULES: readonly Rule[] = [
         "const slots = [...state.layers.keys()].filter((index) => isMemory(state, index));",
         'const slots = [...state.layers.keys()].filter((index) => state.layers[index]?.role === "cache");',
       ),
+      ...one(
+        "chain/behind.ts",
+        "    state.slots[index]?.writeNow(writes);",
+        "    void layer.store.write(writes).catch(() => undefined);",
+      ),
     ],
     finds: ["ahead of the journal", "ahead of the authority"],
     seeds: 100,
