@@ -28,6 +28,7 @@ export interface CoarseClock {
   lend(borrower: Borrower): number;
 }
 
+/** Who goes by what he made of a reading, as a chain's gate does. */
 export interface Borrower {
   /** From now on so many more times. 0: the reading is over. */
   allow(uses: number): void;

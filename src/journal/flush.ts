@@ -18,7 +18,7 @@ export interface FlushTerms {
 export interface FlushState {
   readonly entries: number;
   readonly bytes: number;
-  /** When the oldest and the youngest entry came. */
+  /** When the oldest entry came, or one of its key whose place it took, and when the youngest did. */
   readonly oldestAt: number;
   readonly youngestAt: number;
   /** Somebody waits for the layer to have its entries. */

@@ -81,6 +81,7 @@ export interface Lane extends LaneSpec {
   waiting: number;
 }
 
+/** A layer that waits for nothing. */
 const EMPTY = { bytes: 0, youngestAt: 0, oldestAt: Infinity, waiting: 0 };
 /** Above those of the lanes. */
 const LIVE_BIT = 1 << 30;
@@ -306,6 +307,7 @@ export class Queues {
     }
   }
 
+  /** A layer waits for the item no more. */
   private leave(lane: Lane, item: Item, outcome: Settled): void {
     this.clear(lane, item);
     if (lane.waiting === 0) lane.oldestAt = Infinity;

@@ -57,7 +57,7 @@ function answers(one: Looking): [boolean, boolean] {
 }
 
 describe("the synchronous look", () => {
-  // Mutations: `mayAnswer` without its comparison of the deadline; `deadlineOf` without `expires`, or without the ttl.
+  // Mutations: neither the gate nor the judging behind it compares the deadline; `deadlineOf` without `expires`, or without the ttl.
   it("answers until the copy is no longer fresh, or the value ends", async () => {
     const one = looking();
     await one.put(one.asOf);
@@ -135,7 +135,7 @@ describe("the synchronous look", () => {
     expect(answers(one)).toEqual([true, true]);
   });
 
-  // Mutations: `deadlineOf` without its first condition; `mayAnswer` without its first comparison.
+  // Mutations: `deadlineOf` without its first condition; the gate, or the judging behind it, lies before the beginning.
   it("never answers with a stub, nor with a copy from the future", async () => {
     const one = looking();
     await one.put(one.asOf + 1);
