@@ -25,6 +25,8 @@ function isHexDigit(unit: number): boolean {
 
 /** Below every version: the version of "there was never anything". */
 export const VERSION_ZERO = "000000000000-0000-0000000000000000" as Version;
+/** None is after it. */
+export const VERSION_LAST = "ffffffffffff-ffff-ffffffffffffffff" as Version;
 
 /**
  * Every stamp lies at or above this time (November 2004). What lies below is the low band: versions that were derived

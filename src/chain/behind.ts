@@ -96,7 +96,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       // Memory is looked at without a look at floors: it gets nothing that is older than what is known.
       const isNewest = state.floors.raise(head, now) || state.floors.version(head.key, now) === head.version;
       if (isNewest) newest.push(item);
-      state.flights.overtake(head.key);
+      state.flights.overtake(head.key, head.version);
       state.negatives.delete(head.key);
     }
     for (const index of slots) giveMemory(state, index, newest);

@@ -1,6 +1,7 @@
 import { SyncError, asSyncError } from "../error.ts";
 import { backoffMsMax, classify } from "../journal/flush.ts";
 import type { Journal } from "../journal/journal.ts";
+import { mayReturn } from "../journal/segments.ts";
 import type { Item } from "../journal/queues.ts";
 import { randomBelow } from "../runtime.ts";
 import type { Timer } from "../runtime.ts";
@@ -134,7 +135,7 @@ export function conditional(options: ConditionalOptions): Conditional {
       if (entered !== undefined) (await entered)();
       item = await journal.intend(write);
     } catch (error) {
-      return refused(error);
+      return refused(mayReturn(error) ? indeterminate(error, key, layer) : error);
     }
     let sent: Sent;
     try {

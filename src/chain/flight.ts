@@ -1,13 +1,15 @@
 import { SyncError } from "../error.ts";
 import type { Answer } from "../store.ts";
+import { VERSION_LAST, VERSION_ZERO } from "../version.ts";
+import type { Version } from "../version.ts";
 
 /** One walk of one key, and what its readers wait for. */
 export class Flight {
   readonly key: string;
   /** Asks for what a plain `cached` read asks for. Others may fail, or wait, where a cached reader would be answered. */
   readonly shared: boolean;
-  /** The key was written or changed since the walk began: nobody joins it and it fills nothing. */
-  overtaken = false;
+  /** The highest version of the key that became known since the walk began. */
+  overtakenBy: Version = VERSION_ZERO;
   /** What the walk came to; undefined while it is under way. */
   outcome: Answer | SyncError | undefined = undefined;
   /** The walk of the key that began before this one, while both are under way. */
@@ -19,6 +21,16 @@ export class Flight {
   constructor(key: string, shared: boolean) {
     this.key = key;
     this.shared = shared;
+  }
+
+  /** The key was written or changed since the walk began: nobody joins it, and absence that it finds is forgotten. */
+  get overtaken(): boolean {
+    return this.overtakenBy !== VERSION_ZERO;
+  }
+
+  /** Whether something newer became known since the walk began: it fills nothing with this. */
+  isLateWith(version: Version): boolean {
+    return version < this.overtakenBy;
   }
 
   /** One promise for all who ask. The walk of a batch, whose outcome is looked at when it is over, has none. */
@@ -53,7 +65,8 @@ export interface Flights {
   isUnderWay(key: string): boolean;
   begin(key: string, shared: boolean): Flight;
   end(flight: Flight): void;
-  overtake(key: string): void;
+  /** @param by the version that became known; without one, whatever the walks find is late. */
+  overtake(key: string, by?: Version): void;
   overtakeAll(): void;
 }
 
@@ -61,8 +74,10 @@ export function flights(): Flights {
   /** The latest of each key, which leads to those before it. */
   const underWay = new Map<string, Flight>();
 
-  const overtakeFrom = (latest: Flight | undefined) => {
-    for (let flight = latest; flight !== undefined; flight = flight.earlier) flight.overtaken = true;
+  const overtakeFrom = (latest: Flight | undefined, by: Version) => {
+    for (let flight = latest; flight !== undefined; flight = flight.earlier) {
+      if (by > flight.overtakenBy) flight.overtakenBy = by;
+    }
   };
 
   return {
@@ -91,11 +106,11 @@ export function flights(): Flights {
       } else if (earlier === undefined) underWay.delete(key);
       else underWay.set(key, earlier);
     },
-    overtake(key) {
-      overtakeFrom(underWay.get(key));
+    overtake(key, by = VERSION_LAST) {
+      overtakeFrom(underWay.get(key), by);
     },
     overtakeAll() {
-      for (const latest of underWay.values()) overtakeFrom(latest);
+      for (const latest of underWay.values()) overtakeFrom(latest, VERSION_LAST);
     },
   };
 }

@@ -15,7 +15,7 @@ export function invalidate(state: ChainState, below: number, heads: readonly Hea
   const now = state.runtime.now();
   for (const head of heads) {
     // What was known already, as the echo of an own write, is no news to walks that began since.
-    if (state.floors.raise(head, now)) state.flights.overtake(head.key);
+    if (state.floors.raise(head, now)) state.flights.overtake(head.key, head.version);
     state.negatives.delete(head.key);
   }
   for (const [index, calls] of state.calls.entries()) {
@@ -33,7 +33,7 @@ export function invalidate(state: ChainState, below: number, heads: readonly Hea
 /** A newer version is about to be told to a watcher: what he reads next is not older than that. */
 export function learn(state: ChainState, head: Head): void {
   const now = state.runtime.now();
-  if (state.floors.raise(head, now)) state.flights.overtake(head.key);
+  if (state.floors.raise(head, now)) state.flights.overtake(head.key, head.version);
   state.negatives.delete(head.key);
   stubMemory(state, head, now);
 }

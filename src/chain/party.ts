@@ -287,7 +287,7 @@ function finish(state: ChainState, trip: Trip, now: number, fills: Fills | undef
   const outcome = conclude(walk, now);
   state.flights.end(flight);
   let all = fills;
-  if (outcome.kind === "entry" && !flight.overtaken) {
+  if (outcome.kind === "entry" && !flight.isLateWith(outcome.copy.entry.version)) {
     for (const layer of outcome.fill) all = withFill(state, layer, outcome.copy, now, all);
   }
   settle(state, trip, outcome, now);
@@ -308,7 +308,9 @@ function settle(state: ChainState, { flight, from }: Trip, outcome: Outcome, now
       const answer = { entry: copy.entry, asOf: copy.asOf, complete, stale, from: name };
       const { body } = copy;
       if (body === undefined) return flight.end(answer);
-      const layers = flight.overtaken ? [] : outcome.fill.flatMap((index) => state.calls[index] ?? []);
+      const layers = flight.isLateWith(copy.entry.version)
+        ? []
+        : outcome.fill.flatMap((index) => state.calls[index] ?? []);
       return flight.end({ ...answer, body: filling(state, { ...copy, body }, layers) });
     }
     case "none": {
@@ -332,8 +334,8 @@ function settle(state: ChainState, { flight, from }: Trip, outcome: Outcome, now
  */
 function answered(state: ChainState, flight: Flight, entry: Entry, now: number): void {
   if (!state.floors.raise(entry, now)) return;
-  state.flights.overtake(entry.key);
-  if (flight.overtaken) stubMemory(state, entry, now);
+  state.flights.overtake(entry.key, entry.version);
+  if (flight.isLateWith(entry.version)) stubMemory(state, entry, now);
 }
 
 function withFill(state: ChainState, index: number, copy: Copy, now: number, fills: Fills = new Map()): Fills {

@@ -327,7 +327,7 @@ function learn(state: ChainState, { write, first, result }: Passage): void {
   switch (result?.status) {
     case "stored":
       state.floors.raise(entry, now);
-      state.flights.overtake(key);
+      state.flights.overtake(key, entry.version);
       state.negatives.delete(key);
       return;
     case "superseded":

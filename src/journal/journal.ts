@@ -320,9 +320,11 @@ export class Journal {
     const { seq, head, nowhere } = this.box.get(id);
     // Its record may stay for a while, and must not be taken for something that this node knows of.
     if (nowhere) await this.decision(seq, head.key, false);
-    await this.box.drop(id);
-    if (nowhere) this.attached?.hooks.unfloor(head);
-    this.room.freed();
+    await this.box.drop(id).finally(() => {
+      if (this.box.has(id)) return;
+      if (nowhere) this.attached?.hooks.unfloor(head);
+      this.room.freed();
+    });
   }
 
   /** Writes down what became of a record: that it is a value, or nobody's. */

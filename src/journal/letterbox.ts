@@ -3,7 +3,7 @@ import type { Body } from "../body.ts";
 import type { Entry, Head } from "../entry.ts";
 import type { Bodies } from "./bodies.ts";
 import type { Files } from "./files.ts";
-import { letterBody, removeLetter, writeLetter } from "./letters.ts";
+import { letterBody, writeLetter } from "./letters.ts";
 import type { Letter } from "./letters.ts";
 
 /** A dead letter, as a reader of this node sees it: still the newest that it has of its key. */
@@ -83,6 +83,10 @@ export class Letterbox {
     this.keep(letter);
   }
 
+  /**
+   * Resolves when the removal survives a power loss.
+   * @throws SyncError when the letter is still there; or when it is gone, as {@link has} tells, but may come back that way.
+   */
   async drop(id: string): Promise<void> {
     const letter = this.get(id);
     const { head, valueBytes } = letter;
@@ -91,12 +95,22 @@ export class Letterbox {
     this.bytes -= valueBytes;
     if (this.dead.get(head.key)?.letter.id === id) this.dead.delete(head.key);
     try {
-      await removeLetter(this.files, id);
-      if (letter.body !== undefined) this.bodies.drop(letter.body);
+      await this.files.remove(id);
     } catch (error) {
-      this.index(letter);
-      throw error;
+      // What failed may have taken effect all the same.
+      if (await this.isThere(id)) {
+        this.index(letter);
+        throw error;
+      }
     }
+    // Should the letter come back, its body has to be there: what is not known to be gone keeps it until the next start.
+    await this.files.syncFolder();
+    if (letter.body !== undefined) this.bodies.drop(letter.body);
+  }
+
+  private async isThere(id: string): Promise<boolean> {
+    const names = await this.files.list().catch(() => [id]);
+    return names.includes(id);
   }
 
   /** The dead letters that a newer write of their key ends. What is in conflict stays until somebody decides. */

@@ -57,11 +57,6 @@ export async function writeLetter(files: Files, letter: Letter, entry: Entry): P
   await replaceFile(files, `new-${letter.id}`, letter.id, bytes);
 }
 
-export async function removeLetter(files: Files, id: string): Promise<void> {
-  await files.remove(id);
-  await files.syncFolder();
-}
-
 /** @throws SyncError CORRUPT naming the file. */
 export async function readLetters(files: Files): Promise<readonly Letter[]> {
   const letters: Letter[] = [];

@@ -29,8 +29,8 @@ export interface Log {
    * Numbers the drafts at once, in order, and resolves `durable` when they are on disk, all together. They are encoded
    * before it returns: the caller may change its bytes at once.
    *
-   * When `durable` is rejected the drafts are not in the log and their numbers are not used again. But as after any
-   * write that failed, they may appear after a crash if nothing was acknowledged after them.
+   * When `durable` is rejected the drafts are not in the log and their numbers are not used again. Where
+   * {@link mayReturn} says so of the error, they may appear after a power loss if nothing was acknowledged after them.
    *
    * @throws SyncError before any effect: INVALID or TOO_LARGE for a draft, OVERLOADED when too much waits for the disk,
    * CLOSED. `durable` is rejected with UNAVAILABLE, which is retryable, when the disk refuses.

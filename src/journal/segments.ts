@@ -82,19 +82,35 @@ export class Segments {
     }
   }
 
-  /** Resolves when the group is on disk. After a failure it is not part of the log, and the next call may succeed. */
+  /**
+   * Resolves when the group is on disk. After a failure it is not part of the log, and the next call may succeed.
+   * @throws MayReturn when a power loss may bring the group back, as long as no other has been written after it.
+   */
   async write(group: Group): Promise<void> {
     const { segment, file } = this.roomFor(group) ?? (await this.inTurn(() => this.begin(group.firstSeq)));
     try {
       await file.appendSynced(group.seal(segment.number, segment.end, segment.saltCrc, this.files.crc32));
     } catch (error) {
-      // Not trusted again whatever this comes to: it only keeps the failed group from coming back after a crash.
-      await file.truncate(segment.end).catch(ignore);
+      const isGone = await this.takeBack(file, segment.end);
       await this.abandon();
-      throw error;
+      throw isGone ? error : new MayReturn(error);
     }
     segment.end += group.bytesOnDisk;
     segment.last = group.lastSeq;
+  }
+
+  /**
+   * Cuts a failed group off, so that it does not come back after a crash. The file is not trusted with records again,
+   * whatever this comes to. @returns whether the group is surely gone.
+   */
+  private async takeBack(file: OpenFile, end: number): Promise<boolean> {
+    try {
+      await file.truncate(end);
+      await file.sync();
+      return true;
+    } catch {
+      return false; // the caller says so
+    }
   }
 
   /** Removes closed segments. Those that are gone already are no mistake, so that a failed call can be repeated. */
@@ -239,6 +255,18 @@ export class Segments {
     this.turn = result.catch(ignore);
     return result;
   }
+}
+
+/** A write failed, and the disk does not say whether a later start will find it. */
+class MayReturn extends Error {
+  constructor(cause: unknown) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+}
+
+/** Whether what an append was refused with leaves open if a start after a power loss finds the records. */
+export function mayReturn(error: unknown): error is SyncError {
+  return error instanceof SyncError && error.cause instanceof MayReturn;
 }
 
 /** For what is tidied up after a failure that is being thrown, or from a file whose bytes are on disk. */

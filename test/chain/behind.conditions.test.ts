@@ -77,6 +77,23 @@ describe("a conditional write", () => {
     expect(versions).toEqual(["1", "1", "1"]);
   });
 
+  // Mutation: `mayReturn` not asked. Told as not happened, it happened at the next start after a power loss.
+  it.each([
+    ["UNAVAILABLE", "gives back", 2],
+    ["INDETERMINATE", "does not give back", 3],
+  ])("is %s when the disk refuses its intent and %s what of it was written", async (code, _, failing) => {
+    const w = await behindWorld();
+    const chain = await w.start();
+    await w.during(w.set(chain, "other", "1", "all"));
+    const { operations } = w.files();
+    for (let nth = 2; nth <= failing; nth++) w.files().failAt(operations + nth);
+    const [result] = await w.during(chain.write([w.write(w.value("k", "1"), "absent")]));
+    expect(result).toMatchObject({ status: "failed", error: { code } });
+    expect([chain.status().journal?.undecided, w.has("sql", "k")]).toEqual([0, undefined]);
+    const [next] = await w.during(chain.write([w.write(w.value("k", "2"), "absent")]));
+    expect(next?.status).toBe("stored");
+  });
+
   it("whose process died before the answer is sent again by the next one, the same version", async () => {
     const w = await behindWorld();
     const chain = await w.start();

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { flights } from "../../src/chain/flight.ts";
 import { background } from "../../src/chain/state.ts";
 import { SyncError } from "../../src/error.ts";
+import { VERSION_ZERO, formatVersion } from "../../src/version.ts";
 
 const ANSWER = { entry: undefined, asOf: 1, complete: true, stale: false, from: "truth" };
 
@@ -39,10 +40,24 @@ describe("walks under way", () => {
         expect(walks.joinable("k")).toBe(left.at(-1));
         walks.overtake("k");
         expect(left.every(({ overtaken }) => overtaken)).toBe(true);
-        for (const flight of left) flight.overtaken = false;
+        for (const flight of left) flight.overtakenBy = VERSION_ZERO;
       }
       expect(walks.isUnderWay("k")).toBe(false);
     }
+  });
+
+  // Mutations: a lower version takes the place of a higher one; without a version something is not late.
+  it("are late with what is older than what overtook them", () => {
+    const walks = flights();
+    const walk = walks.begin("k", true);
+    const [low, middle, high] = [1, 2, 3].map((ms) => formatVersion(ms, 0, "0".repeat(16)));
+    const late = () => [low!, middle!, high!].map((version) => walk.isLateWith(version));
+    expect(late()).toEqual([false, false, false]);
+    walks.overtake("k", middle);
+    walks.overtake("k", low);
+    expect(late()).toEqual([true, false, false]);
+    walks.overtake("k");
+    expect(late()).toEqual([true, true, true]);
   });
 
   // Mutation: `overtakeAll` overtakes the latest of each key only.

@@ -93,7 +93,7 @@ describe("1. readers of a key share a walk, and absence is remembered", () => {
 
 describe("2. nobody goes back behind a write", () => {
   for (const entriesMax of [1_000, 1]) {
-    // Mutation: fill and finish (read.ts) do not look at `flight.overtaken`.
+    // Mutation: settle and finish (party.ts) do not look at `isLateWith`.
     it(`a get in flight while set(v2) fills nothing, memory of ${entriesMax}`, async () => {
       const w = await world();
       const truth = w.store("truth", RECORD);
@@ -184,7 +184,7 @@ describe("2. nobody goes back behind a write", () => {
     await db.close();
   });
 
-  // Mutation: settle (read.ts) does not overtake the other walks of a key when the floor rises.
+  // Mutation: settle (party.ts) does not overtake the other walks of a key when the floor rises.
   it("a walk that another read overtook fills nothing and is joined by nobody", async () => {
     const w = await world();
     const [disk, truth] = [w.store("disk"), w.store("truth", RECORD)];
@@ -203,6 +203,26 @@ describe("2. nobody goes back behind a write", () => {
     expect(await later).toBe("v2");
     await w.runtime.settle();
     expect(await getFast(db, "k")).toBe("v2");
+    await db.close();
+  });
+
+  // Mutation: `isLateWith` is true of what is just as new, as of what a node reads while it is told of it.
+  it("a walk fills what it found when nothing newer became known", async () => {
+    const w = await world();
+    const [memory, disk, truth] = [w.memory(), w.store("disk"), w.store("truth", RECORD)];
+    const v1 = w.value("k", "v1");
+    for (const store of [disk, truth]) await store.direct.write([w.write(v1)]);
+    const db = w.open([layer(memory), layer(disk), layer(truth)]);
+    disk.hold();
+    const slow = get(db, "k");
+    await w.runtime.settle();
+    expect(await get(db, "k", { authority: true })).toBe("v1");
+    await memory.forget([{ key: "k", version: v1.version, reason: "ghost" }]);
+    expect(memory.held("k")).toBeUndefined();
+    disk.release();
+    expect(await slow).toBe("v1");
+    await w.runtime.settle();
+    expect(memory.held("k")).toBeDefined();
     await db.close();
   });
 

@@ -58,7 +58,7 @@ describe("npm run start:federation", () => {
   // not share a walk, a write that is not sent on: each makes one of these differ.
   it("shows three levels at work, loses nothing when nodes are away, and leaves nothing behind", async () => {
     const { status, stdout, stderr } = await start(["--json"]).ended;
-    expect(status).toBe(0);
+    expect(status, `${stderr}\n${stdout}`).toBe(0);
     expect(stderr).toMatch(/^([a-z0-9 ,'-]+\n)+$/i); // the steps' names, and no bar, where there is no terminal
     const report = JSON.parse(stdout) as TourReport;
     const locals = ["local-a", "local-b"];

@@ -5,6 +5,7 @@ import type { SimulatedFiles } from "microsync/testing";
 import { SyncError } from "../../src/error.ts";
 import { openLog } from "../../src/journal/log.ts";
 import type { Draft, Log, LogOptions } from "../../src/journal/log.ts";
+import { mayReturn } from "../../src/journal/segments.ts";
 import { Model, Violation, draftOf, entryOf, isGone, openAgain } from "./world.ts";
 
 const runtime = simulatedRuntime({ seed: 1 });
@@ -219,6 +220,30 @@ describe("a disk that refuses", () => {
       const again = await open(files.powerLoss());
       expect(keys(again)).toEqual(["1 a", "4 d"]);
     }
+  });
+
+  // Mutations: no sync after the cut, which a power loss takes back then; what failed is always told as gone, or never.
+  it("lets a failed group come back only where it says so", async () => {
+    const returned = new Set<string>();
+    for (let seed = 1; seed <= 40; seed++) {
+      for (const [step, nth] of [
+        ["append", 1],
+        ["sync", 2],
+      ] as const) {
+        for (const isCut of [true, false]) {
+          const files = simulatedFiles({ seed });
+          const log = await open(files);
+          await log.append([write("a", 1)]).durable;
+          files.failAt(files.operations + nth);
+          if (!isCut) files.failAt(files.operations + nth + 1);
+          const error = await failure(log.append([write("b", 2, 700)]).durable);
+          expect(mayReturn(error)).toBe(!isCut);
+          const told = keys(await open(files.powerLoss()));
+          if (told.length > 1) returned.add(`${step}, ${isCut ? "cut" : "not cut"}`);
+        }
+      }
+    }
+    expect([...returned].toSorted()).toEqual(["sync, not cut"]);
   });
 
   it("refuses while it is full, harms nothing, and goes on when there is room", async () => {

@@ -127,8 +127,8 @@ export const RULES: readonly Rule[] = [
   },
   {
     name: "overtaken walks",
-    says: "a walk overtaken by a write fills nothing and is joined by nobody",
-    edits: one("chain/flight.ts", "overtakeFrom(underWay.get(key));", "underWay.get(key);"),
+    says: "a walk overtaken by a write fills nothing older and is joined by nobody",
+    edits: one("chain/flight.ts", "overtakeFrom(underWay.get(key), by);", "underWay.get(key);"),
     finds: [...BACK, ...WRONG],
     seeds: 200,
     scenario: "a walk that a write overtakes",
