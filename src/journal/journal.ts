@@ -141,8 +141,7 @@ export class Journal {
       queues,
       route: hooks.route,
       floor: hooks.floor,
-      refused: this.box.refused(),
-      forgone: new Set(this.box.letters.filter(({ list }) => list === "conflict").map(({ seq }) => seq)),
+      letters: this.box.letters,
       undecided: (item) => this.open.set(item.head.key, item),
       done: () => {
         this.replay = undefined;

@@ -48,15 +48,6 @@ export class Letterbox {
     return this.dead.get(key);
   }
 
-  /** The layers that refused each record for good, by its number. */
-  refused(): ReadonlyMap<number, readonly string[]> {
-    const refused = new Map<number, string[]>();
-    for (const { seq, list, layer } of this.byId.values()) {
-      if (list === "dead") refused.set(seq, [...(refused.get(seq) ?? []), layer]);
-    }
-    return refused;
-  }
-
   keys(): IterableIterator<string> {
     return this.dead.keys();
   }

@@ -7,6 +7,7 @@ import { readBodyNote } from "./bodies.ts";
 import type { Bodies } from "./bodies.ts";
 import type { Cursors } from "./cursors.ts";
 import type { Route } from "./contract.ts";
+import type { Letter } from "./letters.ts";
 import type { Indexed, Records } from "./log.ts";
 import { readCondition, readDecision } from "./notes.ts";
 import type { Item, Queues } from "./queues.ts";
@@ -19,10 +20,7 @@ export interface ReplayOptions {
   readonly cursors: Cursors;
   readonly queues: Queues;
   readonly route: (key: string) => Route;
-  /** Records that are on the conflict list: nobody's value until somebody decides. */
-  readonly forgone: ReadonlySet<number>;
-  /** Records that are dead letters, and the layers that refused them. */
-  readonly refused: ReadonlyMap<number, readonly string[]>;
+  readonly letters: readonly Letter[];
   /** This node knows of the version since that Unix ms. */
   readonly floor: (head: Head, since: number) => void;
   /** A conditional write that nobody knows the outcome of. */
@@ -52,6 +50,12 @@ export class Replay {
   private readonly options: ReplayOptions;
   private readonly decisions = new Map<number, boolean>();
   private readonly intents: Indexed[] = [];
+  /** Records that are on the conflict list: nobody's value until somebody decides. */
+  private readonly forgone = new Set<number>();
+  /** Dead letters of the layer that takes them first. */
+  private readonly refused = new Set<number>();
+  /** By key: its last record that the layer which takes it first did not take. */
+  private readonly untaken = new Map<string, number>();
   /** By the number of the lane: what it has. */
   private readonly seqs: readonly number[];
   private readonly passed: number;
@@ -80,6 +84,12 @@ export class Replay {
       this.beforeIt[i] = this.lastOf[slot] ?? 0;
       this.lastOf[slot] = i + 1;
     }
+    for (const { seq, head, layer, list } of options.letters) {
+      if (list === "conflict") this.forgone.add(seq);
+      if (!this.isFirst(head.key, layer)) continue;
+      if (list === "dead") this.refused.add(seq);
+      this.untook(head.key, seq);
+    }
     const lastIntents = new Map<string, number>();
     for (const index of recovered.conditional) {
       const record = recovered.at(index);
@@ -93,7 +103,18 @@ export class Replay {
       if (record.kind !== "decision") continue;
       const { intent, happened } = readDecision(record.note);
       this.decisions.set(intent, happened);
+      if (!happened) this.untook(record.key, intent);
     }
+  }
+
+  private isFirst(key: string, layer: string): boolean {
+    const { queues, route } = this.options;
+    const { first } = route(key);
+    return queues.lanes.some(({ bit, name }) => bit === first && name === layer);
+  }
+
+  private untook(key: string, seq: number): void {
+    if (seq > (this.untaken.get(key) ?? 0)) this.untaken.set(key, seq);
   }
 
   /** Whether any conditional write is undecided. */
@@ -188,9 +209,9 @@ export class Replay {
 
   private meaning(record: Indexed): Meaning {
     const { now, options } = this;
-    const { cursors, queues, route, refused, forgone, bodies } = options;
+    const { cursors, queues, route, bodies } = options;
     const { kind, seq } = record;
-    if (kind === "decision" || this.decisions.get(seq) === false || forgone.has(seq)) return NOTHING;
+    if (kind === "decision" || this.decisions.get(seq) === false || this.forgone.has(seq)) return NOTHING;
     const made = this.made.get(seq);
     if (made !== undefined) return { kind: "pending", item: made };
     const head = headOfRecord(record);
@@ -205,14 +226,12 @@ export class Replay {
         return { kind: "undecided", item: itemOf(record, head, { waits, first, queuedAt: now }, bodies) };
       }
       waits &= ~first;
+    } else if (waits !== 0 && seq < (this.untaken.get(head.key) ?? 0)) {
+      // Whether the first layer got it is not known: the record that it did not take may have had taken its place.
+      waits |= first;
     }
     // Authority first: what the first layer has refused, no other shared layer gets.
-    const by = refused.get(seq);
-    if (
-      by !== undefined &&
-      (waits & first) === 0 &&
-      queues.lanes.some(({ bit, name }) => bit === first && by.includes(name))
-    ) {
+    if (this.refused.has(seq) && (waits & first) === 0) {
       for (const { bit, shared } of queues.lanes) if (shared) waits &= ~bit;
     }
     if (waits === 0) return { kind: "known", head, since: Math.max(record.asOf, cursors.savedAt) };

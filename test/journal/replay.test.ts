@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { Heads } from "../../src/journal/heads.ts";
+import { SyncError } from "../../src/error.ts";
 import { behindWorld } from "../chain/behind-world.ts";
 import { get } from "../chain/world.ts";
 
@@ -139,5 +140,39 @@ describe("what is sent once more to a layer that lost what it had", () => {
     w.store("sql").up();
     await w.during(chain.flush());
     expect(w.sent["sql"]?.flatMap(({ texts }) => texts)).toEqual(["a1"]);
+  });
+});
+
+describe("what a refused write took the place of", () => {
+  // Mutations: `untaken` left out, or without the letters, or without what was given up: git has then what sql never had.
+  it.each([
+    ["is a dead letter", false],
+    ["was given up", true],
+  ])("goes to the layer that takes it first, after a start, when the refused one %s", async (_, isDropped) => {
+    const w = await behindWorld({ sql: { flushIntervalMs: 100 } });
+    const chain = await w.start();
+    w.store("git").down(["write"]);
+    await w.during(w.set(chain, "before", "1", "sql")); // git lacks it, and with it all that comes after
+    const error = new SyncError("INVALID", "sql takes no such value", { store: "sql" });
+    w.store("sql").failNth(1, { verb: "write", error });
+    await Promise.all(["1", "2"].map((text) => w.set(chain, "k", text)));
+    await w.runtime.advance(60_000);
+    const [letter] = chain.journal?.letters ?? [];
+    expect(letter).toMatchObject({ layer: "sql", head: { key: "k" } });
+    if (isDropped) await chain.journal?.drop(letter?.id ?? "");
+    await w.runtime.advance(60_000); // the cursors are saved
+    w.kill();
+    w.store("git").up();
+    const had: boolean[] = [];
+    const again = await w.start();
+    const git = w.store("git");
+    const write = git.write.bind(git);
+    git.write = (writes, call) => {
+      for (const { entry } of writes) if (entry.key === "k") had.push(w.has("sql", "k") === "1");
+      return write(writes, call);
+    };
+    await w.runtime.advance(60_000);
+    expect([w.has("git", "k"), had]).toEqual(["1", [true]]);
+    await w.during(again.close());
   });
 });

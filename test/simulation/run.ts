@@ -114,9 +114,10 @@ async function retryLetters(world: World): Promise<void> {
       const work = list === "dead" ? process?.journal.retry(id) : process?.journal.drop(id);
       if (work === undefined) continue;
       const outcome = await outcomeWithin(world.runtime, work, 200, 2);
-      // An error of the disk that was still due; there is another try.
+      // An error of the disk that was still due, for there is another try; and a newer write may have ended it meanwhile.
       const isOfDisk = outcome.kind === "failed" && String(outcome.error).includes("EIO");
-      if (outcome.kind === "failed" && !isOfDisk) {
+      const isEnded = !process?.journal.letters.some((letter) => letter.id === id);
+      if (outcome.kind === "failed" && !isOfDisk && !isEnded) {
         world.facts.bad("letter", `${name} ${id}: ${String(outcome.error)}`);
       }
     }
