@@ -93,9 +93,10 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     const newest: Item[] = [];
     for (const item of items) {
       const { head } = item;
-      // Memory is looked at without a look at floors: it gets nothing that is older than what is known.
+      // Memory is looked at without a look at floors: it gets nothing that is older than what is known. What an earlier
+      // process left in the journal is its own floor.
       const isNewest = state.floors.raise(head, now) || state.floors.version(head.key, now) === head.version;
-      if (isNewest) newest.push(item);
+      if (isNewest && !isBelow(head, journal.newest(head.key))) newest.push(item);
       state.flights.overtake(head.key, head.version);
       state.negatives.delete(head.key);
     }
@@ -452,6 +453,10 @@ function giveMemory(state: ChainState, index: number, items: readonly Item[]): v
 
 function newer(a: Version | undefined, b: Version | undefined): Version | undefined {
   return a === undefined || (b !== undefined && b > a) ? b : a;
+}
+
+function isBelow({ version }: Head, pending: Pending | undefined): boolean {
+  return pending !== undefined && pending.head.version > version;
 }
 
 function isRefusal({ status }: Settled): boolean {

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { Heads } from "../../src/journal/heads.ts";
 import { SyncError } from "../../src/error.ts";
 import { behindWorld } from "../chain/behind-world.ts";
-import { get } from "../chain/world.ts";
+import { get, getFast } from "../chain/world.ts";
 
 /** A start over a log with much in it: what a read is told before the queues have what the log had. */
 const PART = { journal: { replayRecords: 1 } };
@@ -174,5 +174,28 @@ describe("what a refused write took the place of", () => {
     await w.runtime.advance(60_000);
     expect([w.has("git", "k"), had]).toEqual(["1", [true]]);
     await w.during(again.close());
+  });
+});
+
+describe("an older write that comes from another node after a start", () => {
+  // Mutation: `isBelow` not asked: memory answers the older one.
+  it.each(["is pending", "is a dead letter"])("is not read where a newer one of this node %s", async (what) => {
+    const w = await behindWorld();
+    const chain = await w.start();
+    const older = w.value("k", "older");
+    const isDead = what === "is a dead letter";
+    const error = new SyncError("INVALID", "sql takes no such value", { store: "sql" });
+    if (isDead) w.store("sql").failNth(1, { verb: "write", error });
+    else w.store("sql").down(["write"]);
+    await w.during(w.set(chain, "k", "newer"));
+    await w.runtime.advance(60_000);
+    w.kill();
+    const again = await w.start();
+    if (!isDead) w.store("sql").down(["write"]);
+    await w.during(again.write([w.write(older)]));
+    expect([await getFast(again, "k"), await get(again, "k")]).toEqual(["newer", "newer"]);
+    expect(again.journal?.letters).toHaveLength(isDead ? 1 : 0);
+    await w.runtime.advance(120_000);
+    expect(await get(again, "k")).toBe("newer");
   });
 });
