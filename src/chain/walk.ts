@@ -155,13 +155,19 @@ export interface WalkStart {
 }
 
 export function begin(start: WalkStart): Walk {
-  const walk = beginAtLayers(start);
-  const { pending } = start;
-  if (pending === undefined) return walk;
-  const copy: Seen = { ...pending, layer: JOURNAL, asOf: knownAsOf(walk, pending.asOf, start.startedAt) };
+  const { pending, startedAt } = start;
+  if (pending === undefined) return beginAtLayers(start);
+  const { version } = pending.entry;
+  // A floor, also where its value cannot be read any more.
+  const floor =
+    start.floor !== undefined && start.floor.version > version
+      ? start.floor
+      : { version, dead: isDead(pending.entry, startedAt) };
+  const walk = beginAtLayers({ ...start, floor });
+  const copy: Seen = { ...pending, layer: JOURNAL, asOf: knownAsOf(walk, pending.asOf, startedAt) };
   const top = copy.entry.version > walk.top ? copy.entry.version : walk.top;
   const went: Walk = { ...walk, top, seen: [copy] };
-  const isAnswer = !isLiveStub(copy, start.startedAt) && copy.entry.version === top && isFresh(went, copy);
+  const isAnswer = !isLiveStub(copy, startedAt) && copy.entry.version === top && isFresh(went, copy);
   return isAnswer ? { ...went, stopped: { layer: JOURNAL, refresh: false } } : went;
 }
 
@@ -281,6 +287,8 @@ function withoutGhosts(walk: Walk, now: number) {
     now,
   );
   const version = known?.entry.version ?? VERSION_ZERO;
+  // What the journal has is no ghost, though its value cannot be read.
+  if (walk.seen.some((seen) => seen.layer === JOURNAL && seen.entry.version > version)) return undefined;
   if (walk.course.floor !== undefined && version < walk.course.floor.version && !walk.course.plan.forgetful)
     return undefined;
   const ghosts = walk.seen

@@ -78,10 +78,8 @@ export class Journal {
       keptBytesMax: options.keptBytesMax ?? KEPT_BYTES_MAX,
       needed: () => this.needed(),
       saved: () => this.save(),
-      droppedEarly: (asOf) => {
-        this.suspectUntil = Math.max(this.suspectUntil, asOf);
-        this.attached?.hooks.suspect(this.suspectUntil);
-      },
+      // This process knows them as floors; the next one would have learned of them here.
+      droppedEarly: (asOf) => (this.suspectUntil = Math.max(this.suspectUntil, asOf)),
       report: (message) => this.attached?.hooks.report(message),
     });
     this.saver = new Saver({

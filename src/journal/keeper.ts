@@ -19,7 +19,7 @@ export interface SegmentKeeperOptions {
   readonly needed: () => Iterable<number>;
   /** Writes the cursors down: what is removed must lie before them. */
   readonly saved: () => Promise<void>;
-  /** A segment went before its versions could be forgotten: copies up to this Unix ms are suspect. */
+  /** A segment went before its versions could be forgotten: to the next process copies up to this Unix ms are suspect. */
   readonly droppedEarly: (asOf: number) => void;
   readonly report: (message: string) => void;
 }

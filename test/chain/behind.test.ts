@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { budget } from "../../src/budget.ts";
 import { SyncError } from "../../src/error.ts";
-import { ioError } from "../../src/testing/files.ts";
 import { behindWorld } from "./behind-world.ts";
 import { get, getFast, listed, outcomeOf, readOne, textOf } from "./world.ts";
 
@@ -398,33 +397,6 @@ describe("what a layer refuses", () => {
     expect(w.has("git", "k")).toBe("1");
     expect(chain.journal?.letters).toEqual([]);
     await expect(chain.journal?.drop(letter?.id ?? "")).rejects.toMatchObject({ code: "NOT_FOUND" });
-  });
-
-  // Mutations: the letter stays listed when its file is gone, so that it cannot be dropped any more; it is not listed
-  // while its file is there; what failed is not said.
-  it.each([
-    ["the removal", false, "EIO"],
-    ["the removal, after its effect", true, undefined],
-    ["the folder's sync", true, "EIO"],
-  ])("is whole or gone when the disk fails while it is given up: %s", async (step, isGone, code) => {
-    const { w, chain } = await refusing();
-    const letter = chain.journal?.letters[0];
-    const drop = () => chain.journal?.drop(letter?.id ?? "");
-    const files = w.files();
-    const remove = files.remove.bind(files);
-    if (step.startsWith("the removal")) {
-      files.remove = async (name) => {
-        files.remove = remove;
-        if (isGone) await remove(name);
-        throw ioError("EIO");
-      };
-    } else files.failAt(files.operations + 2);
-    expect(await drop()?.then(undefined, ({ cause }: { cause: Error }) => cause.message)).toBe(code);
-    expect(chain.journal?.letters).toEqual(isGone ? [] : [letter]);
-    expect((await files.list()).some((name) => name === letter?.id)).toBe(!isGone);
-    if (!isGone) await drop();
-    expect(chain.journal?.letters).toEqual([]);
-    await w.during(chain.flush());
   });
 
   it("is forgotten when a newer write of its key comes", async () => {

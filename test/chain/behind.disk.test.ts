@@ -1,0 +1,67 @@
+import { describe, expect, it } from "vitest";
+import { SyncError } from "../../src/error.ts";
+import { ioError } from "../../src/testing/files.ts";
+import { behindWorld } from "./behind-world.ts";
+import { get } from "./world.ts";
+
+const HOUR_MS = 3_600_000;
+
+describe("a disk that fails under the journal", () => {
+  // Mutations: `begin` takes no floor from what is pending; what the journal has counts for a ghost where it cannot be read.
+  it.each([false, true])(
+    "never makes an own write unwritten that cannot be read from it, forgetful: %s",
+    async (forgetful) => {
+      const w = await behindWorld({
+        memoryEntriesMax: 1,
+        journal: { memoryBytesMax: 0 },
+        ...(forgetful ? { gitSupports: { durable: false } } : {}),
+      });
+      const chain = await w.start();
+      await w.during(w.set(chain, "k", "older", "all"));
+      w.store("sql").down(["write"]);
+      w.store("git").down(["write"]);
+      await w.during(w.set(chain, "k", "newer"));
+      await w.during(w.set(chain, "other", "x")); // takes its place in memory
+      await w.runtime.advance(HOUR_MS); // no floor is kept for so long
+      const files = w.files();
+      const read = files.read.bind(files);
+      files.read = () => Promise.reject(ioError("EIO"));
+      await expect(get(chain, "k")).rejects.toMatchObject({ code: "UNAVAILABLE" });
+      expect(w.reports).toContainEqual(expect.objectContaining({ kind: "journal", key: "k" }));
+      files.read = read;
+      expect(await get(chain, "k")).toBe("newer");
+    },
+  );
+
+  // Mutations: the letter stays listed when its file is gone, so that it cannot be dropped any more; it is not listed
+  // while its file is there; what failed is not said.
+  it.each([
+    ["the removal", false, "EIO"],
+    ["the removal, after its effect", true, undefined],
+    ["the folder's sync", true, "EIO"],
+  ])("leaves a dead letter that is given up whole, or takes it away: %s", async (step, isGone, code) => {
+    const w = await behindWorld({ git: { flushIntervalMs: 0 } });
+    const chain = await w.start();
+    const error = new SyncError("INVALID", "git takes no key of that name", { store: "git" });
+    w.store("git").failNth(1, { verb: "write", error });
+    await w.set(chain, "k", "1");
+    await w.runtime.advance(30_000);
+    const letter = chain.journal?.letters[0];
+    const drop = () => chain.journal?.drop(letter?.id ?? "");
+    const files = w.files();
+    const remove = files.remove.bind(files);
+    if (step.startsWith("the removal")) {
+      files.remove = async (name) => {
+        files.remove = remove;
+        if (isGone) await remove(name);
+        throw ioError("EIO");
+      };
+    } else files.failAt(files.operations + 2);
+    expect(await drop()?.then(undefined, ({ cause }: { cause: Error }) => cause.message)).toBe(code);
+    expect(chain.journal?.letters).toEqual(isGone ? [] : [letter]);
+    expect((await files.list()).some((name) => name === letter?.id)).toBe(!isGone);
+    if (!isGone) await drop();
+    expect(chain.journal?.letters).toEqual([]);
+    await w.during(chain.flush());
+  });
+});
