@@ -353,11 +353,15 @@ export class Journal {
     return last;
   }
 
-  /** Everything that the log still has is sent to a layer once more, after the one that takes it first: it lost what it had. */
-  async resend(lane: Lane): Promise<void> {
+  /**
+   * Everything that the log still has is sent to a layer once more, after the one that takes it first: it lost what it
+   * had. @returns how many entries.
+   */
+  async resend(lane: Lane): Promise<number> {
     const { queues, hooks } = this.parts;
     const records = await plainWrites(this.files);
     const kept = new Set([...this.box.letters, ...queues.live.values()].map(({ seq }) => seq));
+    let count = 0;
     for (const record of records) {
       const { mask, first } = hooks.route(record.key);
       if (record.seq > this.log.durable || kept.has(record.seq)) continue;
@@ -365,8 +369,11 @@ export class Journal {
       const where = { waits: lane.bit | first, first, queuedAt: this.runtime.monotonic() };
       const item = itemOf(record, headOfRecord(record), where, this.bodies);
       // A large value that every layer had is there no more: a read brings it.
-      if (item.body === undefined || this.bodies.hold(item.body)) queues.add(item);
+      if (item.body !== undefined && !this.bodies.hold(item.body)) continue;
+      queues.add(item);
+      count++;
     }
+    return count;
   }
 
   status(): JournalStatus {

@@ -182,7 +182,7 @@ export class Clients {
     const isRecent = startedAt - learnedAt < TTL_MS.memory / 2 && node.missedAt < learnedAt - SLACK_MS;
     // After missed changes nothing from before counts as fresh.
     const isAnswerable =
-      kind === "cached" && floor?.own === true && isRecent && !floor.fromMemory && isPending(process, floor);
+      kind === "cached" && floor?.own === true && isRecent && !floor.fromMemory && isPending(process, floor.head);
     const options: ReadOptions = kind === "authority" ? { authority: true } : kind === "maxAge" ? { maxAgeMs } : {};
     let answer: Pick<Answer, "entry" | "stale" | "from">;
     try {
@@ -381,6 +381,9 @@ export class Clients {
       for (const head of owed) {
         if (facts.isExcused(head)) continue;
         const listed = seen.get(head.key) ?? undefined;
+        // As in a read: it waits here for longer than deletions are kept.
+        const isTooOld = authority.entryOf(head.key) === undefined && isPending(process, listed);
+        if (isTooOld) continue;
         if (isBehind(listed, head, runtime.now(), authority.newestAt(head.key, Infinity))) {
           facts.bad("list lacks", `${node.name} lists ${listed?.version} of ${head.key}, not ${head.version}`);
         }
@@ -389,8 +392,8 @@ export class Clients {
   }
 }
 
-function isPending({ journal }: Process, { head }: Known): boolean {
-  return journal.newest(head.key)?.head.version === head.version;
+function isPending({ journal }: Process, head: Head | undefined): boolean {
+  return head !== undefined && journal.newest(head.key)?.head.version === head.version;
 }
 
 function describe(result: WriteResult): string {

@@ -272,11 +272,11 @@ function countSentAgain(journal: Journal): () => number {
   let entries = Math.max(0, journal.status().entries - JOURNAL.entriesMax);
   let underWay = 0;
   journal.resend = async (lane) => {
-    const before = journal.status().entries;
     underWay++;
-    await resend(lane);
+    const count = await resend(lane);
     underWay--;
-    entries += Math.max(0, journal.status().entries - before);
+    entries += count;
+    return count;
   };
   return () => (underWay > 0 ? Infinity : entries);
 }
