@@ -353,10 +353,7 @@ export class Journal {
     return last;
   }
 
-  /**
-   * Everything that the log still has is sent to a layer once more, after the one that takes it first: it lost what it
-   * had. @returns how many entries.
-   */
+  /** Sends what the log still has to a layer that lost it, after the one that takes it first. @returns how many entries. */
   async resend(lane: Lane): Promise<number> {
     const { queues, hooks } = this.parts;
     const records = await plainWrites(this.files);
