@@ -21,8 +21,13 @@ interface Text {
   readonly text: string;
 }
 
+interface File {
+  readonly oid: string;
+  readonly object: Text;
+}
+
 interface Files {
-  readonly data: { readonly repository: { readonly object: Readonly<Record<string, { readonly object: Text }>> } };
+  readonly data: { readonly repository: { readonly object: Readonly<Record<string, File>> } };
 }
 
 interface Objects {
@@ -37,7 +42,7 @@ const MUTATION = "mutation($input:CreateCommitOnBranchInput!){createCommitOnBran
 
 /**
  * The bare client does by hand what has to be done with the same layout: two files a key, a record with version and object
- * id, and the value. It believes what it reads, is never called off, asks once, and has no budget. It writes to a repository of
+ * id, and the value. What it reads it checks against its id, as git does. It is never called off, asks once, and has no budget. It writes to a repository of
  * its own, and reads the store's: how git has packed one repository makes it faster or slower to read than another.
  *
  * @param answersAfterMs what the server waits for before each answer, as one does that is not on this machine.
@@ -108,17 +113,20 @@ export async function githubSubject(answersAfterMs = 0): Promise<Subject> {
     const files = keys.map((key, i) => `f${i}:file(path:"${recordPath(key)}"){...F}`).join(" ");
     const query = `object(oid:"${read.head}"){...on Commit{${files}}}}} fragment F on TreeEntry{mode oid object{...on Blob{text isTruncated}}}`;
     const { object } = (await ask<Files>(query)).data.repository;
-    return keys.map((_, i) => (JSON.parse(object[`f${i}`]?.object.text ?? "{}") as { blob: string }).blob);
+    return keys.map((_, i) => {
+      const { oid, object: found } = object[`f${i}`] as File;
+      return (JSON.parse(verified(oid, found.text)) as { blob: string }).blob;
+    });
   };
   const texts = async (ids: readonly string[]): Promise<string[]> => {
     const [only] = ids;
     if (only !== undefined && ids.length === 1) {
       const answer = await send("GET", `/repos/octo/store/git/blobs/${only}`, "application/vnd.github.raw+json");
-      return [await answer.body.text()];
+      return [verified(only, await answer.body.text())];
     }
     const objects = ids.map((id, i) => `o${i}:object(oid:"${id}"){...F}`).join(" ");
     const { repository } = (await ask<Objects>(`${objects}}} fragment F on Blob{text isTruncated}`)).data;
-    return ids.map((_, i) => repository[`o${i}`]?.text ?? "");
+    return ids.map((id, i) => verified(id, repository[`o${i}`]?.text ?? ""));
   };
   const bare: Side = {
     async write(items) {
@@ -152,8 +160,7 @@ export async function githubSubject(answersAfterMs = 0): Promise<Subject> {
   return {
     store: Object.create(store, { read: { value: reader.read.bind(reader) } }) as typeof store,
     bare,
-    bareIs:
-      "undici: the same files by the same requests, versions compared, records read and written, nothing verified",
+    bareIs: "undici: the same files by the same requests, versions compared, records read and written, ids verified",
     versions: `the test server of this project${answersAfterMs > 0 ? `, each answer ${answersAfterMs} ms late` : ""}, undici`,
     unit: "requests",
     requests: () => server.requests.length,
@@ -173,6 +180,15 @@ function recordPath(key: string): string {
 }
 
 function record({ key, version }: Entry, value: Buffer): Buffer {
-  const blob = createHash("sha1").update(`blob ${value.length}\0`).update(value).digest("hex");
-  return Buffer.from(`${JSON.stringify({ key, version, blob })}\n`);
+  return Buffer.from(`${JSON.stringify({ key, version, blob: idOf(value) })}\n`);
+}
+
+function verified(id: string, text: string): string {
+  if (idOf(Buffer.from(text)) !== id) throw new Error(`${id} came with other bytes`);
+  return text;
+}
+
+/** What git calls these bytes. */
+function idOf(bytes: Buffer): string {
+  return createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
 }

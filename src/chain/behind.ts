@@ -17,6 +17,7 @@ import { flushBelow } from "./flush-below.ts";
 import { forgetCopies } from "./forget.ts";
 import { Stuck, goals, metBy } from "./goals.ts";
 import type { Goals } from "./goals.ts";
+import { invalidate } from "./invalidate.ts";
 import { isFor } from "./layer.ts";
 import { laneShell } from "./lane.ts";
 import { isMemory, lanePlan, maskOf, router } from "./lanes.ts";
@@ -465,9 +466,9 @@ function isRefusal({ status }: Settled): boolean {
 
 /** What a refused condition tells this process. */
 function learnRefusal(state: ChainState, { entry }: Write, result: WriteResult): void {
-  state.flights.overtake(entry.key);
   const current: Head | undefined = result.status === "conflict" ? result.current : undefined;
-  if (current !== undefined) state.floors.raise(current, state.runtime.now());
+  if (current === undefined) state.flights.overtake(entry.key);
+  else invalidate(state, state.authority, [current]);
 }
 
 function noResult(state: ChainState, write: Write | undefined): SyncError {

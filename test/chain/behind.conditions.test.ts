@@ -3,7 +3,7 @@ import { VERSION_ZERO, versionMs } from "../../src/version.ts";
 import type { Version } from "../../src/version.ts";
 import { syncOver } from "../../src/sync.ts";
 import { behindWorld } from "./behind-world.ts";
-import { get, outcomeOf, readOne } from "./world.ts";
+import { get, getFast, outcomeOf, readOne } from "./world.ts";
 
 const DAY_MS = 24 * 3_600_000;
 const RETENTION_MS = 30 * DAY_MS;
@@ -44,6 +44,24 @@ describe("a conditional write", () => {
     w.store("sql").up();
     await w.runtime.advance(60_000);
     expect(w.has("sql", "k")).toBeUndefined();
+  });
+
+  // Mutation: `learnRefusal` raises the floor alone: memory, which answers without a look at it, has the older one.
+  it("that is refused takes what is older than what it met out of memory", async () => {
+    const w = await behindWorld();
+    const chain = await w.start();
+    const first = w.value("k", "1");
+    await w.during(chain.write([w.write(first)], { ack: "all" }));
+    const other = w.value("k", "of another node");
+    const store = w.store("sql");
+    const write = store.write.bind(store);
+    store.write = (writes, call) => {
+      w.states["sql"]?.copies.set("k", { entry: other, asOf: w.runtime.now() }); // a moment before, and told to nobody
+      return write(writes, call);
+    };
+    const [result] = await w.during(chain.write([w.write(w.value("k", "2"), first.version)]));
+    expect(result).toMatchObject({ status: "conflict", current: { version: other.version } });
+    expect(await getFast(chain, "k")).toBe("of another node");
   });
 
   // Rule 19: the intent is on disk first. Mutation: `intend` after `send`.
