@@ -137,7 +137,11 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
   const decider = shells.find((shell) => shell.index === state.authority);
   if (decider !== undefined) {
     const happened = (item: Item) => landed([item]);
-    deciding = conditional({ state, journal, deciding: decider, happened, onAttempt: look });
+    const passOn = async (writes: readonly Write[]) => {
+      const results = await writePlain(writes, { kind: "journal" }, undefined);
+      for (const result of results) if (result.status === "failed") throw result.error;
+    };
+    deciding = conditional({ state, journal, deciding: decider, happened, onAttempt: look, passOn });
   }
   state.floors.source = (key) => journal.tell(key);
   journal.begin();

@@ -7,10 +7,12 @@ import { randomBelow } from "../runtime.ts";
 import type { Timer } from "../runtime.ts";
 import { failed } from "../store.ts";
 import type { CallOptions, Write, WriteResult } from "../store.ts";
+import { fillFromBelow } from "./from-below.ts";
+import { indeterminate, isUndecided, undecided } from "./give.ts";
 import type { LaneShell } from "./lane.ts";
 import type { ChainState } from "./state.ts";
 import { entriesFor } from "./stream.ts";
-import { fillFromBelow, inFirst, indeterminate, isUndecided, undecided } from "./write.ts";
+import { inFirst } from "./write.ts";
 
 /** Conditional writes of a chain with a journal. */
 export interface Conditional {
@@ -35,6 +37,8 @@ export interface ConditionalOptions {
   /** A conditional write happened: memory and the other layers may have it. */
   readonly happened: (item: Item) => void;
   readonly onAttempt: () => void;
+  /** Gives the other layers what the deciding one has. @throws SyncError when the journal does not take it. */
+  readonly passOn: (writes: readonly Write[]) => Promise<void>;
 }
 
 /** The first wait before what is open is sent again is random up to this, doubling up to the second figure. */
@@ -50,7 +54,7 @@ type Sent =
   | { readonly kind: "unsent"; readonly error: SyncError };
 
 export function conditional(options: ConditionalOptions): Conditional {
-  const { state, journal, deciding, happened, onAttempt } = options;
+  const { state, journal, deciding, happened, onAttempt, passOn } = options;
   const { runtime } = state;
   const { calls } = deciding;
   const { layer } = calls;
@@ -125,7 +129,8 @@ export function conditional(options: ConditionalOptions): Conditional {
     try {
       await resolveKey(key);
       await deciding.sendKey(key);
-      await fillFromBelow(state, deciding.index, calls, [write]);
+      const raised = await fillFromBelow(state, deciding.index, calls, [write]);
+      if (raised.length > 0) await passOn(raised);
     } catch (error) {
       return refused(unsentError(error, key));
     }

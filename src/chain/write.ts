@@ -1,21 +1,22 @@
 import { SyncError, asSyncError } from "../error.ts";
 import { stubOf } from "../entry.ts";
 import type { Head } from "../entry.ts";
-import { failed, refusal } from "../store.ts";
-import type { SlotStore } from "../slot.ts";
+import { STORED, failed, refusal } from "../store.ts";
 import type { CallOptions, Store, Write, WriteResult } from "../store.ts";
 import { versionMs } from "../version.ts";
 import { ackOf } from "./ack.ts";
 import type { LayerCalls } from "./call.ts";
 import { forCaller } from "../caller.ts";
 import type { ChainWriteOptions } from "./chain.ts";
+import { fillFromBelow } from "./from-below.ts";
+import { give, giveInBatches, giveNow, giveOnCondition, resultsOf } from "./give.ts";
 import { invalidate } from "./invalidate.ts";
 import type { Layer } from "./layer.ts";
-import { fits, readKeys } from "./read.ts";
+import { fits } from "./read.ts";
 import type { ChainState, WriteRoute } from "./state.ts";
 import { dropLate, holdLate } from "./spool.ts";
 import { writeRouteOf } from "./state.ts";
-import { bodyFor, copyFor, entriesFor } from "./stream.ts";
+import { bodyFor, entriesFor } from "./stream.ts";
 
 /** One write on its way down: where it goes, and what became of it. */
 interface Passage extends WriteRoute {
@@ -159,7 +160,11 @@ async function pass(
   unwaited: Promise<void>[],
 ): Promise<WriteResult[]> {
   const open = passages.filter((passage) => passage.result === undefined);
-  for (const [layer, group] of groupBy(open, (passage) => passage.first)) await writeFirst(state, layer, group);
+  for (const [layer, group] of groupBy(open, (passage) => passage.first)) {
+    for (const write of await writeFirst(state, layer, group)) {
+      open.push({ write, ...writeRouteOf(state, write.entry.key), result: STORED });
+    }
+  }
   for (const passage of open) learn(state, passage);
   const stored = open.filter((passage) => passage.result?.status === "stored");
   const waits: Promise<void>[] = [];
@@ -181,13 +186,17 @@ function lost(state: ChainState, write: Write): SyncError {
   return new SyncError("INTERNAL", "the write got no result", { store: state.name, key: write.entry.key });
 }
 
-/** The authority decides. Sets every passage's result. Never rejects. */
-async function writeFirst(state: ChainState, index: number, group: readonly Passage[]): Promise<void> {
+/**
+ * The authority decides. Sets every passage's result. Never rejects.
+ * @returns what else it has now, so that the other layers have to get it: see {@link fillFromBelow}.
+ */
+async function writeFirst(state: ChainState, index: number, group: readonly Passage[]): Promise<readonly Write[]> {
   const calls = state.calls[index] as LayerCalls;
   const { layer } = calls;
   const conditional = group.filter(({ write }) => write.if !== undefined);
+  let raised: readonly Write[] = [];
   try {
-    if (conditional.length > 0) await fillFromBelow(state, index, calls, writesOf(conditional));
+    if (conditional.length > 0) raised = await fillFromBelow(state, index, calls, writesOf(conditional));
   } catch (error) {
     const reason = asSyncError(error, { store: state.name, operation: "write" });
     for (const passage of conditional) passage.result = failed(reason);
@@ -201,122 +210,7 @@ async function writeFirst(state: ChainState, index: number, group: readonly Pass
     const results = await (isConditional ? giveOnCondition(calls, writes) : giveInBatches(state, index, writes));
     for (const [i, passage] of batch.entries()) passage.result = results[i];
   }
-}
-
-/** A lost answer is asked for again with the same versions, which count as met if they are there. Never rejects. */
-async function giveOnCondition(calls: LayerCalls, writes: readonly Write[]): Promise<WriteResult[]> {
-  const { layer } = calls;
-  const send = () => calls.call("write", (call) => layer.store.write(writes, call), entriesFor(writes));
-  const isLeftAlone = calls.isLeftAlone(); // then nothing is sent at all
-  let lostAnswer: SyncError | undefined;
-  try {
-    const results = await send().catch((error: unknown) => {
-      if (!(error instanceof SyncError) || !error.retryable) throw error;
-      lostAnswer = error;
-      return send();
-    });
-    calls.counts.writes += writes.length;
-    return writes.map((write, i) => {
-      const result = results[i] ?? failed(noResult(layer, write));
-      return lostAnswer !== undefined && isUndecided(write, result)
-        ? failed(undecided(lostAnswer, write, layer))
-        : result;
-    });
-  } catch (thrown) {
-    const error = asSyncError(thrown, { store: layer.name, operation: "write" });
-    return writes.map((write) => failed(isLeftAlone ? error : undecided(error, write, layer)));
-  }
-}
-
-/** One result per write of a batch that the layer takes in one call. Never rejects. */
-function give(calls: LayerCalls, batch: readonly Write[]): Promise<WriteResult[]> {
-  const send = (call: CallOptions) => calls.layer.store.write(batch, call);
-  return calls.callThen("write", send, entriesFor(batch), (outcome) => resultsOf(calls, batch, outcome));
-}
-
-/** What became of each write of a call: one that failed is the result of all of them. */
-function resultsOf(
-  { layer, counts }: LayerCalls,
-  batch: readonly Write[],
-  outcome: WriteResult[] | SyncError,
-): WriteResult[] {
-  if (outcome instanceof SyncError) return batch.map(() => failed(outcome));
-  counts.writes += batch.length;
-  // A store of others may give anything. Which result is whose is not known then.
-  if (Array.isArray(outcome) && outcome.length === batch.length) return outcome;
-  return batch.map((write) => failed(noResult(layer, write)));
-}
-
-/** The same of one write, in a layer that takes it without a promise. */
-function giveNow({ counts, layer }: LayerCalls, slots: SlotStore, write: Write): WriteResult {
-  counts.calls++;
-  try {
-    const result = slots.writeNow([write])[0];
-    counts.writes++;
-    return result ?? failed(noResult(layer, write));
-  } catch (error) {
-    return failed(asSyncError(error, { store: layer.name, operation: "write" }));
-  }
-}
-
-function noResult({ name }: Layer, { entry: { key } }: Write): SyncError {
-  return new SyncError("INTERNAL", "the layer gave no result for a write", { store: name, operation: "write", key });
-}
-
-/**
- * Whether the answer to a conditional write that was sent again leaves open what became of it the first time: what is
- * there may stand upon it. An older version that is there shows that it did not happen; so does nothing, unless it
- * expired.
- */
-export function isUndecided({ entry, if: condition }: Write, result: WriteResult): boolean {
-  if (condition === undefined) return false;
-  if (result.status === "conflict") {
-    const { current } = result;
-    return current === undefined ? entry.expires !== null : current.version > entry.version;
-  }
-  return result.status === "superseded" || result.status === "too-old";
-}
-
-/** A conditional write whose answer is lost may have happened, and says so. */
-export function undecided(error: SyncError, write: Write, layer: Layer): SyncError {
-  return write.if === undefined || !error.retryable ? error : indeterminate(error, write.entry.key, layer);
-}
-
-export function indeterminate(cause: SyncError, key: string, layer: Layer): SyncError {
-  return new SyncError("INDETERMINATE", "the conditional write may or may not have happened", {
-    store: layer.name,
-    operation: "write",
-    key,
-    cause,
-    cure: "read the key to see whether it happened",
-  });
-}
-
-/** A key that the authority lacks is brought up from the layers below, so that a condition is judged on what is true. */
-export async function fillFromBelow(
-  state: ChainState,
-  authority: number,
-  calls: LayerCalls,
-  writes: readonly Write[],
-): Promise<void> {
-  if (!state.layers.slice(authority + 1).some((layer) => layer.role === "store")) return;
-  const keys = writes.map(({ entry }) => entry.key);
-  const answers = await readKeys(state, keys, { authority: true });
-  const { name } = calls.layer;
-  const others = state.layers.filter((layer) => layer !== calls.layer);
-  const missing: Write[] = [];
-  for (const { entry, asOf, body, from } of answers) {
-    if (entry === undefined || (others.every((other) => !isFrom(from, other.name)) && isFrom(from, name))) continue;
-    missing.push(copyFor(calls.layer, { entry, asOf, body }));
-  }
-  if (missing.length === 0) return;
-  const results = await giveInBatches(state, authority, missing);
-  for (const result of results) if (result.status === "failed") throw result.error;
-}
-
-/** Whether an answer came from the layer of this name, or from one inside it. */
-function isFrom(from: string, layerName: string): boolean {
-  return from === layerName || from.startsWith(`${layerName}/`);
+  return raised;
 }
 
 /** What this process knows once the authority has answered. */
@@ -425,19 +319,6 @@ export function forLayer(layer: Layer, write: Write): Write {
 /** The layer that a write goes to first gets it as it is, under its condition. */
 export function inFirst(layer: Layer, write: Write): Write {
   return write.body === undefined ? write : { ...bodyFor(layer, write), if: write.if };
-}
-
-/** One result for each of any number of writes. Never rejects. */
-async function giveInBatches(state: ChainState, index: number, writes: readonly Write[]): Promise<WriteResult[]> {
-  const calls = state.calls[index] as LayerCalls;
-  const slots = state.slots[index];
-  if (slots !== undefined) return writes.map((write) => giveNow(calls, slots, write));
-  const { batchMax } = calls.layer.store.supports;
-  const results: WriteResult[] = [];
-  for (let at = 0; at < writes.length; at += batchMax) {
-    for (const result of await give(calls, writes.slice(at, at + batchMax))) results.push(result);
-  }
-  return results;
 }
 
 /** @throws SyncError UNAVAILABLE, naming the layers that still lack writes. */

@@ -64,8 +64,14 @@ export class Letterbox {
     throw new SyncError("NOT_FOUND", `there is no letter ${JSON.stringify(id.slice(0, 100))}`, { cure });
   }
 
-  body(letter: Letter): Promise<Entry> {
-    return letterBody(this.files, letter);
+  /** @throws SyncError when it cannot be read. One whose file turns out to be gone is none any more. */
+  async body(letter: Letter): Promise<Entry> {
+    try {
+      return await letterBody(this.files, letter);
+    } catch (error) {
+      if (this.has(letter.id) && !(await this.isThere(letter.id))) this.takeOut(letter);
+      throw error;
+    }
   }
 
   /** Resolves when the letter survives a power loss. */
@@ -80,11 +86,7 @@ export class Letterbox {
    */
   async drop(id: string): Promise<void> {
     const letter = this.get(id);
-    const { head, valueBytes } = letter;
-    // At once, so that nobody drops it a second time meanwhile.
-    this.byId.delete(id);
-    this.bytes -= valueBytes;
-    if (this.dead.get(head.key)?.letter.id === id) this.dead.delete(head.key);
+    this.takeOut(letter); // at once, so that nobody drops it a second time meanwhile
     try {
       await this.files.remove(id);
     } catch (error) {
@@ -97,6 +99,12 @@ export class Letterbox {
     // Should the letter come back, its body has to be there: what is not known to be gone keeps it until the next start.
     await this.files.syncFolder();
     if (letter.body !== undefined) this.bodies.drop(letter.body);
+  }
+
+  private takeOut({ id, head, valueBytes }: Letter): void {
+    if (!this.byId.delete(id)) return;
+    this.bytes -= valueBytes;
+    if (this.dead.get(head.key)?.letter.id === id) this.dead.delete(head.key);
   }
 
   private async isThere(id: string): Promise<boolean> {

@@ -64,4 +64,25 @@ describe("a disk that fails under the journal", () => {
     expect(chain.journal?.letters).toEqual([]);
     await w.during(chain.flush());
   });
+
+  // Mutation: `body` does not look whether the file is there: the letter could be neither sent again nor dropped.
+  it("ends a dead letter that it took away without a word, once somebody asks for it", async () => {
+    const w = await behindWorld({ git: { flushIntervalMs: 0 } });
+    const chain = await w.start();
+    const error = new SyncError("INVALID", "git takes no key of that name", { store: "git" });
+    w.store("git").failNth(1, { verb: "write", error });
+    await w.set(chain, "k", "1");
+    await w.runtime.advance(30_000);
+    const id = chain.journal?.letters[0]?.id ?? "";
+    const files = w.files();
+    const [remove, list] = [files.remove.bind(files), files.list.bind(files)];
+    files.remove = (name) => remove(name).then(() => Promise.reject(ioError("EIO")));
+    files.list = () => Promise.reject(ioError("EIO"));
+    await expect(chain.journal?.drop(id)).rejects.toThrow("EIO");
+    expect(chain.journal?.letters).toHaveLength(1);
+    Object.assign(files, { remove, list });
+    await expect(chain.journal?.retry(id)).rejects.toMatchObject({ code: "NOT_FOUND" });
+    expect(chain.journal?.letters).toEqual([]);
+    await w.during(chain.flush());
+  });
 });

@@ -182,7 +182,12 @@ export class Clients {
     const isRecent = startedAt - learnedAt < TTL_MS.memory / 2 && node.missedAt < learnedAt - SLACK_MS;
     // After missed changes nothing from before counts as fresh.
     const isAnswerable =
-      kind === "cached" && floor?.own === true && isRecent && !floor.fromMemory && isPending(process, floor.head);
+      kind === "cached" &&
+      floor?.own === true &&
+      isRecent &&
+      !floor.fromMemory &&
+      !floor.superseded &&
+      isPending(process, floor.head);
     const options: ReadOptions = kind === "authority" ? { authority: true } : kind === "maxAge" ? { maxAgeMs } : {};
     let answer: Pick<Answer, "entry" | "stale" | "from">;
     try {
@@ -211,7 +216,7 @@ export class Clients {
     if (entry !== undefined) facts.content(entry);
     if (isNone && stale) facts.bad("false miss", `${said}: "none" may not be stale`);
     if (kind === "authority" && stale) facts.bad("stale", `${said}: the authority's answer may not be stale`);
-    this.judge(node, said, entry, stale, floor);
+    this.judge(node, said, entry, stale, floor, startedAt);
     const newest = world.authority.newestAt(key, Infinity);
     const isReported = owed !== undefined && facts.isExcused(owed);
     // Since it was written, this answer's version was not asked for again; a clock that is ahead may have hidden it.
@@ -229,12 +234,20 @@ export class Clients {
   }
 
   /** Whether an answer goes back behind what its node knew when it was asked. */
-  private judge(node: Node, said: string, entry: Entry | undefined, stale: boolean, floor: Known | undefined): void {
-    const { facts, runtime } = this.world;
+  private judge(
+    node: Node,
+    said: string,
+    entry: Entry | undefined,
+    stale: boolean,
+    floor: Known | undefined,
+    askedAt: number,
+  ): void {
+    const { authority, facts, runtime } = this.world;
     if (floor === undefined || facts.isExcused(floor.head)) return;
     if (stale && runtime.monotonic() - floor.atMs > FLOOR_MS) return;
-    const newest = this.world.authority.newestAt(floor.head.key, Infinity);
-    if (!isBehind(entry, floor.head, runtime.now(), newest)) return;
+    // What it came to have while it was asked may have been there too late.
+    const cameTo = [askedAt, Infinity].map((atMs) => authority.newestAt(floor.head.key, atMs));
+    if (cameTo.some((newest) => !isBehind(entry, floor.head, runtime.now(), newest))) return;
     facts.bad(floor.own ? "own write not read" : "went back", `${said}: it knew ${floor.head.version}`);
   }
 

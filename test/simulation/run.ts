@@ -1,12 +1,12 @@
 import { isDead } from "../../src/entry.ts";
 import type { Head } from "../../src/entry.ts";
 import { VERSION_ZERO } from "../../src/version.ts";
-import type { Version } from "../../src/version.ts";
 import { ALL_KEYS, Clients, MIXED, PLAIN, REGISTERS } from "./clients.ts";
 import { isBehind } from "./facts.ts";
 import type { Violation } from "./facts.ts";
 import { Faults } from "./faults.ts";
 import { explain } from "./linearizable.ts";
+import type { Operation } from "./linearizable.ts";
 import { JOURNAL, PUSHES } from "./node.ts";
 import type { Node } from "./node.ts";
 import { outcomeWithin } from "./patience.ts";
@@ -140,6 +140,7 @@ async function check(world: World, clients: Clients): Promise<void> {
   for (const key of REGISTERS) {
     const initial = key === PRELOADED ? (world.truth.history.get(key)?.[0]?.head?.version ?? "") : "";
     const history = (clients.registers.get(key) ?? []).filter((operation) => operation !== undefined);
+    if (key === PRELOADED) history.push(...broughtUp(world, initial, history[0]?.client ?? ""));
     const problem = explain(history, initial);
     if (problem !== undefined) facts.bad("not linearizable", `${key}: ${problem}`);
   }
@@ -149,6 +150,18 @@ async function check(world: World, clients: Clients): Promise<void> {
     const left = process?.journal.status().entries ?? 0;
     if (left > 0) facts.bad("not drained", `${name} closed with ${left} entries left`);
   }
+}
+
+/**
+ * What was always there, and is older than what the authority has collected, is brought up as a write of that moment: a
+ * version that no client wrote.
+ */
+function broughtUp({ facts, authority }: World, expected: string, client: string): Operation[] {
+  const heads = (authority.history.get(PRELOADED) ?? []).flatMap(({ head }) => (head === undefined ? [] : [head]));
+  const versions = new Set(heads.map(({ version }) => version).filter((version) => !facts.stampedAt.has(version)));
+  return [...versions].map((version) => {
+    return { client, called: 0, returned: Infinity, what: { kind: "cas", expected, version } };
+  });
 }
 
 /** Waits for something that must succeed. */
@@ -173,8 +186,8 @@ async function agreement(world: World, clients: Clients, key: string): Promise<v
   const [first] = copies;
   for (const [i, entry] of copies.entries()) {
     const isSame = entry?.version === first?.version || (isNone(entry, now) && isNone(first, now));
-    // Without a watch nobody tells the others what git had before.
-    const isAlone = key === PRELOADED && !world.watch && first === undefined;
+    // Without a watch nobody tells the others what git had before, and what they have collected may be newer.
+    const isAlone = key === PRELOADED && first === undefined && (!world.watch || isTooOld(world, entry));
     if (!isSame && !isReported && !isAlone) {
       const has = copies.map((copy) => copy?.version ?? "nothing").join(" and ");
       facts.bad("no agreement", `the stores have ${has} of ${key}`);
@@ -190,29 +203,37 @@ async function agreement(world: World, clients: Clients, key: string): Promise<v
       const read = clients.read(node, process, key, { kind, maxAgeMs: 0 });
       const outcome = await outcomeWithin(runtime, read, 2_000, 100);
       const answer = outcome.kind === "done" ? outcome.value : undefined;
-      compare(world, node, key, kind, answer, authority.versionOf(key));
+      const only = isTooOld(world, world.truth.entryOf(key)) ? world.truth : authority;
+      compare(world, node, key, kind, answer, key === PRELOADED ? only : authority);
     }
   }
 }
 
 function compare(
-  { facts, authority, runtime }: World,
+  { facts, runtime }: World,
   node: Node,
   key: string,
   kind: string,
   answer: Awaited<ReturnType<Clients["read"]>>,
-  version: Version,
+  authority: World["authority"],
 ): void {
   if (answer === undefined) {
     facts.bad("no answer", `at the end ${node.name} has no ${kind} answer for ${key}`);
     return;
   }
   const now = runtime.now();
+  const version = authority.versionOf(key);
   const bothNone = isNone(answer.entry, now) && isNone(authority.entryOf(key), now);
   const isSame = (answer.entry?.version ?? VERSION_ZERO) === version || bothNone;
   if (isSame && !answer.stale) return;
   const has = `${answer.entry?.version ?? "nothing"}${answer.stale ? " (stale)" : ""}`;
   facts.bad("no agreement", `at the end ${node.name} answers ${has} of ${key}, ${authority.name} has ${version}`);
+}
+
+/** Whether the authority takes this for something that was collected, having never had it. */
+function isTooOld({ authority }: World, head: Head | undefined): boolean {
+  if (head === undefined || authority.newestAt(head.key, Infinity) !== undefined) return false;
+  return authority.state.watermark >= head.version;
 }
 
 function isNone(head: Head | undefined, now: number): boolean {
