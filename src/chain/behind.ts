@@ -25,6 +25,7 @@ import type { LaneShell, LaneStatus } from "./lane.ts";
 import type { ChainState } from "./state.ts";
 import { notRetryable, notYet, refusedMeanwhile, sayWhatIsLeft, stuckError, undelivered } from "./undelivered.ts";
 import { keepBodies, wholeIfSmall } from "./spool.ts";
+import type { Floor } from "./walk.ts";
 import { copied, forLayer, refusalOf } from "./write.ts";
 
 export interface BehindOptions {
@@ -210,12 +211,16 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
 
   const answerAtOnce = (items: readonly Item[], durable: Promise<void>): void => {
     const takeBack = journal.answerEarly(items);
+    const before = items.map(({ head }) => state.floors.get(head.key, runtime.coarse.now()));
     learn(items);
     const written = durable.catch(async (error: unknown) => {
       takeBack();
       const { message } = asSyncError(error);
-      for (const { head } of items) {
+      for (const [i, { head }] of items.entries()) {
         state.floors.drop(head.key, head.version);
+        // What was known before is known still.
+        const floor = before[i];
+        if (floor !== undefined) state.floors.raise(headOf(head, floor), runtime.now());
         const what = `acknowledged by memory alone and not written: ${message}`;
         state.report({ kind: "write-failed", layer: "journal", key: head.key, message: what });
       }
@@ -458,6 +463,11 @@ function giveMemory(state: ChainState, index: number, items: readonly Item[]): v
 
 function newer(a: Version | undefined, b: Version | undefined): Version | undefined {
   return a === undefined || (b !== undefined && b > a) ? b : a;
+}
+
+/** What is known of a key again, when the write that came after it is taken back. */
+function headOf(head: Head, { version, dead }: Floor): Head {
+  return { ...head, version, state: dead ? "deleted" : "value", expires: null };
 }
 
 function isBelow({ version }: Head, pending: Pending | undefined): boolean {

@@ -85,4 +85,24 @@ describe("a disk that fails under the journal", () => {
     expect(chain.journal?.letters).toEqual([]);
     await w.during(chain.flush());
   });
+
+  // Mutation: the floor from before is not raised again: this node's own older write is answered.
+  it("takes a write of memory back to what was known before it", async () => {
+    const w = await behindWorld({ sql: { flushIntervalMs: 2 * HOUR_MS, watch: false } });
+    const chain = await w.start();
+    await w.during(w.set(chain, "k", "own"));
+    const newer = w.value("k", "of another node");
+    w.states["sql"]?.copies.set("k", { entry: newer, asOf: w.runtime.now() });
+    await w.runtime.advance(10);
+    expect(await get(chain, "k", { maxAgeMs: 0 })).toBe("of another node");
+    w.files().failAt(w.files().operations + 1);
+    await w.set(chain, "k", "not written", "memory");
+    await w.runtime.advance(100);
+    expect(w.reports).toContainEqual(expect.objectContaining({ kind: "write-failed", layer: "journal", key: "k" }));
+    for (const name of ["sql", "git"] as const) w.store(name).down();
+    await expect(get(chain, "k")).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    for (const name of ["sql", "git"] as const) w.store(name).up();
+    await w.runtime.advance(60_000);
+    expect(await get(chain, "k")).toBe("of another node");
+  });
 });

@@ -160,6 +160,8 @@ export class Node {
     this.starting = undefined;
     this.process = { ...process, sentAgain: countSentAgain(journal) };
     this.lastJournal = journal;
+    // What an undecided write may have come to makes all that is from before suspect.
+    if (journal.undecided.size > 0) this.missedAt = world.runtime.monotonic();
     world.log(`${name} is up, its clock is off by ${this.skewMs} ms`);
   }
 
