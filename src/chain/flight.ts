@@ -23,7 +23,7 @@ export class Flight {
     this.shared = shared;
   }
 
-  /** The key was written or changed since the walk began: nobody joins it, and absence that it finds is forgotten. */
+  /** The key was written or changed since the walk began: nobody joins it, and that it found nothing is not remembered. */
   get overtaken(): boolean {
     return this.overtakenBy !== VERSION_ZERO;
   }
