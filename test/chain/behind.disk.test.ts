@@ -6,6 +6,17 @@ import { get } from "./world.ts";
 
 const HOUR_MS = 3_600_000;
 
+/** A journal with one dead letter. */
+async function withLetter() {
+  const w = await behindWorld({ git: { flushIntervalMs: 0 } });
+  const chain = await w.start();
+  const error = new SyncError("INVALID", "git takes no key of that name", { store: "git" });
+  w.store("git").failNth(1, { verb: "write", error });
+  await w.set(chain, "k", "1");
+  await w.runtime.advance(30_000);
+  return { w, chain };
+}
+
 describe("a disk that fails under the journal", () => {
   // Mutations: `begin` takes no floor from what is pending; what the journal has counts for a ghost where it cannot be read.
   it.each([false, true])(
@@ -40,12 +51,7 @@ describe("a disk that fails under the journal", () => {
     ["the removal, after its effect", true, undefined],
     ["the folder's sync", true, "EIO"],
   ])("leaves a dead letter that is given up whole, or takes it away: %s", async (step, isGone, code) => {
-    const w = await behindWorld({ git: { flushIntervalMs: 0 } });
-    const chain = await w.start();
-    const error = new SyncError("INVALID", "git takes no key of that name", { store: "git" });
-    w.store("git").failNth(1, { verb: "write", error });
-    await w.set(chain, "k", "1");
-    await w.runtime.advance(30_000);
+    const { w, chain } = await withLetter();
     const letter = chain.journal?.letters[0];
     const drop = () => chain.journal?.drop(letter?.id ?? "");
     const files = w.files();
@@ -67,12 +73,7 @@ describe("a disk that fails under the journal", () => {
 
   // Mutation: `body` does not look whether the file is there: the letter could be neither sent again nor dropped.
   it("ends a dead letter that it took away without a word, once somebody asks for it", async () => {
-    const w = await behindWorld({ git: { flushIntervalMs: 0 } });
-    const chain = await w.start();
-    const error = new SyncError("INVALID", "git takes no key of that name", { store: "git" });
-    w.store("git").failNth(1, { verb: "write", error });
-    await w.set(chain, "k", "1");
-    await w.runtime.advance(30_000);
+    const { w, chain } = await withLetter();
     const id = chain.journal?.letters[0]?.id ?? "";
     const files = w.files();
     const [remove, list] = [files.remove.bind(files), files.list.bind(files)];
