@@ -42,8 +42,8 @@ const MUTATION = "mutation($input:CreateCommitOnBranchInput!){createCommitOnBran
 
 /**
  * The bare client does by hand what has to be done with the same layout: two files a key, a record with version and object
- * id, and the value. What it reads it checks against its id, as git does. It is never called off, asks once, and has no budget. It writes to a repository of
- * its own, and reads the store's: how git has packed one repository makes it faster or slower to read than another.
+ * id, and the value. What it reads it checks against its id, as git does. It is never called off, asks once, and has no
+ * budget. It writes to a repository of its own, and reads the store's: how git has packed one repository makes it faster or slower to read than another.
  *
  * @param answersAfterMs what the server waits for before each answer, as one does that is not on this machine.
  */

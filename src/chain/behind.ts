@@ -138,11 +138,11 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
   const decider = shells.find((shell) => shell.index === state.authority);
   if (decider !== undefined) {
     const happened = (item: Item) => landed([item]);
-    const passOn = async (writes: readonly Write[]) => {
-      const results = await writePlain(writes, { kind: "journal" }, undefined);
-      for (const result of results) if (result.status === "failed") throw result.error;
+    const onAnew = async (write: Write) => {
+      const [result] = await writePlain([write], { kind: "journal" }, undefined);
+      if (result?.status === "failed") throw result.error;
     };
-    deciding = conditional({ state, journal, deciding: decider, happened, onAttempt: look, passOn });
+    deciding = conditional({ state, journal, deciding: decider, happened, onAttempt: look, onAnew });
   }
   state.floors.source = (key) => journal.tell(key);
   journal.begin();
@@ -220,7 +220,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
         state.floors.drop(head.key, head.version);
         // What was known before is known still.
         const floor = before[i];
-        if (floor !== undefined) state.floors.raise(headOf(head, floor), runtime.now());
+        if (floor !== undefined) state.floors.raise(headBefore(head, floor), runtime.now());
         const what = `acknowledged by memory alone and not written: ${message}`;
         state.report({ kind: "write-failed", layer: "journal", key: head.key, message: what });
       }
@@ -407,7 +407,9 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       const shell = shells.find((each) => each.index === index);
       if (shell === undefined) return;
       try {
-        await journal.resend(shell.lane);
+        const count = await journal.resend(shell.lane);
+        const message = `it may have lost what it had: ${count} entries that the journal still has are sent again`;
+        if (count > 0) state.report({ kind: "journal", layer: shell.calls.layer.name, message });
         look();
       } catch (error) {
         const message = `what the journal keeps could not be sent again: ${asSyncError(error).message}`;
@@ -466,7 +468,7 @@ function newer(a: Version | undefined, b: Version | undefined): Version | undefi
 }
 
 /** What is known of a key again, when the write that came after it is taken back. */
-function headOf(head: Head, { version, dead }: Floor): Head {
+function headBefore(head: Head, { version, dead }: Floor): Head {
   return { ...head, version, state: dead ? "deleted" : "value", expires: null };
 }
 

@@ -38,7 +38,7 @@ export interface ConditionalOptions {
   readonly happened: (item: Item) => void;
   readonly onAttempt: () => void;
   /** Gives the other layers what the deciding one has. @throws SyncError when the journal does not take it. */
-  readonly passOn: (writes: readonly Write[]) => Promise<void>;
+  readonly onAnew: (write: Write) => Promise<void>;
 }
 
 /** The first wait before what is open is sent again is random up to this, doubling up to the second figure. */
@@ -54,7 +54,7 @@ type Sent =
   | { readonly kind: "unsent"; readonly error: SyncError };
 
 export function conditional(options: ConditionalOptions): Conditional {
-  const { state, journal, deciding, happened, onAttempt, passOn } = options;
+  const { state, journal, deciding, happened, onAttempt, onAnew } = options;
   const { runtime } = state;
   const { calls } = deciding;
   const { layer } = calls;
@@ -129,8 +129,7 @@ export function conditional(options: ConditionalOptions): Conditional {
     try {
       await resolveKey(key);
       await deciding.sendKey(key);
-      const raised = await fillFromBelow(state, deciding.index, calls, [write]);
-      if (raised.length > 0) await passOn(raised);
+      await fillFromBelow(state, deciding.index, calls, [write], onAnew);
     } catch (error) {
       return refused(unsentError(error, key));
     }

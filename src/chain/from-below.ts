@@ -11,16 +11,17 @@ import { copyFor } from "./stream.ts";
  * A key that the authority lacks is brought up from the layers below, so that a condition is judged on what is true. What
  * it refuses as older than what it has collected it gets as a write of now: a layer below has it, so it was not collected.
  *
- * @returns what was written so, which the other layers have to get as well.
- * @throws SyncError when the authority could not be given what is below.
+ * @param onAnew told of each that was written so: the other layers have to get it as well.
+ * @throws SyncError when the authority could not be given what is below; TOO_OLD when that is a large value; what `onAnew` throws.
  */
 export async function fillFromBelow(
   state: ChainState,
   authority: number,
   calls: LayerCalls,
   writes: readonly Write[],
-): Promise<readonly Write[]> {
-  if (!state.layers.slice(authority + 1).some((layer) => layer.role === "store")) return [];
+  onAnew: (write: Write) => Promise<void> | void,
+): Promise<void> {
+  if (!state.layers.slice(authority + 1).some((layer) => layer.role === "store")) return;
   const keys = writes.map(({ entry }) => entry.key);
   const answers = await readKeys(state, keys, { authority: true });
   const { name } = calls.layer;
@@ -30,17 +31,15 @@ export async function fillFromBelow(
     if (entry === undefined || (others.every((other) => !isFrom(from, other.name)) && isFrom(from, name))) continue;
     missing.push(copyFor(calls.layer, { entry, asOf, body }));
   }
-  if (missing.length === 0) return [];
+  if (missing.length === 0) return;
   const results = await giveInBatches(state, authority, missing);
-  const raised: Write[] = [];
   for (const [i, result] of results.entries()) {
     if (result.status === "failed") throw result.error;
     const write = missing[i] as Write;
     if (result.status !== "too-old" || isDead(write.entry, state.runtime.now())) continue;
     const anew = await writeAnew(state, calls, write);
-    if (anew !== undefined) raised.push(anew);
+    if (anew !== undefined) await onAnew(anew);
   }
-  return raised;
 }
 
 /** Whether an answer came from the layer of this name, or from one inside it. */

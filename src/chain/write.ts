@@ -161,9 +161,10 @@ async function pass(
 ): Promise<WriteResult[]> {
   const open = passages.filter((passage) => passage.result === undefined);
   for (const [layer, group] of groupBy(open, (passage) => passage.first)) {
-    for (const write of await writeFirst(state, layer, group)) {
+    const onAnew = (write: Write) => {
       open.push({ write, ...writeRouteOf(state, write.entry.key), result: STORED });
-    }
+    };
+    await writeFirst(state, layer, group, onAnew);
   }
   for (const passage of open) learn(state, passage);
   const stored = open.filter((passage) => passage.result?.status === "stored");
@@ -186,17 +187,18 @@ function lost(state: ChainState, write: Write): SyncError {
   return new SyncError("INTERNAL", "the write got no result", { store: state.name, key: write.entry.key });
 }
 
-/**
- * The authority decides. Sets every passage's result. Never rejects.
- * @returns what else it has now, so that the other layers have to get it: see {@link fillFromBelow}.
- */
-async function writeFirst(state: ChainState, index: number, group: readonly Passage[]): Promise<readonly Write[]> {
+/** The authority decides. Sets every passage's result. Never rejects. @param onAnew see {@link fillFromBelow}. */
+async function writeFirst(
+  state: ChainState,
+  index: number,
+  group: readonly Passage[],
+  onAnew: (write: Write) => void,
+): Promise<void> {
   const calls = state.calls[index] as LayerCalls;
   const { layer } = calls;
   const conditional = group.filter(({ write }) => write.if !== undefined);
-  let raised: readonly Write[] = [];
   try {
-    if (conditional.length > 0) raised = await fillFromBelow(state, index, calls, writesOf(conditional));
+    if (conditional.length > 0) await fillFromBelow(state, index, calls, writesOf(conditional), onAnew);
   } catch (error) {
     const reason = asSyncError(error, { store: state.name, operation: "write" });
     for (const passage of conditional) passage.result = failed(reason);
@@ -210,7 +212,6 @@ async function writeFirst(state: ChainState, index: number, group: readonly Pass
     const results = await (isConditional ? giveOnCondition(calls, writes) : giveInBatches(state, index, writes));
     for (const [i, passage] of batch.entries()) passage.result = results[i];
   }
-  return raised;
 }
 
 /** What this process knows once the authority has answered. */

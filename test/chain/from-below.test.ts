@@ -88,3 +88,20 @@ describe.each([
     await during(chain.close());
   });
 });
+
+// Mutation: a stub is written anew like a value, over which the authority would stand alone.
+it("a large value of which the deciding layer can have a stub alone is no less there: the condition is refused", async () => {
+  const w = await world();
+  const [sql, git] = [
+    w.store("sql", { ...RECORD, valueBytesMax: 10 }),
+    w.store("git", { ...RECORD, conditional: false }),
+  ];
+  const chain = w.open([layer(w.memory()), layer(sql, { role: "store" }), layer(git)]);
+  const large = w.value("k", "x".repeat(100));
+  git.state.copies.set("k", { entry: large, asOf: w.runtime.now() });
+  await sql.direct.forget([{ key: "gone", version: w.value("gone", "").version, reason: "collected" }]);
+  const [result] = await chain.write([w.write(w.value("k", "mine"), "absent")]);
+  expect(result).toMatchObject({ status: "failed", error: { code: "TOO_OLD" } });
+  expect([sql.state.copies.get("k"), await get(chain, "k")]).toEqual([undefined, "x".repeat(100)]);
+  await chain.close();
+});

@@ -188,7 +188,7 @@ export const RULES: readonly Rule[] = [
     name: "own pending first",
     says: "before a conditional write this node's own pending entry goes to the layer that decides",
     edits: [
-      ...one("chain/conditional.ts", "await deciding.sendKey(key);\n      const raised", "const raised"),
+      ...one("chain/conditional.ts", "await deciding.sendKey(key);\n      await fillFromBelow", "await fillFromBelow"),
       ...one("chain/conditional.ts", "await deciding.sendKey(key);\n      sent = await", "sent = await"),
     ],
     finds: ["own write overlooked", "not linearizable", ...BACK],
@@ -198,7 +198,7 @@ export const RULES: readonly Rule[] = [
   {
     name: "filled from below",
     says: "a key that the layer that decides lacks is brought up before a condition is judged",
-    edits: one("chain/conditional.ts", "await fillFromBelow(state, deciding.index, calls, [write]);", "[];"),
+    edits: one("chain/conditional.ts", "await fillFromBelow(state, deciding.index, calls, [write], onAnew);", ""),
     finds: ["not linearizable"],
     seeds: 100,
   },
