@@ -408,7 +408,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       if (shell === undefined) return;
       try {
         const count = await journal.resend(shell.lane);
-        const message = `it may have lost what it had: ${count} entries that the journal still has are sent again`;
+        const message = `it may have lost what it had: ${count} entries of the journal are sent again`;
         if (count > 0) state.report({ kind: "journal", layer: shell.calls.layer.name, message });
         look();
       } catch (error) {

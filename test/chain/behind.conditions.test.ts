@@ -311,6 +311,8 @@ describe("a layer that went back", () => {
     w.store("git").storm({});
     await w.runtime.advance(60_000);
     expect(w.has("git", "k")).toBe("1");
+    const message = "it may have lost what it had: 1 entries of the journal are sent again";
+    expect(w.reports).toContainEqual({ kind: "journal", layer: "git", message });
   });
 });
 
