@@ -6,10 +6,9 @@ import { join } from "node:path";
 import { Agent, request } from "undici";
 import type { Entry } from "../../src/entry.ts";
 import { github } from "../../src/stores/github/index.ts";
-import { sleep } from "../../src/runtime.ts";
 import { systemRuntime as runtime } from "../../src/system.ts";
-import { githubServer } from "../../test/servers/github.ts";
 import { ampleBudgets } from "../../test/stores/github/world.ts";
+import { startGithub } from "./github-server.ts";
 import { entries } from "./harness.ts";
 import type { Side, Subject } from "./harness.ts";
 
@@ -49,13 +48,7 @@ const MUTATION = "mutation($input:CreateCommitOnBranchInput!){createCommitOnBran
  */
 export async function githubSubject(answersAfterMs = 0): Promise<Subject> {
   const folder = mkdtempSync(join(tmpdir(), "microsync-bench-"));
-  const server = await githubServer(join(folder, "served"));
-  if (answersAfterMs > 0) {
-    server.extra = async () => {
-      await sleep(runtime, answersAfterMs);
-      return false;
-    };
-  }
+  const server = await startGithub(join(folder, "served"), answersAfterMs);
   const agent = new Agent({ connections: 8 });
   const budgets = ampleBudgets();
   const open = (name: string, cache: string, keptBytesMax?: number) =>
@@ -67,10 +60,10 @@ export async function githubSubject(answersAfterMs = 0): Promise<Subject> {
       cacheFolder: join(folder, cache),
       keptBytesMax,
     });
-  server.create("octo", "store");
+  await server.create("store");
   // Keeps nothing, so that every read asks: what is kept would be read for nothing.
   const reader = await open("store", "cache-reader", 1);
-  const bareFolder = server.create("octo", "bare");
+  const bareFolder = await server.create("bare");
   const store = await open("store", "cache");
   const seeding = await open("bare", "cache-bare");
   await seeding.write(entries(1).map((entry) => ({ entry, asOf: 0 })));
@@ -163,7 +156,7 @@ export async function githubSubject(answersAfterMs = 0): Promise<Subject> {
     bareIs: "undici: the same files by the same requests, versions compared, records read and written, ids verified",
     versions: `the test server of this project${answersAfterMs > 0 ? `, each answer ${answersAfterMs} ms late` : ""}, undici`,
     unit: "requests",
-    requests: () => server.requests.length,
+    requests: () => server.requests(),
     async close() {
       await reader.close();
       await store.close();

@@ -148,6 +148,8 @@ interface Spent {
   readonly cpuMs: number;
 }
 
+/** Both sides do the work for so long before it counts, and twice at least: code that has run a few times only is slow. */
+const WARMING_MS = 2_000;
 const WARMING = 2;
 /** Reads that take less are done several times in a round, by both sides as often: a few milliseconds are noise. */
 const ROUND_MS_MIN = 30;
@@ -166,8 +168,7 @@ export async function race(
   for (const work of works(amounts)) {
     const times: Record<"store" | "bare", Spent>[] = [];
     let repeats = 1;
-    for (let round = -WARMING; round < rounds; round++) {
-      onRound(work.name, Math.max(0, round));
+    const round = async (storeFirst: boolean): Promise<Record<"store" | "bare", Spent>> => {
       await subject.forget?.();
       const run = work.prepare();
       const spent = async (side: Side): Promise<Spent> => {
@@ -177,13 +178,20 @@ export async function race(
         const { user, system } = process.cpuUsage(cpu);
         return { ms: (performance.now() - started) / repeats, cpuMs: (user + system) / 1_000 / repeats };
       };
-      const storeFirst = round % 2 === 0;
       const early = await spent(storeFirst ? ours : subject.bare);
       const late = await spent(storeFirst ? subject.bare : ours);
-      if (round >= 0) times.push(storeFirst ? { store: early, bare: late } : { store: late, bare: early });
-      else if (work.repeatable === true) {
-        repeats = Math.min(TIMES_MAX, Math.max(repeats, Math.ceil(ROUND_MS_MIN / Math.min(early.ms, late.ms))));
-      }
+      return storeFirst ? { store: early, bare: late } : { store: late, bare: early };
+    };
+    onRound(work.name, 0);
+    const started = performance.now();
+    for (let i = 0; i < WARMING || performance.now() - started < WARMING_MS; i++) {
+      const { store, bare } = await round(i % 2 === 0);
+      if (work.repeatable !== true) continue;
+      repeats = Math.min(TIMES_MAX, Math.max(repeats, Math.ceil(ROUND_MS_MIN / Math.min(store.ms, bare.ms))));
+    }
+    for (let i = 0; i < rounds; i++) {
+      onRound(work.name, i);
+      times.push(await round(i % 2 === 0));
     }
     const more = times.map(({ store, bare }) => (store.ms / bare.ms - 1) * 100);
     const perSecond = (side: "store" | "bare") =>

@@ -14,17 +14,10 @@ interface Node {
   readonly below: Map<string, Node>;
 }
 
-export interface Edited {
-  readonly root: string;
-  /** The folders that are new, by id. */
-  readonly trees: ReadonlyMap<string, Tree>;
-}
-
-/** The folders as they will be after a commit: what was written need not be read again. */
-export async function edited(objects: Objects, root: string | null, edits: readonly Edit[]): Promise<Edited> {
+/** Keeps the folders as they will be after a commit: what was written need not be read again. */
+export async function learnEdited(objects: Objects, root: string | null, edits: readonly Edit[]): Promise<void> {
   const whole = nodeOf(edits);
   const before = await foldersOf(objects, root ?? EMPTY_TREE, whole);
-  const trees = new Map<string, Tree>();
   const changed = (id: string, { files, below }: Node): string => {
     const items = new Map<string, TreeItem>(before.get(id));
     for (const [name, file] of files) if (file === undefined) items.delete(name);
@@ -37,13 +30,13 @@ export async function edited(objects: Objects, root: string | null, edits: reado
       if (file !== undefined) items.set(name, { name, raw: undefined, mode: FILE_MODE, ...file });
     }
     const tree = treeId(items);
-    trees.set(tree, items);
+    objects.learnTree(tree, items);
     return tree;
   };
-  return { root: changed(root ?? EMPTY_TREE, whole), trees };
+  changed(root ?? EMPTY_TREE, whole);
 }
 
-/** Every folder that is edited, as it is now: level by level, all of a level together. */
+/** Every folder with an edit in it, as it is now: level by level, all of a level together. */
 async function foldersOf(objects: Objects, root: string, whole: Node): Promise<ReadonlyMap<string, Tree>> {
   const all = new Map<string, Tree>();
   for (let level = [{ id: root, node: whole }]; level.length > 0;) {

@@ -34,7 +34,6 @@ export interface ObjectsSettings {
   readonly keptBytesMax: number;
 }
 
-const BLOBS_BYTES_MAX = 2 * 1024 * 1024;
 /** GraphQL cuts texts that are longer. */
 const TEXT_BYTES_MAX = 400 * 1024;
 /** What is fetched by itself is fetched by so many requests at a time. */
@@ -138,18 +137,17 @@ export function githubObjects({ api, pieces, owner, repo, keptBytesMax }: Object
         blobs.put(id, bytes);
         found.set(id, bytes);
       };
-      const alone = [...missing].filter((id) => missing.size === 1 || (sizes.get(id) ?? 0) > TEXT_BYTES_MAX);
-      const texts = [...missing].filter((id) => !alone.includes(id));
       const sizeOf = (id: string) => sizes.get(id) ?? 0;
-      const fits = (piece: readonly string[], next: string) =>
-        piece.reduce((sum, id) => sum + sizeOf(id), sizeOf(next)) <= BLOBS_BYTES_MAX;
+      const alone: string[] = [];
+      const texts: string[] = [];
+      for (const id of missing) (missing.size === 1 || sizeOf(id) > TEXT_BYTES_MAX ? alone : texts).push(id);
       const take = (id: string, value: unknown) => {
         if (value === undefined) return;
         const bytes = bytesOfText(id, value as GraphqlText);
         if (bytes === undefined) alone.push(id);
         else keep(id, bytes);
       };
-      const rest = await pieces.ask(texts, byId(BLOB_FIELDS), take, fits);
+      const rest = await pieces.ask(texts, byId(BLOB_FIELDS), take, sizeOf);
       await each([...alone, ...rest], async (id) => {
         const bytes = await raw(id);
         if (bytes !== undefined) keep(id, bytes);

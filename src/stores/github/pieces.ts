@@ -21,20 +21,21 @@ export interface Pieces {
   readonly size: number;
   /**
    * Tells what was found of each. Those that are left over when there is no GraphQL are returned.
-   * @param fits whether the piece may have this one too.
+   * @param bytesOf about what one adds to an answer: a piece is cut before they are too many.
    */
   ask(
     all: readonly string[],
     query: Query,
     take: (one: string, found: unknown) => void,
-    fits?: (piece: readonly string[], next: string) => boolean,
+    bytesOf?: (one: string) => number,
   ): Promise<readonly string[]>;
 }
 
 /** In one request. Its text gets long, and GitHub gives up after ten seconds. */
 const TOGETHER = { min: 1, start: 50, max: 100 };
+const BYTES_MAX = 2 * 1024 * 1024;
 const NO_OPTIONS: CallOptions = {};
-const everything = () => true;
+const none = () => 0;
 
 export function githubPieces(api: Api, owner: string, repo: string): Pieces {
   const together = pace(TOGETHER.min, TOGETHER.start, TOGETHER.max);
@@ -57,11 +58,13 @@ export function githubPieces(api: Api, owner: string, repo: string): Pieces {
     get size() {
       return hasGraphql ? together.size : 0;
     },
-    async ask(all, query, take, fits = everything) {
+    async ask(all, query, take, bytesOf = none) {
       for (let at = 0; at < all.length && hasGraphql;) {
         const piece: string[] = [];
+        let bytes = 0;
         for (const next of all.slice(at, at + together.size)) {
-          if (piece.length > 0 && !fits(piece, next)) break;
+          bytes += bytesOf(next);
+          if (piece.length > 0 && bytes > BYTES_MAX) break;
           piece.push(next);
         }
         let found: unknown[] | undefined;

@@ -10,13 +10,13 @@ import type { Api } from "./api.ts";
 import { asking } from "./asking.ts";
 import { byMutation } from "./by-mutation.ts";
 import { byRest, encodeRef, isText } from "./by-rest.ts";
-import { githubCommits } from "./commits.ts";
+import { githubCommits, trailersOf } from "./commits.ts";
 import { messageOf, statusError } from "./failures.ts";
 import { githubObjects } from "./objects.ts";
 import { pace } from "./pace.ts";
 import { githubPaths } from "./paths.ts";
 import { githubPieces } from "./pieces.ts";
-import { learn, parcelOf } from "./publish.ts";
+import { foresee, parcelOf } from "./publish.ts";
 import type { Made, Parcel } from "./publish.ts";
 import { githubRepository } from "./repository.ts";
 import type { GithubWebhook } from "./webhook.ts";
@@ -135,7 +135,7 @@ export function githubPlace(settings: GithubPlaceSettings): Place {
       }
       const asOf = runtime.now();
       const parcel = await parcelOf(objects, commits, made);
-      const done = await send(parcel, options);
+      const [done] = await Promise.all([send(parcel, options), foresee(objects, parcel)]);
       if (done === undefined) {
         passed.clear();
         return undefined;
@@ -145,7 +145,7 @@ export function githubPlace(settings: GithubPlaceSettings): Place {
       if (made.parent !== null) passed.set(made.parent, now + LAG_MS);
       own = done.id;
       asked.know({ commit: done.id, asOf });
-      await learn(objects, commits, parcel, done);
+      commits.learn({ id: done.id, parent: made.parent, tree: done.tree, trailers: trailersOf(made.message) });
       return done.id;
     },
     onPush: (listener) => webhook?.subscribe(`${owner}/${repo}`, branch, listener) ?? (() => {}),

@@ -1,10 +1,10 @@
+import { setImmediate as turn } from "node:timers/promises";
 import { SyncError } from "../../error.ts";
 import { blobId } from "../git-layout/record.ts";
 import type { NewCommit } from "../git-layout/repository.ts";
 import type { CallOptions } from "../../store.ts";
 import type { CommitInfo, Commits } from "./commits.ts";
-import { trailersOf } from "./commits.ts";
-import { edited } from "./edit.ts";
+import { learnEdited } from "./edit.ts";
 import type { Edit } from "./edit.ts";
 import type { Objects } from "./objects.ts";
 import { lookUp } from "./walk.ts";
@@ -55,17 +55,17 @@ export async function parcelOf(objects: Objects, commits: Commits, commit: NewCo
   return { commit, base, deletes, files };
 }
 
-/** Takes in what a commit of our own made of the folders, if it made what was expected. */
-export async function learn(objects: Objects, commits: Commits, parcel: Parcel, made: Made): Promise<void> {
-  const { commit, base, deletes, files } = parcel;
-  commits.learn({ id: made.id, parent: commit.parent, tree: made.tree, trailers: trailersOf(commit.message) });
+/**
+ * Keeps the files and folders that the commit will make, while GitHub makes it: once what is to be sent is on its way.
+ * Ids name contents, so it does no harm where another one is made of them. What they are now and cannot be read is read
+ * when somebody needs it, who is told then.
+ */
+export async function foresee(objects: Objects, { base, deletes, files }: Parcel): Promise<void> {
+  await turn();
   for (const { id, bytes } of files) if (bytes !== undefined) objects.learnBlob(id, bytes.slice());
   const edits: Edit[] = [
     ...deletes.map((path) => ({ path, file: undefined })),
     ...files.map(({ path, id, size }) => ({ path, file: { id, size } })),
   ];
-  const { root, trees } = await edited(objects, base?.tree ?? null, edits);
-  // Another one is read like anybody's: a file's mode may have stayed, or GitHub have done it in its own way.
-  if (root !== made.tree) return;
-  for (const [id, tree] of trees) objects.learnTree(id, tree);
+  await learnEdited(objects, base?.tree ?? null, edits).catch(() => undefined);
 }
