@@ -7,8 +7,6 @@ import { startPostgres } from "../../test/servers/postgres.ts";
 import type { Subject } from "./harness.ts";
 
 const CONNECTIONS = 10;
-const TABLE = `CREATE TABLE bare (key bytea PRIMARY KEY, value bytea, state text NOT NULL, version uuid NOT NULL,
-  expires int8, meta jsonb NOT NULL, tx xid8 NOT NULL DEFAULT pg_current_xact_id())`;
 const UPSERT = `ON CONFLICT (key) DO UPDATE SET value = excluded.value, state = excluded.state, version = excluded.version,
   expires = excluded.expires, meta = excluded.meta, tx = excluded.tx WHERE bare.version < excluded.version RETURNING key`;
 const WRITE = {
@@ -34,8 +32,7 @@ export async function sqlSubject(): Promise<Subject> {
   const url = await server.database();
   const store = await sql(url, { runtime, create: true, connections: CONNECTIONS });
   const pool = new Pool({ connectionString: url, max: CONNECTIONS });
-  await pool.query(TABLE);
-  await pool.query("CREATE INDEX bare_tx ON bare (tx)");
+  await pool.query("CREATE TABLE bare (LIKE sync INCLUDING ALL)");
   const [version] = await server.query("SHOW server_version");
   const statements = countStatements();
   const row = ({ key, state, version, expires, value }: Entry) => [
@@ -67,7 +64,7 @@ export async function sqlSubject(): Promise<Subject> {
       },
     },
     bareIs:
-      "pg with prepared statements: the same columns, the same index of changes, the same compare, as many connections",
+      "pg with prepared statements: a table like the store's, the same compare, as many connections",
     versions: `PostgreSQL ${String(version?.["server_version"])}, pg`,
     unit: "statements",
     requests: () => statements.count,

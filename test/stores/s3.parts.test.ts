@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { gunzipSync } from "node:zlib";
+import { gunzipSync, gzipSync } from "node:zlib";
 import { afterAll, describe, expect, it } from "vitest";
 import { withoutSecrets } from "../../src/config/url.ts";
 import { NO_META } from "../../src/entry.ts";
@@ -12,17 +12,8 @@ import type { Client } from "../../src/stores/s3/client.ts";
 import { surroundings } from "../../src/stores/s3/credentials.ts";
 import { encodeName, endpointOf } from "../../src/stores/s3/endpoint.ts";
 import { Facts } from "../../src/stores/s3/facts.ts";
-import {
-  FACT_MS,
-  PAST_MAX,
-  PAST_MS,
-  formFor,
-  formatPast,
-  gunzipped,
-  gzipNaming,
-  pastAfter,
-  readPast,
-} from "../../src/stores/s3/form.ts";
+import { FACT_MS, PAST_MAX, PAST_MS, formFor, formatPast, pastAfter, readPast } from "../../src/stores/s3/form.ts";
+import { gunzipped, gzipNaming } from "../../src/stores/s3/gzip.ts";
 import { foundOf, headersOf, objectOf } from "../../src/stores/s3/object.ts";
 import { probe } from "../../src/stores/s3/probe.ts";
 import { parseXml, textOf } from "../../src/stores/s3/xml.ts";
@@ -214,6 +205,30 @@ describe("bytes that were there before", () => {
     expect(gunzipped(one, 4)).toEqual(bytes);
     expect(gunzipped(one, 3)).toBeUndefined();
     expect(gunzipped(bytes, 100)).toBeUndefined();
+  });
+
+  it.each([0, 1, 65_535, 65_536, 131_070, 200_000])(
+    "of %i bytes come back from both, and from compressed gzip",
+    (length) => {
+      const large = new Uint8Array(length).map((_, i) => i * 7 + (i >> 8));
+      const gzip = gzipNaming(large, version(1));
+      expect(new Uint8Array(gunzipSync(gzip))).toEqual(large);
+      expect(gunzipped(gzip, length)).toEqual(large);
+      expect(gunzipped(gzipSync(large), length)).toEqual(large);
+    },
+  );
+
+  it("are nothing when a byte of them is damaged, or the end is missing", () => {
+    const gzip = gzipNaming(bytes, version(1));
+    const name = 16 + version(1).length;
+    for (let i = 0; i < gzip.length; i++) {
+      // The version, the time and the system are for its reader's information.
+      if ((i >= 4 && i < 10) || (i >= 12 && i < name)) continue;
+      const damaged = gzip.slice();
+      damaged[i] = 0xff ^ (damaged[i] ?? 0);
+      expect(gunzipped(damaged, 100), `byte ${i}`).toBeUndefined();
+    }
+    for (let end = 0; end < gzip.length; end++) expect(gunzipped(gzip.subarray(0, end), 100)).toBeUndefined();
   });
 });
 

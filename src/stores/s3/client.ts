@@ -11,6 +11,7 @@ import { encodeName } from "./endpoint.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { brokenOf, codeOf, failureOf, isPassing, strangeOf } from "./failures.ts";
 import type { Where } from "./failures.ts";
+import { Stop } from "../wire/transport.ts";
 import type { Answering, Sending, Transport } from "../wire/transport.ts";
 
 /** One request, as the store thinks of it. */
@@ -154,19 +155,23 @@ export class Client {
   ): Promise<{ readonly value: T } | { readonly error: SyncError }> {
     const { runtime, timeoutMs, transport } = this.options;
     const where = this.where(call, ask);
-    const control = new AbortController();
-    const stop = (error: SyncError) => control.abort(error);
-    const late = () => stop(new SyncError("UNAVAILABLE", `no answer from S3 in time`, { ...where, cure: "try again" }));
+    const stop = new Stop();
+    let reason: SyncError | undefined;
+    const end = (error: SyncError) => {
+      reason ??= error;
+      stop.now();
+    };
+    const late = () => end(new SyncError("UNAVAILABLE", `no answer from S3 in time`, { ...where, cure: "try again" }));
     const allow = (bytes: number) => runtime.timer(timeoutMs + bytes / BYTES_PER_MS_MIN, late);
     let timer = allow(ask.stream?.bytes ?? ask.body?.length ?? 0);
     const extend = (bytes: number) => {
       timer.cancel();
       timer = allow(bytes);
     };
-    const release = call.onStop(stop);
+    const release = call.onStop(end);
     let answer: Answering | undefined;
     try {
-      const sending = await this.signed(ask, control.signal);
+      const sending = await this.signed(ask, stop);
       this.requests++;
       answer = await transport.send(sending);
       this.options.onAnswer?.(dateOf(answer.headers["date"]));
@@ -174,7 +179,7 @@ export class Client {
       return { value: await use(answer, extend) };
     } catch (error) {
       answer?.drop();
-      return { error: brokenOf(control.signal.aborted ? control.signal.reason : error, where) };
+      return { error: brokenOf(reason ?? error, where) };
     } finally {
       timer.cancel();
       release();
@@ -210,7 +215,7 @@ export class Client {
     return `${origin}${path}${encodeName(name)}${parts.length === 0 ? "" : `?${parts.join("&")}`}`;
   }
 
-  private async signed(ask: Ask, signal: AbortSignal): Promise<Sending> {
+  private async signed(ask: Ask, signal: Stop): Promise<Sending> {
     const { method, stream } = ask;
     const url = this.urlOf(ask);
     const headers: Record<string, string> = { ...ask.headers };

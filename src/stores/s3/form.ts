@@ -1,6 +1,4 @@
 import { createHash } from "node:crypto";
-import { gzipSync, gunzipSync } from "node:zlib";
-import type { Version } from "../../version.ts";
 
 /**
  * Why a body may be stored in another form than its own. A conditional PUT compares ETags, and the ETag of a body is a
@@ -75,32 +73,4 @@ export async function mayBePlain(past: readonly Past[], md5: () => Promise<strin
 
 function shortEtag(etag: string): string {
   return etag.replaceAll(/[.,\s]/g, "").slice(0, ETAG_DIGITS);
-}
-
-const FLAGS_AT = 3;
-const EXTRA_FLAG = 4;
-const HEADER_BYTES = 10;
-const encoder = new TextEncoder();
-
-/** RFC 1952, with the version in an extra field of the name "SY". Barely compressed: it is there for its name. */
-export function gzipNaming(bytes: Uint8Array, version: Version): Uint8Array {
-  const zipped = gzipSync(bytes, { level: 1 });
-  const text = encoder.encode(version);
-  const field = Uint8Array.of(text.length + 4, 0, 0x53, 0x59, text.length, 0);
-  const named = new Uint8Array(zipped.length + field.length + text.length);
-  named.set(zipped.subarray(0, HEADER_BYTES));
-  named[FLAGS_AT] = EXTRA_FLAG;
-  named.set(field, HEADER_BYTES);
-  named.set(text, HEADER_BYTES + field.length);
-  named.set(zipped.subarray(HEADER_BYTES), HEADER_BYTES + field.length + text.length);
-  return named;
-}
-
-/** Undefined when the bytes are no gzip, or more than `bytesMax` come of them. */
-export function gunzipped(bytes: Uint8Array, bytesMax: number): Uint8Array | undefined {
-  try {
-    return new Uint8Array(gunzipSync(bytes, { maxOutputLength: Math.max(1, Math.min(bytesMax, 2 ** 31)) }));
-  } catch {
-    return undefined;
-  }
 }

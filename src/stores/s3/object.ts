@@ -8,8 +8,9 @@ import { zlibCompression } from "../../zlib.ts";
 import { sha256 } from "./client.ts";
 import { placed } from "./failures.ts";
 import type { Where } from "./failures.ts";
-import { formFor, formatPast, gunzipped, gzipNaming, readPast } from "./form.ts";
+import { formFor, formatPast, readPast } from "./form.ts";
 import type { Form, Past } from "./form.ts";
+import { gunzipped, gzipNaming } from "./gzip.ts";
 
 /** What an object's headers say. */
 export interface Found {
@@ -33,6 +34,8 @@ type Headers = Readonly<Record<string, string>>;
 
 const META = "x-amz-meta-";
 const OWN = `${META}sync-`;
+/** Metadata that no header can carry as it is, in pieces with numbers from 0 on. */
+const PACKED = `${OWN}meta-`;
 const UNTYPED = "application/octet-stream";
 /** What goes through servers and proxies unchanged, and is no start of an RFC 2047 word. */
 const PLAIN = /^(?!.*=\?)[\x21-\x24\x26-\x7e]+(?: [\x21-\x24\x26-\x7e]+)*$/;
@@ -99,7 +102,7 @@ export function headersOf({ state, version, expires, meta }: Head): Record<strin
     } else packed[name] = value;
   }
   const pieces = Object.keys(packed).length === 0 ? [] : (packedOf(packed).match(PIECES) ?? []);
-  for (const [i, piece] of pieces.entries()) headers[`${OWN}meta-${i}`] = piece;
+  for (const [i, piece] of pieces.entries()) headers[PACKED + String(i)] = piece;
   return headers;
 }
 
@@ -199,16 +202,21 @@ function fits(meta: Meta): boolean {
 
 function ownMeta(headers: Headers): Meta | undefined {
   const meta: Record<string, string> = {};
-  for (const [header, value] of Object.entries(headers)) {
-    if (header.startsWith(META) && !header.startsWith(OWN)) meta[header.slice(META.length)] = value;
+  let isPacked = false;
+  for (const header in headers) {
+    if (!header.startsWith(META)) continue;
+    if (!header.startsWith(OWN)) meta[header.slice(META.length)] = headers[header] ?? "";
+    else if (header.startsWith(PACKED)) isPacked = true;
   }
-  const packed = Array.from({ length: PIECES_MAX }, (_, i) => headers[`${OWN}meta-${i}`] ?? "").join("");
-  const unpacked = packed === "" ? NO_META : unpackedOf(packed);
-  if (unpacked === undefined) return undefined;
   const type = headers["content-type"];
-  const typed = headers[`${OWN}untyped`] === undefined && unpacked["content-type"] === undefined && type !== undefined;
-  const all = { ...meta, ...(typed ? { "content-type": type } : {}), ...unpacked };
-  return fits(all) ? all : undefined;
+  if (type !== undefined && headers[`${OWN}untyped`] === undefined) meta["content-type"] = type;
+  if (isPacked) {
+    const pieces = Array.from({ length: PIECES_MAX }, (_, i) => headers[PACKED + String(i)] ?? "");
+    const unpacked = unpackedOf(pieces.join(""));
+    if (unpacked === undefined) return undefined;
+    Object.assign(meta, unpacked);
+  }
+  return fits(meta) ? meta : undefined;
 }
 
 function unpackedOf(packed: string): Meta | undefined {

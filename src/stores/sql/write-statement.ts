@@ -76,19 +76,19 @@ export function writeText(
 }
 
 /**
- * The short way of one write without a condition, which is stored as a rule: it gives a row exactly then. What the other
- * statement learns for its answer, this one only checks: nothing as new in the snapshot, and no absent key at or below
- * the watermark. Parameters: the columns.
+ * The short way of one write without a condition, which is stored as a rule: where it gives a row, it was. It looks whether
+ * the version is above the watermark, and whether nothing as new is in the snapshot, which would cost a transaction and a
+ * lock to find out by the upsert. What it does not store, the other statement decides. Parameters: the columns.
  */
 export function storeText({ entries, about }: Names, { commit }: Syntax): string {
   const older =
     "k.version < excluded.version OR (k.version = excluded.version AND k.state = 'stub' AND excluded.state <> 'stub')";
-  const held = `SELECT 1 FROM ${entries} h WHERE h.key = $1::bytea`;
+  const asNew = "h.version > $4::uuid OR (h.version = $4::uuid AND (h.state <> 'stub' OR $3::text = 'stub'))";
   return `
     INSERT INTO ${entries} AS k (${COLUMNS.join(", ")}, tx)
     SELECT ${COLUMNS.map((column, i) => `$${i + 1}::${TYPES[column as keyof typeof TYPES]}`).join(", ")}, ${commit}
-    WHERE NOT EXISTS (${held} AND (h.version > $4::uuid OR (h.version = $4::uuid AND (h.state <> 'stub' OR $3::text = 'stub'))))
-      AND ($4::uuid > (SELECT watermark FROM ${about} WHERE id = 1) OR EXISTS (${held}))
+    WHERE $4::uuid > (SELECT watermark FROM ${about} WHERE id = 1)
+      AND NOT EXISTS (SELECT 1 FROM ${entries} h WHERE h.key = $1::bytea AND (${asNew}))
     ON CONFLICT (key) DO UPDATE SET ${[...HELD, "tx"].map((column) => `${column} = excluded.${column}`).join(", ")}
     WHERE ${older}
     RETURNING 1`;

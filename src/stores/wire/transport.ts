@@ -10,7 +10,7 @@ export interface Sending {
   readonly headers: Readonly<Record<string, string>>;
   /** A stream is sent as it comes; its length is in the headers. */
   readonly body?: string | Uint8Array | AsyncIterable<Uint8Array> | undefined;
-  readonly signal: AbortSignal | Stop;
+  readonly signal: Stop;
 }
 
 /** Ends a request, as an AbortSignal does, at a thirtieth of its cost. */
