@@ -77,6 +77,9 @@ export async function githubSubject(answersAfterMs = 0): Promise<Subject> {
     const headers = {
       authorization: "Bearer tok_octo",
       accept: type,
+      // GitHub refuses requests that do not say who asks.
+      "user-agent": "bench",
+      "x-github-api-version": "2022-11-28",
       "content-type": "application/json",
       ...(path.includes("/ref/") ? { "if-none-match": read.etag } : {}),
     };

@@ -5,13 +5,15 @@
  */
 import { NO_META } from "../../src/entry.ts";
 import type { Entry } from "../../src/entry.ts";
-import type { Store } from "../../src/store.ts";
+import type { Answer, Store, WriteResult } from "../../src/store.ts";
 import { formatVersion } from "../../src/version.ts";
 
 /** Who does the work. Both sides are given new versions of the same keys, and have to keep the newest. */
 export interface Side {
   write(entries: readonly Entry[]): Promise<unknown>;
   read(keys: readonly string[]): Promise<unknown>;
+  /** Throws unless a call came back with everything. By itself: one more promise a call would count as the store's time. */
+  verify?(outcome: unknown): void;
 }
 
 /** A store, its bare client, and what the figures are of. */
@@ -87,14 +89,13 @@ export function keys(count: number): string[] {
 /** The store as a side: everything must be stored, and found. */
 function sideOf(store: Store): Side {
   return {
-    async write(items) {
-      const results = await store.write(items.map((entry) => ({ entry, asOf: 0 })));
-      const bad = results.find(({ status }) => status !== "stored");
-      if (bad !== undefined) throw new Error(`${store.name} did not store: ${JSON.stringify(bad)}`);
-    },
-    async read(names) {
-      const answers = await store.read(names);
-      if (answers.some(({ entry }) => entry === undefined)) throw new Error(`${store.name} has not all keys`);
+    write: (items) => store.write(items.map((entry) => ({ entry, asOf: 0 }))),
+    read: (names) => store.read(names),
+    verify(outcome) {
+      for (const each of outcome as readonly (WriteResult | Answer)[]) {
+        const isDone = "status" in each ? each.status === "stored" : each.entry !== undefined;
+        if (!isDone) throw new Error(`${store.name} did not do it: ${JSON.stringify(each)}`);
+      }
     },
   };
 }
@@ -102,43 +103,43 @@ function sideOf(store: Store): Side {
 interface Work {
   readonly name: string;
   readonly count: number;
-  /** May be done again and again, and has to be: one time of it may be too short to be measured. */
-  readonly repeatable?: boolean;
-  readonly prepare: () => (side: Side) => Promise<void>;
+  /** What is to be done so many times: one time of it may be too short to be measured. */
+  readonly prepare: (times: number) => (side: Side, time: number) => Promise<void>;
 }
 
 function works({ singles, batch }: Amounts): Work[] {
-  const one = async <T>(items: readonly T[], call: (item: T) => Promise<unknown>) => {
-    for (const item of items) await call(item);
+  const each = async <T>(side: Side, items: readonly T[], call: (item: T) => Promise<unknown>) => {
+    for (const item of items) {
+      const outcome = await call(item);
+      side.verify?.(outcome);
+    }
   };
   return [
     {
       name: "write, 1 key a call",
       count: singles,
-      prepare() {
-        const items = entries(singles);
-        return (side) => one(items, (item) => side.write([item]));
+      prepare(times) {
+        const items = Array.from({ length: times }, () => entries(singles));
+        return (side, time) => each(side, items[time] ?? [], (item) => side.write([item]));
       },
     },
     {
       name: `write, ${batch} keys a call`,
       count: batch,
-      prepare() {
-        const items = entries(batch);
-        return async (side) => void (await side.write(items));
+      prepare(times) {
+        const items = Array.from({ length: times }, () => entries(batch));
+        return (side, time) => each(side, [items[time] ?? []], (all) => side.write(all));
       },
     },
     {
       name: "read, 1 key a call",
       count: singles,
-      repeatable: true,
-      prepare: () => (side) => one(keys(singles), (key) => side.read([key])),
+      prepare: () => (side) => each(side, keys(singles), (key) => side.read([key])),
     },
     {
       name: `read, ${batch} keys a call`,
       count: batch,
-      repeatable: true,
-      prepare: () => async (side) => void (await side.read(keys(batch))),
+      prepare: () => (side) => each(side, [keys(batch)], (all) => side.read(all)),
     },
   ];
 }
@@ -149,9 +150,9 @@ interface Spent {
 }
 
 /** Both sides do the work for so long before it counts, and twice at least: code that has run a few times only is slow. */
-const WARMING_MS = 2_000;
+const WARMING_MS = 5_000;
 const WARMING = 2;
-/** Reads that take less are done several times in a round, by both sides as often: a few milliseconds are noise. */
+/** What takes less is done several times in a round, by both sides as often: a few milliseconds are noise. */
 const ROUND_MS_MIN = 30;
 const TIMES_MAX = 100;
 
@@ -166,38 +167,37 @@ export async function race(
   const ours = sideOf(subject.store);
   const figures: Figure[] = [];
   for (const work of works(amounts)) {
-    const times: Record<"store" | "bare", Spent>[] = [];
-    let repeats = 1;
+    const spent: Record<"store" | "bare", Spent>[] = [];
+    let times = 1;
     const round = async (storeFirst: boolean): Promise<Record<"store" | "bare", Spent>> => {
       await subject.forget?.();
-      const run = work.prepare();
-      const spent = async (side: Side): Promise<Spent> => {
+      const run = work.prepare(times);
+      const timed = async (side: Side): Promise<Spent> => {
         const started = performance.now();
         const cpu = process.cpuUsage();
-        for (let i = 0; i < repeats; i++) await run(side);
+        for (let time = 0; time < times; time++) await run(side, time);
         const { user, system } = process.cpuUsage(cpu);
-        return { ms: (performance.now() - started) / repeats, cpuMs: (user + system) / 1_000 / repeats };
+        return { ms: (performance.now() - started) / times, cpuMs: (user + system) / 1_000 / times };
       };
-      const early = await spent(storeFirst ? ours : subject.bare);
-      const late = await spent(storeFirst ? subject.bare : ours);
+      const early = await timed(storeFirst ? ours : subject.bare);
+      const late = await timed(storeFirst ? subject.bare : ours);
       return storeFirst ? { store: early, bare: late } : { store: late, bare: early };
     };
     onRound(work.name, 0);
     const started = performance.now();
     for (let i = 0; i < WARMING || performance.now() - started < WARMING_MS; i++) {
       const { store, bare } = await round(i % 2 === 0);
-      if (work.repeatable !== true) continue;
-      repeats = Math.min(TIMES_MAX, Math.max(repeats, Math.ceil(ROUND_MS_MIN / Math.min(store.ms, bare.ms))));
+      times = Math.min(TIMES_MAX, Math.max(times, Math.ceil(ROUND_MS_MIN / Math.min(store.ms, bare.ms))));
     }
     for (let i = 0; i < rounds; i++) {
       onRound(work.name, i);
-      times.push(await round(i % 2 === 0));
+      spent.push(await round(i % 2 === 0));
     }
-    const more = times.map(({ store, bare }) => (store.ms / bare.ms - 1) * 100);
+    const more = spent.map(({ store, bare }) => (store.ms / bare.ms - 1) * 100);
     const perSecond = (side: "store" | "bare") =>
       work.count /
       (quantile(
-        times.map((time) => time[side].ms),
+        spent.map((time) => time[side].ms),
         0.5,
       ) /
         1_000);
@@ -210,7 +210,7 @@ export async function race(
       to: quantile(more, 0.75),
       moreCpu:
         (quantile(
-          times.map(({ store, bare }) => store.cpuMs / bare.cpuMs),
+          spent.map(({ store, bare }) => store.cpuMs / bare.cpuMs),
           0.5,
         ) -
           1) *
@@ -223,8 +223,9 @@ export async function race(
     await call();
     return (((await subject.requests()) - before) * 1_000) / amounts.batch;
   };
-  const write = await counted(() => ours.write(entries(amounts.batch)));
+  // Before the write: who reads from elsewhere would see what it changed, and follow it.
   const read = await counted(() => ours.read(keys(amounts.batch)));
+  const write = await counted(() => ours.write(entries(amounts.batch)));
   const { versions, bareIs, unit } = subject;
   return { name, versions, bareIs, figures, requests: { unit, write, read } };
 }

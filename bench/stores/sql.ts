@@ -63,8 +63,7 @@ export async function sqlSubject(): Promise<Subject> {
         expect(await pool.query(asked as QueryConfig), names.length);
       },
     },
-    bareIs:
-      "pg with prepared statements: a table like the store's, the same compare, as many connections",
+    bareIs: "pg with prepared statements: a table like the store's, the same compare, as many connections",
     versions: `PostgreSQL ${String(version?.["server_version"])}, pg`,
     unit: "statements",
     requests: () => statements.count,

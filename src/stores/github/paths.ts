@@ -25,8 +25,11 @@ export function githubPaths(objects: Objects, pieces: Pieces): Paths {
     const { size } = pieces;
     if (!hasFiles || size === 0) return false;
     const requests = (count: number) => Math.ceil(count / size);
+    const more = withText ? requests(paths.length) : 0;
+    // Each level is one request at least, so that few paths need no closer look.
+    if (requests(paths.length) < depthOf(paths[0] ?? "") + more) return true;
     const folders = levelsOf(paths).reduce((sum, level) => sum + requests(level.size), 0);
-    return requests(paths.length) < folders + (withText ? requests(paths.length) : 0);
+    return requests(paths.length) < folders + more;
   };
 
   /** False: this server has no such query. */
@@ -106,6 +109,13 @@ function fromMemory(objects: Objects, root: string, path: string): { entry: Tree
     entry = entryOf(item);
   }
   return { entry };
+}
+
+/** How many folders lie on the way to a path, the root among them. */
+function depthOf(path: string): number {
+  let depth = 1;
+  for (let slash = path.indexOf("/"); slash >= 0; slash = path.indexOf("/", slash + 1)) depth++;
+  return depth;
 }
 
 /** The folders on the way to the paths, by how deep they lie. */

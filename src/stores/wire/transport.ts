@@ -51,6 +51,8 @@ export interface TransportOptions {
   readonly ca?: string | undefined;
 }
 
+type Body = Dispatcher.ResponseData["body"];
+
 /** A connection that was not used for so long is closed, in milliseconds: below what servers and balancers allow. */
 const IDLE_MS = 20_000;
 /** What is read ahead of a stream is counted in bytes, not in pieces. */
@@ -157,15 +159,16 @@ function drop(stream: Readable): void {
 }
 
 /**
- * By events, since an iterator costs more than everything else that a small answer does. A large answer that says how long
- * it is goes to its place as it comes: put together at its end it would be in memory twice.
+ * A small answer that says how long it is comes by the client's own way, which costs least. Any other by events: an iterator
+ * costs more than everything else that an answer does. A large one goes to its place as it comes: put together at its end it
+ * would be in memory twice.
  */
-function wholeOf(stream: Readable, bytesMax: number, announced: string | undefined): Promise<Uint8Array | undefined> {
+function wholeOf(stream: Body, bytesMax: number, announced: string | undefined): Promise<Uint8Array | undefined> {
+  const bytes = Number(announced ?? Number.NaN);
+  if (bytes < LARGE_BYTES && bytes <= bytesMax) return stream.bytes();
   return new Promise((resolve, reject) => {
-    const bytes = Number(announced ?? Number.NaN);
-    const isLarge = bytes >= LARGE_BYTES && bytes <= bytesMax;
     // Not zeroed: nothing of it is seen before it was written.
-    const place = isLarge ? new Uint8Array(Buffer.allocUnsafeSlow(bytes).buffer) : undefined;
+    const place = bytes <= bytesMax ? new Uint8Array(Buffer.allocUnsafeSlow(bytes).buffer) : undefined;
     const chunks: Uint8Array[] = [];
     let length = 0;
     stream.on("data", (chunk: Uint8Array) => {
