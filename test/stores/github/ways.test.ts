@@ -87,6 +87,26 @@ describe.each([
   }, 120_000);
 });
 
+describe("what a commit makes of the folders", () => {
+  // Mutation: what learnEdited throws is thrown on in publish.ts.
+  it("is read by the next one where GitHub does not give it meanwhile, and the commit is told as made", async () => {
+    await put(await world.open(), value("deep/er/first", "0"));
+    const store = await world.open(undefined, { cacheFolder: `${world.folder}/other`, keptBytesMax: 1 });
+    let isSent = false;
+    let refused = 0;
+    world.server.fault = (_, body) => {
+      isSent ||= body.includes("createCommitOnBranch");
+      if (!isSent || !body.includes("Tree{entries")) return undefined;
+      refused++;
+      return { status: 400 };
+    };
+    expect(await store.write([{ entry: value("deep/er/k", "mine"), asOf: 0 }])).toEqual([{ status: "stored" }]);
+    expect(refused).toBeGreaterThan(0);
+    world.server.fault = () => undefined;
+    expect([await textOf(store, "deep/er/k"), await textOf(store, "deep/er/first")]).toEqual(["mine", "0"]);
+  });
+});
+
 describe("a move of the branch by REST", () => {
   const answering = async (fault: Fault, times = 1) => {
     world.server.hasGraphql = false;
