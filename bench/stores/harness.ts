@@ -102,7 +102,9 @@ function sideOf(store: Store): Side {
 
 interface Work {
   readonly name: string;
+  /** Keys of one time. */
   readonly count: number;
+  readonly calls: number;
   /** What is to be done so many times: one time of it may be too short to be measured. */
   readonly prepare: (times: number) => (side: Side, time: number) => Promise<void>;
 }
@@ -118,6 +120,7 @@ function works({ singles, batch }: Amounts): Work[] {
     {
       name: "write, 1 key a call",
       count: singles,
+      calls: singles,
       prepare(times) {
         const items = Array.from({ length: times }, () => entries(singles));
         return (side, time) => each(side, items[time] ?? [], (item) => side.write([item]));
@@ -126,6 +129,7 @@ function works({ singles, batch }: Amounts): Work[] {
     {
       name: `write, ${batch} keys a call`,
       count: batch,
+      calls: 1,
       prepare(times) {
         const items = Array.from({ length: times }, () => entries(batch));
         return (side, time) => each(side, [items[time] ?? []], (all) => side.write(all));
@@ -134,11 +138,13 @@ function works({ singles, batch }: Amounts): Work[] {
     {
       name: "read, 1 key a call",
       count: singles,
+      calls: singles,
       prepare: () => (side) => each(side, keys(singles), (key) => side.read([key])),
     },
     {
       name: `read, ${batch} keys a call`,
       count: batch,
+      calls: 1,
       prepare: () => (side) => each(side, [keys(batch)], (all) => side.read(all)),
     },
   ];
@@ -149,9 +155,11 @@ interface Spent {
   readonly cpuMs: number;
 }
 
-/** Both sides do the work for so long before it counts, and twice at least: code that has run a few times only is slow. */
-const WARMING_MS = 5_000;
-const WARMING = 2;
+/**
+ * Before it counts, each side makes so many calls, if they take no longer than that, and two rounds at least: code that has
+ * run a thousand times is still slow, the longer code more so.
+ */
+const WARMING = { calls: 10_000, ms: 15_000, rounds: 2 };
 /** What takes less is done several times in a round, by both sides as often: a few milliseconds are noise. */
 const ROUND_MS_MIN = 30;
 const TIMES_MAX = 100;
@@ -185,7 +193,9 @@ export async function race(
     };
     onRound(work.name, 0);
     const started = performance.now();
-    for (let i = 0; i < WARMING || performance.now() - started < WARMING_MS; i++) {
+    const isCold = (calls: number) => calls < WARMING.calls && performance.now() - started < WARMING.ms;
+    for (let i = 0, calls = 0; i < WARMING.rounds || isCold(calls); i++) {
+      calls += work.calls * times;
       const { store, bare } = await round(i % 2 === 0);
       times = Math.min(TIMES_MAX, Math.max(times, Math.ceil(ROUND_MS_MIN / Math.min(store.ms, bare.ms))));
     }
