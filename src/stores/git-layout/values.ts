@@ -118,8 +118,8 @@ export async function valuesOf(
         held[i] = { entry, body: bodyOf(naming.large, pointer) };
         continue;
       }
-      const value =
-        pointer === undefined || file === undefined ? (file ?? null) : await valueOf(naming, known, file, options);
+      const isWhole = file === undefined || pointer === undefined;
+      const value = isWhole ? (file ?? null) : await valueOf(naming, known, file, options);
       // A file of git itself comes whole, whatever is asked for; its reader gets it in the form that was asked for.
       if (value !== null && naming.large !== undefined && value.length > wholeBytesMax) {
         held[i] = { entry: { ...known.head, state: "stub", value: null }, body: bodyAtHand(value) };

@@ -56,9 +56,9 @@ export async function parcelOf(objects: Objects, commits: Commits, commit: NewCo
 }
 
 /**
- * Keeps the files and folders that the commit will make, while GitHub makes it: once what is to be sent is on its way.
- * Ids name contents, so it does no harm where another one is made of them. What they are now and cannot be read is read
- * when somebody needs it, who is told then.
+ * Keeps the files and folders as the commit will leave them, while GitHub makes it: what is to be sent is on its way first.
+ * Ids name contents, so what comes out otherwise is kept in vain, and no more. Where a folder cannot be read as it is now,
+ * its reader after the commit reads it, and is told.
  */
 export async function foresee(objects: Objects, { base, deletes, files }: Parcel): Promise<void> {
   await turn();

@@ -1,6 +1,5 @@
 import type { Connection } from "./connection.ts";
 import type { Ask, Dialect, Feed, HintSource, Names } from "./dialect.ts";
-import { bytes } from "./arrays.ts";
 import { keyBounds } from "./bounds.ts";
 import { LOOK_ROWS, lookFrom, nowFrom } from "./feed.ts";
 import { keyBytes } from "./rows.ts";
@@ -124,7 +123,7 @@ function feed(names: Names, place: string, ask: Ask, store: string): Feed {
     now: async (call) => nowFrom(await ask(call, { name: `sync_${plain}_now`, text: now }, []), store),
     async look({ prefix }, from, to, after, call) {
       const [low, high] = keyBounds(prefix);
-      const position = [after?.mark ?? "0", bytes(keyBytes(after?.key ?? ""))];
+      const position = [after?.mark ?? "0", keyBytes(after?.key ?? "")];
       const statement = { name: `sync_${plain}_look`, text: look };
       return lookFrom(await ask(call, statement, [from, low, high, ...position, to ?? null]), to, store);
     },

@@ -1,6 +1,5 @@
 import type { Connection } from "./connection.ts";
 import type { Ask, Dialect, Feed, Names } from "./dialect.ts";
-import { bytes } from "./arrays.ts";
 import { keyBounds } from "./bounds.ts";
 import { LOOK_ROWS, lookFrom, nowFrom } from "./feed.ts";
 import { keyBytes } from "./rows.ts";
@@ -97,7 +96,7 @@ function feed(names: Names, place: string, ask: Ask, store: string): Feed {
     async look({ prefix }, from, to, after, call) {
       const [, xmin = "", xmax = "", xip = ""] = SNAPSHOT.exec(from) ?? [];
       const [low, high] = keyBounds(prefix);
-      const position = [after?.mark ?? "0", bytes(keyBytes(after?.key ?? ""))];
+      const position = [after?.mark ?? "0", keyBytes(after?.key ?? "")];
       return lookFrom(await ask(call, look, [xmin, xmax, `{${xip}}`, low, high, ...position, to ?? null]), to, store);
     },
   };

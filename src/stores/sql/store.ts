@@ -17,7 +17,7 @@ import type {
   WriteResult,
 } from "../../store.ts";
 import type { Version } from "../../version.ts";
-import { byteaArray, bytes, uuidArray } from "./arrays.ts";
+import { byteaArray, uuidArray } from "./arrays.ts";
 import { Bell } from "./bell.ts";
 import { keyBounds } from "./bounds.ts";
 import type { Statement } from "./connection.ts";
@@ -94,7 +94,7 @@ export class SqlStore implements Store {
     const distinct = [...new Set(keys)];
     const [first = ""] = distinct;
     const one = distinct.length === 1;
-    const parameter = one ? bytes(keyBytes(first)) : byteaArray(distinct.map(keyBytes));
+    const parameter = one ? keyBytes(first) : byteaArray(distinct.map(keyBytes));
     const { one: oneText, many: manyText } = near ?? statements;
     const rows = await this.ask("read", options, one ? oneText : manyText, [parameter]);
     const entries = new Map<string, Entry>();
@@ -217,7 +217,7 @@ export class SqlStore implements Store {
     call: CallOptions,
   ): Promise<Row[]> {
     const [low, high] = keyBounds(prefix);
-    return this.ask(operation, call, statement, [low, bytes(keyBytes(after ?? "")), high]);
+    return this.ask(operation, call, statement, [low, keyBytes(after ?? ""), high]);
   }
 
   /** One statement that changes nothing, on some connection. */

@@ -153,7 +153,7 @@ const STORED_AT_ONCE: Decision = { kind: "settled", result: STORED };
 function single(write: Write, conditional: boolean, now: number): Parameter[] {
   const { key, value, state, version, expires, meta } = write.entry;
   const held = value === null ? null : bytes(value);
-  const values = [bytes(keyBytes(key)), held, state, versionText(version), expires, metaText(meta)];
+  const values = [keyBytes(key), held, state, versionText(version), expires, metaText(meta)];
   const wanted = wantedOf(write);
   return conditional ? [...values, write.if === "absent", wanted && versionText(wanted), now] : values;
 }
@@ -186,7 +186,7 @@ async function overwrite(on: Connection, entry: Entry, held: Entry, { statements
   });
   const [next, before] = [content(entry), content(held)];
   const rows = await on.query(statements.overwrite, [
-    bytes(keyBytes(entry.key)),
+    keyBytes(entry.key),
     next.value,
     next.state,
     next.expires,
