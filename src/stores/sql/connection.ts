@@ -2,6 +2,7 @@ import { Socket } from "node:net";
 import { Client, Query } from "pg";
 import type { ClientConfig } from "pg";
 import type { Runtime } from "../../runtime.ts";
+import { bytesFrom } from "./rows.ts";
 import type { Row } from "./rows.ts";
 
 /** A statement of the store. With a name the server parses and plans it once for each connection. */
@@ -12,8 +13,15 @@ export interface Statement {
 
 export type Parameter = Buffer | string | number | boolean | null;
 
-/** Every column as the server's own text: nothing is parsed that is not asked for. */
-const AS_TEXT = { getTypeParser: () => (value: string) => value };
+/** Columns as the server's own text: nothing is parsed that is not asked for. */
+const AS_TEXT = { getTypeParser: () => asText };
+/** Bytes as bytes, while the next rows are still on their way: all at the end they would hold the answer up. */
+const BYTES_AS_BYTES = { getTypeParser: (oid: number) => (oid === BYTEA ? bytesFrom : asText) };
+const BYTEA = 17;
+
+function asText(column: string): string {
+  return column;
+}
 
 /** How long a polite goodbye may take, in milliseconds. */
 const GOODBYE_MS = 1000;
@@ -41,10 +49,12 @@ export class Connection {
       text,
       values: [...values],
       rowMode: "array" as const,
-      types: AS_TEXT,
+      types: BYTES_AS_BYTES,
       ...(name === undefined ? {} : { name }),
     };
-    const { rows } = await this.client.query<(string | null)[]>(config as typeof config & { types: never });
+    const { rows } = await this.client.query<(string | Uint8Array | null)[]>(
+      config as typeof config & { types: never },
+    );
     return rows;
   }
 

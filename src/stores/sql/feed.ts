@@ -1,7 +1,7 @@
 import { crc32c } from "../../checksum.ts";
 import { SyncError } from "../../error.ts";
 import type { Look } from "./dialect.ts";
-import { headFrom, keyFrom } from "./rows.ts";
+import { headFrom, keyFrom, textAt } from "./rows.ts";
 import type { Row } from "./rows.ts";
 
 /** How many changes one look gives. */
@@ -10,7 +10,7 @@ export const LOOK_ROWS = 500;
 /** @param rows One row: epoch, place, position. */
 export function nowFrom([row]: readonly Row[], store: string): { readonly epoch: string; readonly at: string } {
   if (row === undefined) throw gone(store);
-  return { epoch: epochOf(row), at: row[2] ?? "" };
+  return { epoch: epochOf(row), at: textAt(row, 2) };
 }
 
 /**
@@ -24,17 +24,17 @@ export function lookFrom(rows: readonly Row[], to: string | undefined, store: st
   const changes = rows
     .filter((row) => row[4] !== null)
     .map((row) => {
-      const key = keyFrom(row[4], store);
-      return { head: row[6] === null ? null : headFrom(key, row, 6, store), spot: { mark: row[5] ?? "", key } };
+      const key = keyFrom(row, 4, store);
+      return { head: row[6] === null ? null : headFrom(key, row, 6, store), spot: { mark: textAt(row, 5), key } };
     });
   const full = changes.length === LOOK_ROWS;
-  return { epoch: epochOf(first), missed: first[2] === "t", to: to ?? first[3] ?? "", changes, full };
+  return { epoch: epochOf(first), missed: first[2] === "t", to: to ?? textAt(first, 3), changes, full };
 }
 
 /** The history's name: the one in the database, and where that database is now. */
-function epochOf([epoch, place]: Row): string {
-  const digest = crc32c(new TextEncoder().encode(place ?? "")) >>> 0;
-  return `${epoch ?? ""}${digest.toString(16).padStart(8, "0")}`;
+function epochOf(row: Row): string {
+  const digest = crc32c(new TextEncoder().encode(textAt(row, 1))) >>> 0;
+  return `${textAt(row, 0)}${digest.toString(16).padStart(8, "0")}`;
 }
 
 function gone(store: string): SyncError {

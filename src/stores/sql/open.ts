@@ -8,6 +8,7 @@ import { sqlFailure } from "./failures.ts";
 import { namesOf } from "./names.ts";
 import { Pool } from "./pool.ts";
 import { postgres } from "./postgres.ts";
+import { textAt } from "./rows.ts";
 import { prepare } from "./schema.ts";
 import { SqlStore } from "./store.ts";
 import { parseSqlUrl } from "./url.ts";
@@ -71,8 +72,8 @@ export async function sql(url: string, options: SqlOptions): Promise<SqlStore> {
   const { runtime, readonly = false } = options;
   const name = options.name ?? target.scheme;
   const { dialect, durable } = await withConnection(target.config, runtime, limits.timeoutMs, name, async (on) => {
-    const [row] = await on.query({ text: "SELECT version()" });
-    const version = row?.[0] ?? "";
+    const [row = []] = await on.query({ text: "SELECT version()" });
+    const version = textAt(row, 0);
     const dialect = dialectOf(version, target, name, (system) =>
       system === "postgres"
         ? postgres(names, version, { timeoutMs: limits.timeoutMs, notify: options.notify ?? true })

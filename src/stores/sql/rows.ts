@@ -3,8 +3,8 @@ import { NO_META } from "../../entry.ts";
 import { SyncError } from "../../error.ts";
 import type { Version } from "../../version.ts";
 
-/** One row of an answer: every column as the server's text, null for SQL's null. */
-export type Row = readonly (string | null)[];
+/** One row of an answer: bytes as they are, every other column as the server's text, null for SQL's null. */
+export type Row = readonly (string | Uint8Array | null)[];
 
 const text = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
 
@@ -14,8 +14,8 @@ export function keyBytes(key: string): Buffer {
 }
 
 /** @throws SyncError CORRUPT for a key that another program stored and that is no text. */
-export function keyFrom(column: string | null | undefined, store: string): string {
-  const bytes = bytesFrom(column) ?? new Uint8Array(0);
+export function keyFrom(row: Row, at: number, store: string): string {
+  const bytes = bytesAt(row, at) ?? new Uint8Array(0);
   try {
     return text.decode(bytes);
   } catch {
@@ -24,15 +24,24 @@ export function keyFrom(column: string | null | undefined, store: string): strin
 }
 
 /** A bytea in the server's hexadecimal form. */
-export function bytesFrom(column: string | null | undefined): Uint8Array | null {
-  if (typeof column !== "string") return null;
-  const { buffer, byteOffset, length } = Buffer.from(column.slice(2), "hex");
+export function bytesFrom(hex: string): Uint8Array {
+  const { buffer, byteOffset, length } = Buffer.from(hex.slice(2), "hex");
   return new Uint8Array(buffer, byteOffset, length);
 }
 
+function bytesAt(row: Row, at: number): Uint8Array | null {
+  const column = row[at];
+  return column instanceof Uint8Array ? column : null;
+}
+
+/** A column that is no bytea; "" for SQL's null. */
+export function textAt(row: Row, at: number): string {
+  const column = row[at];
+  return typeof column === "string" ? column : "";
+}
+
 /** A version as the server writes a uuid: the same 32 digits with other hyphens. */
-export function versionFrom(column: string | null | undefined): Version {
-  const text = column ?? "";
+function versionFrom(text: string): Version {
   const [ms, counter] = [text.slice(0, 8) + text.slice(9, 13), text.slice(14, 18)];
   return `${ms}-${counter}-${text.slice(19, 23)}${text.slice(24)}` as Version;
 }
@@ -54,10 +63,10 @@ export function entryFrom(key: string, row: Row, at: number, store: string, valu
   return {
     key,
     state: row[at] as EntryState,
-    value: valued ? bytesFrom(row[at + 4]) : null,
-    version: versionFrom(row[at + 1]),
+    value: valued ? bytesAt(row, at + 4) : null,
+    version: versionFrom(textAt(row, at + 1)),
     expires: typeof expires === "string" ? Number(expires) : null,
-    meta: metaFrom(key, row[at + 3] ?? "{}", store),
+    meta: metaFrom(key, textAt(row, at + 3), store),
   };
 }
 
@@ -74,7 +83,7 @@ export function metaText(meta: Meta): string {
 }
 
 function metaFrom(key: string, json: string, store: string): Meta {
-  if (json === "{}") return NO_META;
+  if (json === "{}" || json === "") return NO_META;
   const entries = Object.entries(JSON.parse(json) as Record<string, unknown>).map(([name, value]) => {
     if (typeof value !== "string") throw corrupt(store, `metadata ${name} is not a text`, key);
     return [name, value.replaceAll(`${MARK}0`, "\0").replaceAll(`${MARK}1`, MARK)];

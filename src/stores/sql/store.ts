@@ -24,7 +24,7 @@ import type { Statement } from "./connection.ts";
 import type { Dialect, Feed, Names } from "./dialect.ts";
 import { Hints } from "./hint.ts";
 import type { Pool } from "./pool.ts";
-import { entryFrom, headFrom, keyBytes, keyFrom, versionText } from "./rows.ts";
+import { entryFrom, headFrom, keyBytes, keyFrom, textAt, versionText } from "./rows.ts";
 import type { Row } from "./rows.ts";
 import { settle } from "./schema.ts";
 import { PAGE_ROWS } from "./statements.ts";
@@ -99,7 +99,7 @@ export class SqlStore implements Store {
     const rows = await this.ask("read", options, one ? oneText : manyText, [parameter]);
     const entries = new Map<string, Entry>();
     for (const row of rows) {
-      const key = keyFrom(row[0], this.name);
+      const key = keyFrom(row, 0, this.name);
       entries.set(key, entryFrom(key, row, 1, this.name));
     }
     return keys.map((key) => ({ entry: entries.get(key), asOf, complete: true, stale: false, from: this.name }));
@@ -149,7 +149,7 @@ export class SqlStore implements Store {
       const rows = await this.pageOf(statement, "list", range, last, options);
       for (const row of rows.slice(0, left)) {
         this.enter("list", options);
-        last = keyFrom(row[0], this.name);
+        last = keyFrom(row, 0, this.name);
         left--;
         yield this.listed(last, row, detail);
       }
@@ -167,7 +167,7 @@ export class SqlStore implements Store {
         feed: this.feed,
         page: async (pageRange, after, call) => {
           const rows = await this.pageOf(this.parts.dialect.statements.heads, "watch", pageRange, after, call);
-          const heads = rows.map((row): Head => headFrom(keyFrom(row[0], this.name), row, 2, this.name));
+          const heads = rows.map((row): Head => headFrom(keyFrom(row, 0, this.name), row, 2, this.name));
           return { heads, last: rows.length < PAGE_ROWS };
         },
         goesOn: () => {
@@ -202,7 +202,7 @@ export class SqlStore implements Store {
   }
 
   private listed(key: string, row: Row, detail: "keys" | "entries" | "values"): Listed {
-    const tag = row[1] ?? "";
+    const tag = textAt(row, 1);
     if (detail === "keys") return { kind: "entry", key, tag, head: null, value: null };
     if (detail === "entries") return { kind: "entry", key, tag, head: headFrom(key, row, 2, this.name), value: null };
     const entry = entryFrom(key, row, 2, this.name);
