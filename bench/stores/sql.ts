@@ -73,7 +73,7 @@ export async function sqlSubject(): Promise<Subject> {
       },
     },
     bareIs:
-      "pg with prepared statements: a table like the store's (50,000 other rows in either), the same compare, as many connections",
+      "pg with prepared statements: a table like the store's (50,000 other rows in either), the same compare, rows found by their keys, as many connections",
     versions: `PostgreSQL ${String(version?.["server_version"])}, pg`,
     unit: "statements",
     requests: () => statements.count,

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,7 +14,7 @@ import { surroundings } from "../../src/stores/s3/credentials.ts";
 import { encodeName, endpointOf } from "../../src/stores/s3/endpoint.ts";
 import { Facts } from "../../src/stores/s3/facts.ts";
 import { FACT_MS, PAST_MAX, PAST_MS, formFor, formatPast, pastAfter, readPast } from "../../src/stores/s3/form.ts";
-import { gunzipped, gzipNaming } from "../../src/stores/s3/gzip.ts";
+import { gunzipped, gzipBytesMax, gzipNaming } from "../../src/stores/s3/gzip.ts";
 import { foundOf, headersOf, objectOf } from "../../src/stores/s3/object.ts";
 import { probe } from "../../src/stores/s3/probe.ts";
 import { parseXml, textOf } from "../../src/stores/s3/xml.ts";
@@ -214,9 +215,20 @@ describe("bytes that were there before", () => {
       const gzip = gzipNaming(large, version(1));
       expect(new Uint8Array(gunzipSync(gzip))).toEqual(large);
       expect(gunzipped(gzip, length)).toEqual(large);
+      expect(gzip.length).toBeLessThanOrEqual(gzipBytesMax(length));
       expect(gunzipped(gzipSync(large), length)).toEqual(large);
     },
   );
+
+  it("have room for the heads of all blocks, however large they are", () => {
+    const blocks =
+      gzipNaming(new Uint8Array(65_536), version(1)).length - gzipNaming(new Uint8Array(65_535), version(1)).length - 1;
+    expect(blocks).toBe(5);
+    const most = 5 * 2 ** 30;
+    expect(gzipBytesMax(most) - most).toBeGreaterThan((most / 65_535) * blocks + 100);
+    const random = randomBytes(1_000_000);
+    expect(gzipSync(random, { level: 1 }).length).toBeLessThan(gzipBytesMax(random.length));
+  });
 
   it("are nothing when a byte of them is damaged, or the end is missing", () => {
     const gzip = gzipNaming(bytes, version(1));

@@ -14,10 +14,24 @@ interface Node {
   readonly below: Map<string, Node>;
 }
 
-/** Keeps the folders as they will be after a commit: what was written need not be read again. */
-export async function learnEdited(objects: Objects, root: string | null, edits: readonly Edit[]): Promise<void> {
+/** Gives folders by their ids. Undefined: not all of them are at hand. */
+export type Folders = (
+  ids: readonly string[],
+) => Promise<ReadonlyMap<string, Tree>> | ReadonlyMap<string, Tree> | undefined;
+
+/**
+ * Keeps the folders as they will be after a commit: what was written need not be read again.
+ * @returns false: not all that they are now was at hand, and nothing is kept.
+ */
+export async function learnEdited(
+  objects: Objects,
+  root: string | null,
+  edits: readonly Edit[],
+  folders: Folders,
+): Promise<boolean> {
   const whole = nodeOf(edits);
-  const before = await foldersOf(objects, root ?? EMPTY_TREE, whole);
+  const before = await foldersOf(folders, root ?? EMPTY_TREE, whole);
+  if (before === undefined) return false;
   const changed = (id: string, { files, below }: Node): string => {
     const items = new Map<string, TreeItem>(before.get(id));
     for (const [name, file] of files) if (file === undefined) items.delete(name);
@@ -34,13 +48,15 @@ export async function learnEdited(objects: Objects, root: string | null, edits: 
     return tree;
   };
   changed(root ?? EMPTY_TREE, whole);
+  return true;
 }
 
 /** Every folder with an edit in it, as it is now: level by level, all of a level together. */
-async function foldersOf(objects: Objects, root: string, whole: Node): Promise<ReadonlyMap<string, Tree>> {
+async function foldersOf(folders: Folders, root: string, whole: Node): Promise<ReadonlyMap<string, Tree> | undefined> {
   const all = new Map<string, Tree>();
   for (let level = [{ id: root, node: whole }]; level.length > 0;) {
-    const found = await objects.trees([...new Set(level.map(({ id }) => id))]);
+    const found = await folders([...new Set(level.map(({ id }) => id))]);
+    if (found === undefined) return undefined;
     const next: typeof level = [];
     for (const { id, node } of level) {
       const tree = found.get(id);

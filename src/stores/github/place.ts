@@ -16,7 +16,7 @@ import { githubObjects } from "./objects.ts";
 import { pace } from "./pace.ts";
 import { githubPaths } from "./paths.ts";
 import { githubPieces } from "./pieces.ts";
-import { foresee, parcelOf } from "./publish.ts";
+import { foresee, learnFolders, parcelOf } from "./publish.ts";
 import type { Made, Parcel } from "./publish.ts";
 import { githubRepository } from "./repository.ts";
 import type { GithubWebhook } from "./webhook.ts";
@@ -135,7 +135,7 @@ export function githubPlace(settings: GithubPlaceSettings): Place {
       }
       const asOf = runtime.now();
       const parcel = await parcelOf(objects, commits, made);
-      const [done] = await Promise.all([send(parcel, options), foresee(objects, parcel)]);
+      const [done, isForeseen] = await Promise.all([send(parcel, options), foresee(objects, parcel)]);
       if (done === undefined) {
         passed.clear();
         return undefined;
@@ -146,6 +146,7 @@ export function githubPlace(settings: GithubPlaceSettings): Place {
       own = done.id;
       asked.know({ commit: done.id, asOf });
       commits.learn({ id: done.id, parent: made.parent, tree: done.tree, trailers: trailersOf(made.message) });
+      if (!isForeseen) await learnFolders(objects, parcel);
       return done.id;
     },
     onPush: (listener) => webhook?.subscribe(`${owner}/${repo}`, branch, listener) ?? (() => {}),

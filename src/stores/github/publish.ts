@@ -5,8 +5,9 @@ import type { NewCommit } from "../git-layout/repository.ts";
 import type { CallOptions } from "../../store.ts";
 import type { CommitInfo, Commits } from "./commits.ts";
 import { learnEdited } from "./edit.ts";
-import type { Edit } from "./edit.ts";
+import type { Edit, Folders } from "./edit.ts";
 import type { Objects } from "./objects.ts";
+import type { Tree } from "./tree.ts";
 import { lookUp } from "./walk.ts";
 
 /** A commit with all that has to be sent, and nothing that need not be. */
@@ -57,15 +58,32 @@ export async function parcelOf(objects: Objects, commits: Commits, commit: NewCo
 
 /**
  * Keeps the files and folders as the commit will leave them, while GitHub makes it: what is to be sent is on its way first.
- * Ids name contents, so what comes out otherwise is kept in vain, and no more. Where a folder cannot be read as it is now,
- * its reader after the commit reads it, and is told.
+ * Asks for nothing, since the commit may not be made. Ids name contents, so what comes out otherwise is kept in vain, and
+ * no more. @returns false: the folders are for {@link learnFolders} afterwards.
  */
-export async function foresee(objects: Objects, { base, deletes, files }: Parcel): Promise<void> {
+export async function foresee(objects: Objects, parcel: Parcel): Promise<boolean> {
   await turn();
-  for (const { id, bytes } of files) if (bytes !== undefined) objects.learnBlob(id, bytes.slice());
+  for (const { id, bytes } of parcel.files) if (bytes !== undefined) objects.learnBlob(id, bytes.slice());
+  return learn(objects, parcel, (ids) => {
+    const known = new Map<string, Tree>();
+    for (const id of ids) {
+      const tree = objects.known(id);
+      if (tree === undefined) return undefined;
+      known.set(id, tree);
+    }
+    return known;
+  });
+}
+
+/** Keeps the folders of a commit that was made. Where they cannot be read their next reader is told, not who made it. */
+export async function learnFolders(objects: Objects, parcel: Parcel): Promise<void> {
+  await learn(objects, parcel, (ids) => objects.trees(ids)).catch(() => undefined);
+}
+
+function learn(objects: Objects, { base, deletes, files }: Parcel, folders: Folders): Promise<boolean> {
   const edits: Edit[] = [
     ...deletes.map((path) => ({ path, file: undefined })),
     ...files.map(({ path, id, size }) => ({ path, file: { id, size } })),
   ];
-  await learnEdited(objects, base?.tree ?? null, edits).catch(() => undefined);
+  return learnEdited(objects, base?.tree ?? null, edits, folders);
 }

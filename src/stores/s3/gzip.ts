@@ -37,6 +37,11 @@ export function gzipNaming(bytes: Uint8Array, version: Version): Uint8Array {
   return all;
 }
 
+/** How many bytes a gzip of so many has at most: blocks have heads, also those of a compressor that found nothing. */
+export function gzipBytesMax(bytes: number): number {
+  return bytes + Math.ceil(bytes / 1_000) + 1_024;
+}
+
 /** Undefined when the bytes are no gzip, or more than `bytesMax` come of them. */
 export function gunzipped(bytes: Uint8Array, bytesMax: number): Uint8Array | undefined {
   const stored = storedIn(bytes, bytesMax);

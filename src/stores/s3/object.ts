@@ -34,8 +34,6 @@ type Headers = Readonly<Record<string, string>>;
 
 const META = "x-amz-meta-";
 const OWN = `${META}sync-`;
-/** Metadata that no header can carry as it is, in pieces with numbers from 0 on. */
-const PACKED = `${OWN}meta-`;
 const UNTYPED = "application/octet-stream";
 /** What goes through servers and proxies unchanged, and is no start of an RFC 2047 word. */
 const PLAIN = /^(?!.*=\?)[\x21-\x24\x26-\x7e]+(?: [\x21-\x24\x26-\x7e]+)*$/;
@@ -44,7 +42,9 @@ const PLAIN_BYTES_MAX = 256;
 const PLAIN_NAMES_MAX = 16;
 /** The most that every server takes in one header. */
 const PIECES = /.{1,240}/g;
-const PIECES_MAX = 16;
+/** Of metadata that no header can carry as it is, the i-th piece. */
+const packedName = (i: number) => `${OWN}meta-${i}`;
+const PACKED = Array.from({ length: 16 }, (_, i) => packedName(i));
 const META_BLOCK_BYTES_MAX = 8 * 1024;
 
 /** An object to put: what the entry is, as body and headers. */
@@ -102,7 +102,7 @@ export function headersOf({ state, version, expires, meta }: Head): Record<strin
     } else packed[name] = value;
   }
   const pieces = Object.keys(packed).length === 0 ? [] : (packedOf(packed).match(PIECES) ?? []);
-  for (const [i, piece] of pieces.entries()) headers[PACKED + String(i)] = piece;
+  for (const [i, piece] of pieces.entries()) headers[packedName(i)] = piece;
   return headers;
 }
 
@@ -206,13 +206,12 @@ function ownMeta(headers: Headers): Meta | undefined {
   for (const header in headers) {
     if (!header.startsWith(META)) continue;
     if (!header.startsWith(OWN)) meta[header.slice(META.length)] = headers[header] ?? "";
-    else if (header.startsWith(PACKED)) isPacked = true;
+    else isPacked ||= PACKED.includes(header);
   }
   const type = headers["content-type"];
   if (type !== undefined && headers[`${OWN}untyped`] === undefined) meta["content-type"] = type;
   if (isPacked) {
-    const pieces = Array.from({ length: PIECES_MAX }, (_, i) => headers[PACKED + String(i)] ?? "");
-    const unpacked = unpackedOf(pieces.join(""));
+    const unpacked = unpackedOf(PACKED.map((name) => headers[name] ?? "").join(""));
     if (unpacked === undefined) return undefined;
     Object.assign(meta, unpacked);
   }

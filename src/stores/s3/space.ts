@@ -11,6 +11,7 @@ import type { Client } from "./client.ts";
 import { placed } from "./failures.ts";
 import type { Where } from "./failures.ts";
 import type { Facts } from "./facts.ts";
+import { gzipBytesMax } from "./gzip.ts";
 import { keyOf, nameOf } from "./names.ts";
 import { entryOf, foundOf } from "./object.ts";
 import type { Found } from "./object.ts";
@@ -100,7 +101,7 @@ export async function fetchEntry(
       answer.drop();
       return { found, body: "apart" as const };
     }
-    if (found.form === "gzip" && found.bytes > limits.valueBytesMax + GZIP_BYTES_MORE) {
+    if (found.form === "gzip" && found.bytes > gzipBytesMax(limits.valueBytesMax)) {
       answer.drop();
       const what = `the value has ${found.bytes} bytes, the limit is ${limits.valueBytesMax}`;
       throw new SyncError("TOO_LARGE", what, { ...placed(where), cure: "raise valueBytesMax" });
@@ -169,9 +170,6 @@ async function* piecesOf(
     throw wrongBytes({ store: client.name, ...(source.key === undefined ? {} : { key: source.key }) });
   }
 }
-
-/** gzip adds to bytes that it cannot compress. */
-const GZIP_BYTES_MORE = 64 * 1024;
 
 function short(where: Where): SyncError {
   return new SyncError("UNAVAILABLE", "the answer has not as many bytes as it says", placed(where));

@@ -88,7 +88,7 @@ describe.each([
 });
 
 describe("what a commit makes of the folders", () => {
-  // Mutation: what learnEdited throws is thrown on in publish.ts.
+  // Mutation: what learnFolders meets is thrown on in publish.ts.
   it("is read by the next one where GitHub does not give it meanwhile, and the commit is told as made", async () => {
     await put(await world.open(), value("deep/er/first", "0"));
     const store = await world.open(undefined, { cacheFolder: `${world.folder}/other`, keptBytesMax: 1 });
