@@ -1,6 +1,6 @@
 /**
  * Wrong answers: what a cache says after a race, or after its second layer was down. Every step is decided by the second
- * layer, which holds a read back or fails when told to; nothing waits for time to pass.
+ * layer, which holds a read back or fails when told to; no step waits for another by the clock.
  */
 import type { Cache, Candidate } from "./candidate.ts";
 import { Second } from "./second.ts";
@@ -107,7 +107,14 @@ async function withOld(candidate: Candidate): Promise<Second> {
   await writer.set(KEY, OLD);
   await turns();
   await writer.close();
+  await nextMillisecond();
   return second;
+}
+
+/** Of two processes that write within one millisecond neither is the later one: what is changed next shall be it. */
+async function nextMillisecond(): Promise<void> {
+  const written = Date.now();
+  while (Date.now() <= written) await new Promise(setImmediate);
 }
 
 /** Starts a read, holds it back once it has seen the old value, lets `change` go first, and then the read. */

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { Answer, Entry, Store, Supports } from "../../src/index.ts";
+import type { Answer, Entry, Store, Supports, WriteResult } from "../../src/index.ts";
 import type * as sync from "../../src/index.ts";
 import { ENTRIES_MAX } from "./candidate.ts";
 import type { Cache, Candidate } from "./candidate.ts";
@@ -43,14 +43,19 @@ export function secondStore({ compareEntries, STORED }: SyncModule, second: Seco
       return entries.map((entry) => ({ entry, asOf, complete: true, stale: false, from: "second" }));
     },
     async write(writes) {
+      const results: WriteResult[] = [];
       await second.change(
         writes.map(({ entry }) => {
-          const newer = (held: unknown) =>
-            held === undefined || compareEntries(entry, held as Entry) > 0 ? entry : held;
+          const newer = (found: unknown) => {
+            const held = found as Entry | undefined;
+            const order = held === undefined ? 1 : compareEntries(entry, held);
+            results.push(held !== undefined && order < 0 ? { status: "superseded", by: held.version } : STORED);
+            return order > 0 ? entry : held;
+          };
           return [entry.key, newer];
         }),
       );
-      return writes.map(() => STORED);
+      return results;
     },
     async forget(items) {
       await second.delete(items.map(({ key }) => key));
