@@ -156,8 +156,8 @@ interface Spent {
 }
 
 /**
- * Before it counts, each side makes so many calls, if they take no longer than that, and two rounds at least: code that has
- * run a thousand times is still slow, the longer code more so.
+ * Before it counts, each side makes so many calls, or as many as both together make in so long, and two rounds at least:
+ * code that has run a thousand times is still slow, the longer code more so.
  */
 const WARMING = { calls: 10_000, ms: 15_000, rounds: 2 };
 /** What takes less is done several times in a round, by both sides as often: what else the machine does takes milliseconds. */

@@ -7,7 +7,7 @@ import { startPostgres } from "../../test/servers/postgres.ts";
 import type { Subject } from "./harness.ts";
 
 const CONNECTIONS = 10;
-/** With the batch alone in a table, the planner reads the whole table for it, as it never would with more. */
+/** So that a batch is a small part of its table, as batches are. */
 const OTHERS = `INSERT INTO sync (key, value, state, version) SELECT convert_to('others/' || n, 'UTF8'),
   convert_to(repeat('x', 250), 'UTF8'), 'value', gen_random_uuid() FROM generate_series(1, 50000) n`;
 const UPSERT = `ON CONFLICT (key) DO UPDATE SET value = excluded.value, state = excluded.state, version = excluded.version,
