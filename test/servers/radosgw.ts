@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { NEEDS, freePort, installed, until } from "./apt.ts";
+import { NEEDS, freePort, installed, started, until } from "./apt.ts";
 import { makeCertificates } from "./certificates.ts";
 
 /** Ceph's object gateway with a cluster of one, everything in memory. */
@@ -56,6 +56,11 @@ export async function radosgw(): Promise<Radosgw> {
     await until("radosgw", async () => (await fetch(url)).status < 500, [child]);
     return child;
   };
+  /** A monitor that has just come up refuses who comes early ("wrong fsid"), and the disk ends: then it is started again. */
+  const osd = async () => {
+    const child = start("ceph-osd", "-i", "0");
+    await until("ceph-osd", async () => (await ceph("osd", "stat")).stdout.includes(" 1 up"), [child]);
+  };
   const stop = async () => {
     await Promise.all(children.map((child) => killed(child)));
     rmSync(folder, { recursive: true, force: true });
@@ -66,11 +71,12 @@ export async function radosgw(): Promise<Radosgw> {
     await run("monmaptool", ["--create", "--addv", "m", `[v1:${HOST}:${monitor}]`, "--fsid", cluster, map]);
     await run("ceph-mon", ["--mkfs", "-i", "m", "--monmap", map, "-c", config]);
     start("ceph-mon", "-i", "m");
-    await until("ceph-mon", () => ceph("mon", "stat").then(() => true), children);
+    // Another cluster's monitor may have taken the port, and would answer too.
+    await until("ceph-mon", async () => (await ceph("fsid")).stdout.trim() === cluster, children);
     const disk = randomUUID();
-    await ceph("osd", "new", disk);
+    await started(() => ceph("osd", "new", disk));
     await run("ceph-osd", ["-i", "0", "--mkfs", "--osd-uuid", disk, "-c", config]);
-    start("ceph-osd", "-i", "0");
+    await started(osd);
     let current = await gateway();
     const admin = async (...args: string[]) =>
       (await run("radosgw-admin", ["-c", config, "-n", "client.rgw", ...args])).stdout;
