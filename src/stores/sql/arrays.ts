@@ -11,7 +11,7 @@ const OID = { bytea: 17, bool: 16, int8: 20, text: 25, uuid: 2950, jsonb: 3802 }
 
 type Element = keyof typeof OID;
 
-/** For statements that want one value: a key, a version. */
+/** A value as a parameter of a statement that takes one. */
 export function bytes(view: Uint8Array): Buffer {
   return Buffer.from(view.buffer, view.byteOffset, view.byteLength);
 }

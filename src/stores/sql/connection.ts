@@ -15,9 +15,10 @@ export type Parameter = Buffer | string | number | boolean | null;
 
 /** Columns as the server's own text: nothing is parsed that is not asked for. */
 const AS_TEXT = { getTypeParser: () => asText };
+/** The type's number. Source: PostgreSQL, src/include/catalog/pg_type.dat. */
+const BYTEA = 17;
 /** Bytes as bytes, while the next rows are still on their way: all at the end they would hold the answer up. */
 const BYTES_AS_BYTES = { getTypeParser: (oid: number) => (oid === BYTEA ? bytesFrom : asText) };
-const BYTEA = 17;
 
 function asText(column: string): string {
   return column;
