@@ -12,7 +12,8 @@ import { History } from "../../src/stores/etcd/history.ts";
 import { Layout } from "../../src/stores/etcd/layout.ts";
 import { Leases } from "../../src/stores/etcd/leases.ts";
 import { limitsOf } from "../../src/stores/etcd/limits.ts";
-import { NOSPACE, RANGE, TXN } from "../../src/stores/etcd/messages.ts";
+import { DELETED, NOSPACE, RANGE, TXN } from "../../src/stores/etcd/messages.ts";
+import type { WatchEvent, WatchRequest, WatchResponse } from "../../src/stores/etcd/messages.ts";
 import type { EtcdReader } from "../../src/stores/etcd/reading.ts";
 import { Room } from "../../src/stores/etcd/room.ts";
 import { EtcdWatch } from "../../src/stores/etcd/watching.ts";
@@ -271,8 +272,8 @@ it("room is made in the members that are there, once for all who were refused be
   expect(done).toEqual(["Compact 7", "Defragment 0", "Defragment 1", "Alarm 0 0", "Alarm 2 5"]);
 });
 
-// Mutations: no bound of attempts, no wait between them, waits of one length in connection.ts.
-it("a server that never answers is asked eight times, each for twice as long, with waits by chance between", async () => {
+/** A connection to a server that never answers, whose timers all end at once and say how long they were asked to take. */
+async function toSilence() {
   const delays: number[] = [];
   const hasty: Runtime = {
     ...runtime,
@@ -288,6 +289,17 @@ it("a server that never answers is asked eight times, each for twice as long, wi
   const address = { endpoints: [`127.0.0.1:${port}`], prefix: "p", user: undefined, tls: undefined };
   const limits = limitsOf({ attemptMs: 1000, timeoutMs: 86_400_000 });
   const connection = new Connection(address, { runtime: hasty, store: "etcd", ...limits });
+  const close = async () => {
+    await connection.close();
+    for (const socket of sockets) socket.destroy();
+    await new Promise((resolve) => silent.close(resolve));
+  };
+  return { connection, delays, close };
+}
+
+// Mutations: no bound of attempts, no wait between them, waits of one length in connection.ts.
+it("a server that never answers is asked eight times, each for twice as long, with waits by chance between", async () => {
+  const { connection, delays, close } = await toSilence();
   const error = await failure(() => connection.call(RANGE, { key: Buffer.of(1) }, connection.ownCall("read")));
   expect([error.code, error.retryable]).toEqual(["TIMEOUT", true]);
   const attempts = delays.filter((_, i) => i % 2 === 0);
@@ -299,9 +311,18 @@ it("a server that never answers is asked eight times, each for twice as long, wi
     expect(ms).toBeGreaterThanOrEqual(limitMs / 2);
     expect(ms).toBeLessThan(limitMs + 1);
   }
-  await connection.close();
-  for (const socket of sockets) socket.destroy();
-  await new Promise((resolve) => silent.close(resolve));
+  await close();
+});
+
+// Mutation: no timer in `watch` of connection.ts: keepalive asks nothing of a connection that never stood.
+it("a stream that is never answered ends, after twice as long each time", async () => {
+  const { connection, delays, close } = await toSilence();
+  const ended = await new Promise<SyncError>((resolve, reject) => {
+    connection.watch(connection.ownCall("watch"), 3, { answer: reject, end: resolve }).catch(reject);
+  });
+  expect(ended.retryable).toBe(true);
+  expect(delays).toEqual([8000]);
+  await close();
 });
 
 // Mutation: `changes` of watching.ts does not tell it, and the watch fails. No server compacts at that moment when asked.
@@ -321,3 +342,97 @@ it("a watch whose past is compacted while it is read is told to list again", asy
   for await (const { kind } of new EtcdWatch(parts, { prefix: "" }, { cursor }, () => call).changes()) told.push(kind);
   expect(told).toEqual(["relist"]);
 });
+
+// Mutation: the epoch is watched from the revision at which it was read: what is past is told late, or never.
+it("a store that names itself while a watch begins is no other history, when the stream breaks at once", async () => {
+  const layout = new Layout("p");
+  const call: Call = { operation: "watch", deadline: runtime.monotonic() + 60_000, signal: undefined };
+  const server = { revision: 5, epoch: { name: "0", since: 0 } };
+  const history = {
+    onGoneBack: () => () => {},
+    epochAt: () => Promise.resolve({ ...server, cluster: "c1" }),
+  } as unknown as History;
+  const event = (type: number, key: Uint8Array, value = ""): WatchEvent => {
+    const kv = { key, modRevision: ++server.revision, value: Buffer.from(value) };
+    return { type, kv: { ...kv, createRevision: 0, version: 0, lease: 0n } };
+  };
+  let streams = 0;
+  const connection = {
+    watch(_: Call, __: number, on: Parameters<Connection["watch"]>[2]) {
+      const breaks = ++streams === 1;
+      let epochWatch: number | undefined;
+      const ask = ({ create: { key, startRevision = 0, watchId = 0 } = {} }: WatchRequest) => {
+        on.answer(toldBy(watchId, { created: true }));
+        if (Buffer.compare(key ?? layout.epoch, layout.epoch) === 0) {
+          if (startRevision === 0) epochWatch = watchId;
+          return;
+        }
+        if (breaks) {
+          const named = event(0, layout.epoch, "ab");
+          server.epoch = { name: "ab", since: server.revision };
+          if (epochWatch !== undefined) on.answer(toldBy(epochWatch, { events: [named] }));
+        }
+        on.answer(toldBy(watchId, { events: [event(DELETED, layout.entry(`k${streams}`))] }));
+        if (breaks) on.end(new SyncError("UNAVAILABLE", "the stream ended", {}));
+      };
+      return Promise.resolve({ ask, cancel: () => {}, pause: () => {}, resume: () => {} });
+    },
+  } as unknown as Connection;
+  const parts = { runtime, store: "etcd", layout, connection, history, reader: {} as EtcdReader, timeoutMs: 1000 };
+  const told: string[] = [];
+  for await (const one of new EtcdWatch(parts, { prefix: "" }, { initial: false }, () => call).changes()) {
+    told.push(one.kind === "change" ? one.key : one.kind);
+    if (told.length === 3) break;
+  }
+  expect(told).toEqual(["current", "k1", "k2"]);
+});
+
+// Mutation: what comes of a stream that is not listened to any more counts, in watching.ts: two streams come of one.
+it("a stream that breaks while what it needs is read is opened again once", async () => {
+  const unavailable = new SyncError("UNAVAILABLE", "etcd does not answer", {});
+  const call: Call = { operation: "watch", deadline: runtime.monotonic() + 60_000, signal: undefined };
+  let reads = 0;
+  let streams = 0;
+  let waits = 0;
+  const epoch = { epoch: { name: "0", since: 0 }, cluster: "c1", revision: 5 };
+  const history = {
+    onGoneBack: () => () => {},
+    epochAt: () => (++reads === 2 ? Promise.reject(unavailable) : Promise.resolve(epoch)),
+  } as unknown as History;
+  const counting: Runtime = {
+    ...runtime,
+    timer(delayMs, fn, background) {
+      waits++;
+      return runtime.timer(delayMs, fn, background);
+    },
+  };
+  const done = new AbortController();
+  const connection = {
+    watch(_: Call, __: number, on: Parameters<Connection["watch"]>[2]) {
+      const breaks = ++streams === 1;
+      const ask = ({ create: { watchId = 0 } = {} }: WatchRequest) => {
+        on.answer(toldBy(watchId, { created: true }));
+        if (breaks) on.end(unavailable);
+        else if (reads === 3) done.abort();
+      };
+      return Promise.resolve({ ask, cancel: () => {}, pause: () => {}, resume: () => {} });
+    },
+  } as unknown as Connection;
+  const parts = { runtime: counting, store: "etcd", layout: new Layout("p"), connection, history };
+  const watch = new EtcdWatch(
+    { ...parts, reader: {} as EtcdReader, timeoutMs: 1000 },
+    { prefix: "" },
+    { initial: false, signal: done.signal },
+    () => call,
+  );
+  const told = async () => {
+    for await (const change of watch.changes()) expect(change.kind).toBe("current");
+  };
+  expect((await failure(told)).code).toBe("ABORTED");
+  expect({ streams, waits }).toEqual({ streams: 2, waits: 1 });
+});
+
+function toldBy(watchId: number, part: Partial<WatchResponse>): WatchResponse {
+  const nothing = { header: undefined, created: false, canceled: false, compactRevision: 0, cancelReason: "" };
+  return { ...nothing, watchId, events: [], ...part };
+}

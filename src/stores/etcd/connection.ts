@@ -38,6 +38,14 @@ export interface Reply<A> {
   readonly repeated: boolean;
 }
 
+export interface WatchStream {
+  /** Nothing happens when it has ended. */
+  ask(request: WatchRequest): void;
+  cancel(): void;
+  pause(): void;
+  resume(): void;
+}
+
 /** How often a request is sent in all, while a cluster elects a leader or a member hangs. */
 const ATTEMPTS_MAX = 8;
 const BACKOFF_MS = 50;
@@ -240,15 +248,19 @@ export class Connection {
     await forCaller(this.signingIn, call, runtime, store, call.operation);
   }
 
-  /** A stream of watch answers; `end` is called once, unless it was cancelled. */
+  /**
+   * A stream of watch answers; `end` is called once, unless it was cancelled. After the first answer it is the keepalive
+   * that notices a silent server; the first must come as soon as that of a request that was sent so often before.
+   */
   async watch(
-    requests: readonly WatchRequest[],
     call: Call,
+    attempts: number,
     on: { answer(answer: WatchResponse): void; end(error: SyncError): void },
-  ): Promise<{ cancel(): void; pause(): void; resume(): void }> {
+  ): Promise<WatchStream> {
     this.check(call);
     await this.signIn(call);
-    const { store } = this.options;
+    const { runtime, store, attemptMs } = this.options;
+    const { operation } = call;
     const member = this.current;
     const metadata = new Metadata();
     // A member that has lost its leader ends the stream, instead of being silent.
@@ -263,9 +275,15 @@ export class Connection {
       {},
     );
     let open = true;
+    const started = runtime.monotonic();
+    const patienceMs = Math.min(call.deadline - started, attemptMs * 2 ** attempts);
+    const late = runtime.timer(patienceMs, () =>
+      end(etcdFailure(4, `no answer within ${Math.round(patienceMs)} ms`, { store, operation })),
+    );
     const end = (error: SyncError | undefined) => {
       if (!open) return;
       open = false;
+      late.cancel();
       this.streams.delete(cancel);
       stream.cancel();
       if (error === undefined) return;
@@ -275,15 +293,20 @@ export class Connection {
     };
     const cancel = () => end(undefined);
     stream.on("data", (told: WatchResponse) => {
+      late.cancel();
       if (open) on.answer(told);
     });
-    stream.on("error", (error: ServiceError) =>
-      end(etcdFailure(error.code, error.details, { store, operation: call.operation })),
-    );
-    stream.on("end", () => end(etcdFailure(14, "the stream ended", { store, operation: call.operation })));
+    stream.on("error", (error: ServiceError) => end(etcdFailure(error.code, error.details, { store, operation })));
+    stream.on("end", () => end(etcdFailure(14, "the stream ended", { store, operation })));
     this.streams.add(cancel);
-    for (const one of requests) stream.write(one);
-    return { cancel, pause: () => stream.pause(), resume: () => stream.resume() };
+    return {
+      ask(one) {
+        if (open) stream.write(one);
+      },
+      cancel,
+      pause: () => stream.pause(),
+      resume: () => stream.resume(),
+    };
   }
 
   /** The token in use is not accepted any more. */

@@ -5,7 +5,7 @@ import type { Runtime } from "../../runtime.ts";
 import { aborted } from "../../store.ts";
 import type { Change, Range, WatchOptions } from "../../store.ts";
 import { formatCursor, parseCursor } from "../cursor.ts";
-import type { Call, Connection } from "./connection.ts";
+import type { Call, Connection, WatchStream } from "./connection.ts";
 import { headOf } from "./decide.ts";
 import { changesSince } from "./catch-up.ts";
 import { reasonOf } from "./failures.ts";
@@ -36,8 +36,8 @@ const ENTRIES = 1;
 const EPOCH = 2;
 
 type Signal =
-  | { readonly kind: "answer"; readonly answer: WatchResponse }
-  | { readonly kind: "broken"; readonly error: SyncError }
+  | { readonly kind: "answer"; readonly stream: number; readonly answer: WatchResponse }
+  | { readonly kind: "broken"; readonly stream: number; readonly error: SyncError }
   | { readonly kind: "stop"; readonly error: SyncError | undefined }
   | { readonly kind: "gone back" }
   | { readonly kind: "retry" };
@@ -48,7 +48,9 @@ export class EtcdWatch {
   private readonly range: Range;
   private readonly watchOptions: WatchOptions;
   private readonly callOf: () => Call;
-  private stream: { cancel(): void; pause(): void; resume(): void } | undefined = undefined;
+  private stream: WatchStream | undefined = undefined;
+  /** Which one is listened to: what came of one before may still wait in the mailbox. */
+  private streamNumber = 0;
   private readonly mailbox = new Mailbox<Signal>(WAITING_MAX, {
     pause: () => this.stream?.pause(),
     resume: () => this.stream?.resume(),
@@ -148,9 +150,10 @@ export class EtcdWatch {
     let failures = 0;
     let brokenAt: number | undefined;
     const { runtime, timeoutMs } = this.options;
-    await this.connect(undefined);
+    await this.connect(failures);
     for (;;) {
       const next = await this.mailbox.take();
+      if ("stream" in next && next.stream !== this.streamNumber) continue;
       switch (next.kind) {
         case "stop":
           if (next.error !== undefined) throw next.error;
@@ -159,12 +162,13 @@ export class EtcdWatch {
           yield relist("etcd was set back to an earlier state");
           return;
         case "broken":
+          this.streamNumber++;
           brokenAt ??= runtime.monotonic();
           if (runtime.monotonic() - brokenAt >= timeoutMs) throw next.error;
           this.reconnectLater(++failures, next.error);
           break;
         case "retry":
-          await this.connect((brokenAt ?? runtime.monotonic()) + timeoutMs);
+          await this.connect(failures);
           break;
         case "answer": {
           const { answer } = next;
@@ -176,13 +180,17 @@ export class EtcdWatch {
             this.refused(answer.cancelReason);
             break;
           }
+          if (answer.watchId === EPOCH) {
+            if (answer.created) await this.follow((brokenAt ?? runtime.monotonic()) + timeoutMs);
+            else this.epochChanged(answer.events);
+            break;
+          }
           if (answer.created) {
             failures = 0;
             brokenAt = undefined;
             this.signedInAgain = false;
           }
-          if (answer.watchId === EPOCH) this.epochChanged(answer.events);
-          else yield* this.events(answer.events);
+          yield* this.events(answer.events);
         }
       }
     }
@@ -203,35 +211,48 @@ export class EtcdWatch {
     }
   }
 
-  /** A stream from the first revision that was not told. Failures come by the mailbox, like what it tells. */
-  private async connect(againUntil: number | undefined): Promise<void> {
-    const { connection, layout } = this.options;
+  /** A stream, of the epoch at first. Failures come by the mailbox, like what it tells. */
+  private async connect(failures: number): Promise<void> {
     this.stream?.cancel();
     this.stream = undefined;
-    try {
-      const known = againUntil === undefined ? this.told : await this.sameHistory(againUntil);
-      if (known === undefined) return this.mailbox.put({ kind: "gone back" });
-      const entries = { ...layout.span(this.range.prefix), startRevision: this.told + 1, watchId: ENTRIES };
-      const epoch = { key: layout.epoch, startRevision: known + 1, watchId: EPOCH };
-      this.stream = await connection.watch([{ create: entries }, { create: epoch }], this.callOf(), {
-        answer: (answer) => this.mailbox.put({ kind: "answer", answer }),
-        end: (error) => this.mailbox.put({ kind: "broken", error }),
+    const stream = ++this.streamNumber;
+    await this.orBroken(async () => {
+      this.stream = await this.options.connection.watch(this.callOf(), failures, {
+        answer: (answer) => this.mailbox.put({ kind: "answer", stream, answer }),
+        end: (error) => this.mailbox.put({ kind: "broken", stream, error }),
       });
+      // From now on and not from a revision: etcd may tell what is past 100 ms late, and the entries after it before.
+      this.stream.ask({ create: { key: this.options.layout.epoch, startRevision: 0, watchId: EPOCH } });
+    });
+  }
+
+  /** Each later change of the epoch will be told in its place: the entries, from the first that were not told. */
+  private async follow(until: number): Promise<void> {
+    await this.orBroken(async () => {
+      if (!(await this.sameHistory(until))) return this.mailbox.put({ kind: "gone back" });
+      const span = this.options.layout.span(this.range.prefix);
+      this.stream?.ask({ create: { ...span, startRevision: this.told + 1, watchId: ENTRIES } });
+    });
+  }
+
+  private async orBroken(step: () => Promise<void>): Promise<void> {
+    try {
+      await step();
     } catch (error) {
       if (!(error instanceof SyncError) || !error.retryable) throw error;
-      this.mailbox.put({ kind: "broken", error });
+      this.mailbox.put({ kind: "broken", stream: this.streamNumber, error });
     }
   }
 
-  /** The revision up to which the epoch is known, after a look at it; undefined when etcd is not what it was. */
-  private async sameHistory(until: number): Promise<number | undefined> {
+  /** Whether etcd is what it was. */
+  private async sameHistory(until: number): Promise<boolean> {
     const call = this.callOf();
     const now = await this.options.history.epochAt(0, { ...call, deadline: Math.min(call.deadline, until) });
-    if (now.cluster !== this.cluster || now.revision < this.told) return undefined;
+    if (now.cluster !== this.cluster || now.revision < this.told) return false;
     // A name that holds since before what was told last, and was never heard of, is of another history.
-    if (now.epoch.name !== this.epoch.name && now.epoch.since <= this.told) return undefined;
+    if (now.epoch.name !== this.epoch.name && now.epoch.since <= this.told) return false;
     this.epoch = now.epoch;
-    return now.revision;
+    return true;
   }
 
   private reconnectLater(failures: number, error: SyncError): void {
