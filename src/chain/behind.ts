@@ -53,7 +53,7 @@ export interface Behind {
   ): PendingCopies | Promise<PendingCopies>;
   /** Every store was asked, and none has a newer one. */
   renew(copy: Copy): void;
-  /** What the journal has under a prefix, in the order of the keys. */
+  /** What the journal has under a prefix that nothing known has overtaken, in the order of the keys. */
   under(prefix: string): readonly Pending[];
   flush(call: CallOptions | undefined): Promise<void>;
   /** Sends what every layer lacks of these keys, now. @throws SyncError */
@@ -145,6 +145,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
     deciding = conditional({ state, journal, deciding: decider, happened, onAttempt: look, onAnew });
   }
   state.floors.source = (key) => journal.tell(key);
+  state.floors.pending = (key) => journal.newest(key)?.head.version;
   journal.begin();
 
   const waitFor = async (items: Iterable<Item>, mask: number): Promise<Goals> => {
@@ -374,10 +375,12 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       if (pending?.head.version === entry.version) pending.knownAt = Math.max(pending.knownAt, asOf);
     },
     under(prefix) {
+      const now = runtime.now();
       const found: Pending[] = [];
       for (const key of journal.keys()) {
         const pending = key.startsWith(prefix) ? journal.newest(key) : undefined;
-        if (pending !== undefined) found.push(pending);
+        if (pending !== undefined && (state.floors.version(key, now) ?? "") <= pending.head.version)
+          found.push(pending);
       }
       return found.sort((a, b) => compareKeys(a.head.key, b.head.key));
     },

@@ -258,7 +258,7 @@ async function removed(state: ChainState, key: string): Promise<void> {
   state.flights.overtake(key);
   state.negatives.delete(key);
   const floor = state.floors.get(key, state.runtime.now());
-  if (floor !== undefined) state.floors.drop(key, floor.version);
+  if (floor !== undefined) state.floors.end(key, floor.version);
   for (const { layer, call } of state.calls) {
     if (layer.role !== "cache" || layer.readonly) continue;
     try {

@@ -13,8 +13,8 @@ interface Known {
 
 /**
  * What this process wrote, answered or was told of, key by key: the versions it must not go back behind, for as long
- * as an older copy can still count as fresh somewhere. Bounded: what is dropped for want of room is made up for by
- * suspecting, for all keys, every copy from before it.
+ * as an older copy can still count as fresh somewhere, or waits here to be sent. Bounded: what is dropped for want of
+ * room is made up for by suspecting, for all keys, every copy from before it.
  */
 export interface Floors {
   get(key: string, now: number): Floor | undefined;
@@ -24,8 +24,12 @@ export interface Floors {
   raise(head: Head, now: number): boolean;
   /** Asked before a key is looked at, for as long as there is one: it raises what is not known here yet. */
   source: ((key: string) => void) | undefined;
-  /** For collection: the version is gone from every store for good. */
+  /** The newest version of a key that this process still has to send somewhere, and answers whatever its age. */
+  pending: ((key: string) => Version | undefined) | undefined;
+  /** The version was no write after all: what it said is unknown again. */
   drop(key: string, version: Version): void;
+  /** The version is gone from every store for good. What is older and still waits here to be sent does not come back. */
+  end(key: string, version: Version): void;
   /** Every copy with an asOf up to `now` is suspect from here on: changes were missed. */
   suspect(now: number): void;
   /** Copies with an asOf up to this do not count as fresh. 0 when none are suspect. */
@@ -44,12 +48,15 @@ export function floors(lifeMs: number, entriesMax: number, gate: Gate): Floors {
 /** A class, since every hit in memory reads a field of it: an object with an accessor of its own is a slow one. */
 class KeyFloors implements Floors {
   source: ((key: string) => void) | undefined = undefined;
+  pending: ((key: string) => Version | undefined) | undefined = undefined;
   suspectUntil = 0;
   private readonly lifeMs: number;
   private readonly entriesMax: number;
   private readonly gate: Gate;
   private young = generation(0);
   private old = generation(0);
+  /** Floors that do not end before what is older than they are has been sent. */
+  private readonly held = new Map<string, Known>();
 
   constructor(lifeMs: number, entriesMax: number, gate: Gate) {
     this.lifeMs = lifeMs;
@@ -63,20 +70,20 @@ class KeyFloors implements Floors {
 
   get(key: string, now: number): Floor | undefined {
     const found = this.find(key);
-    if (found === undefined || found.since + this.lifeMs <= now) return undefined;
+    if (!this.isLive(key, found, now)) return undefined;
     return { version: found.version, dead: found.deleted || (found.expires !== null && found.expires <= now) };
   }
 
   version(key: string, now: number): Version | undefined {
     const found = this.find(key);
-    return found === undefined || found.since + this.lifeMs <= now ? undefined : found.version;
+    return this.isLive(key, found, now) ? found.version : undefined;
   }
 
   raise({ key, version, state, expires }: Head, now: number): boolean {
     this.source?.(key);
     const kept = this.young.entries.get(key);
-    const found = kept ?? this.old.entries.get(key);
-    const isLive = found !== undefined && found.since + this.lifeMs > now;
+    const found = kept ?? this.old.entries.get(key) ?? this.held.get(key);
+    const isLive = this.isLive(key, found, now);
     if (isLive && found.version > version) return false;
     // Who knows of a version only by its stub, or by a refusal, does not know that it is a tombstone or expires.
     const same = found?.version === version ? found : undefined;
@@ -85,13 +92,17 @@ class KeyFloors implements Floors {
     const end = expires ?? same?.expires ?? null;
     const isOver = this.young.entries.size >= this.entriesMax / 2 || now - this.young.begunAt >= this.lifeMs;
     if (isOver) this.turn(now);
-    if (kept === undefined || isOver) this.young.entries.set(key, { version, deleted, expires: end, since: now });
-    else {
-      kept.version = version;
-      kept.deleted = deleted;
-      kept.expires = end;
-      kept.since = now;
+    let known = isOver ? undefined : kept;
+    if (known === undefined) {
+      known = { version, deleted, expires: end, since: now };
+      this.young.entries.set(key, known);
+    } else {
+      known.version = version;
+      known.deleted = deleted;
+      known.expires = end;
+      known.since = now;
     }
+    if (this.hasOlder(key, version)) this.held.set(key, known);
     this.young.lastSince = Math.max(this.young.lastSince, now);
     return isHigher;
   }
@@ -100,6 +111,15 @@ class KeyFloors implements Floors {
     if (this.find(key)?.version !== version) return;
     this.young.entries.delete(key);
     this.old.entries.delete(key);
+    this.held.delete(key);
+  }
+
+  end(key: string, version: Version): void {
+    const found = this.find(key);
+    if (found === undefined || !this.hasOlder(key, version)) return this.drop(key, version);
+    if (found.version !== version) return;
+    found.deleted = true;
+    this.held.set(key, found);
   }
 
   suspect(now: number): void {
@@ -113,11 +133,21 @@ class KeyFloors implements Floors {
     if (entries.size > 0 && lastSince + this.lifeMs > now) this.suspect(lastSince);
     this.old = this.young;
     this.young = generation(now);
+    for (const [key, { version }] of this.held) if (!this.hasOlder(key, version)) this.held.delete(key);
+  }
+
+  private isLive(key: string, found: Known | undefined, now: number): found is Known {
+    return found !== undefined && (found.since + this.lifeMs > now || this.hasOlder(key, found.version));
+  }
+
+  private hasOlder(key: string, version: Version): boolean {
+    const pending = this.pending?.(key);
+    return pending !== undefined && pending < version;
   }
 
   private find(key: string): Known | undefined {
     this.source?.(key);
-    return this.young.entries.get(key) ?? this.old.entries.get(key);
+    return this.young.entries.get(key) ?? this.old.entries.get(key) ?? this.held.get(key);
   }
 }
 

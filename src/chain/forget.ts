@@ -22,7 +22,7 @@ export async function forgetEverywhere(state: ChainState, items: readonly Forget
     }
   }
   for (const { key, version } of items) {
-    state.floors.drop(key, version);
+    state.floors.end(key, version);
     state.flights.overtake(key);
     state.negatives.delete(key);
   }

@@ -1,11 +1,12 @@
 import { SyncError, asSyncError } from "../error.ts";
-import type { Head } from "../entry.ts";
+import type { Entry, Head } from "../entry.ts";
+import { inParallel } from "../in-parallel.ts";
 import { backoffMsMax, classify, decideFlush } from "../journal/flush.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { Item, Lane, Settled } from "../journal/queues.ts";
 import { randomBelow } from "../runtime.ts";
 import type { Timer } from "../runtime.ts";
-import type { Write, WriteResult } from "../store.ts";
+import type { WriteResult } from "../store.ts";
 import type { LayerCalls } from "./call.ts";
 import { forgetCopies } from "./forget.ts";
 import { invalidate } from "./invalidate.ts";
@@ -62,6 +63,8 @@ const BACKOFF_MS = 100;
 const BACKOFF_MS_MAX = 30_000;
 /** How long a paused layer is left alone before one more attempt, in milliseconds. */
 const PAUSE_MS = 60_000;
+/** Values that are read from the journal at once. */
+const READS_AT_ONCE = 8;
 const TIMER_MS_MAX = 2 ** 31 - 1;
 
 /**
@@ -185,11 +188,11 @@ export function laneShell(options: LaneOptions): LaneShell {
 
   /** Sends items that are marked as under way, and settles those that arrived. @throws what keeps others. */
   const send = async (items: readonly Item[]): Promise<void> => {
-    const writes: Write[] = [];
-    for (const item of items) {
-      const entry = item.entry ?? (await journal.body(item));
-      writes.push(forLayer(layer, { entry, asOf: item.asOf, body: item.body }));
-    }
+    // Soon, since the budget counts them as sent when it was paid.
+    const entries = await inParallel(items, READS_AT_ONCE, async (item) => item.entry ?? (await journal.body(item)));
+    const writes = items.map((item, i) => {
+      return forLayer(layer, { entry: entries[i] as Entry, asOf: item.asOf, body: item.body });
+    });
     const results = await calls.call("write", (call) => layer.store.write(writes, call), entriesFor(writes));
     calls.counts.writes += writes.length;
     let again: SyncError | undefined;

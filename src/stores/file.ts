@@ -3,6 +3,7 @@ import { forCaller } from "../caller.ts";
 import { compareKeys } from "../entry.ts";
 import type { Head } from "../entry.ts";
 import { SyncError } from "../error.ts";
+import { inParallel } from "../in-parallel.ts";
 import type { Runtime } from "../runtime.ts";
 import { checkCall, checkForget, checkRead, checkWrite, closedError, refusal } from "../store.ts";
 import type {
@@ -22,7 +23,6 @@ import type {
 } from "../store.ts";
 import { systemRuntime } from "../system.ts";
 import { Commits } from "./file/commit.ts";
-import { inParallel } from "./file/disk.ts";
 import { fileFailure, isMissing } from "./file/failures.ts";
 import { FolderLock } from "./file/lock.ts";
 import { Looks, givenBy } from "./file/look.ts";

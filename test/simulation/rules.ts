@@ -118,12 +118,20 @@ export const RULES: readonly Rule[] = [
     says: "what this process wrote or answered is a floor for longer than any older copy is fresh",
     edits: one(
       "chain/floors.ts",
-      "if (found === undefined || found.since + this.lifeMs <= now) return undefined;",
+      "if (!this.isLive(key, found, now)) return undefined;",
       "if (found === undefined || now > 0) return undefined;",
     ),
     finds: BACK,
     seeds: 100,
     scenario: "an old copy after a restart",
+  },
+  {
+    name: "overtaken writes",
+    says: "what is known to be newer is a floor until everything older has been sent, though it is gone for good",
+    edits: one("chain/carry.ts", "state.floors.end(key, floor.version)", "state.floors.drop(key, floor.version)"),
+    finds: BACK,
+    seeds: 100,
+    scenario: "a deletion that is collected while something older waits",
   },
   {
     name: "overtaken walks",

@@ -63,6 +63,19 @@ export const SCENARIOS: readonly Scenario[] = [
       if (state.copies.has("a")) stage.bad("deleted is back", `${name} has a key again that was deleted for good`);
     }
   }),
+  scenario("a deletion that is collected while something older waits", "full", { watch: true }, async (stage) => {
+    stage.link("A", "git").down(["write"]);
+    await stage.set("A", "a", "one");
+    await stage.advance(1_000);
+    await stage.setEverywhere("B", "a", null);
+    await stage.advance(RETENTION_MS + 1_000);
+    await stage.get("A", "a");
+    for (const name of ["B", "C"]) stage.forget(name, "a");
+    await stage.collect("B");
+    stage.link("A", "git").down();
+    await stage.advance(1_000);
+    await stage.get("A", "a");
+  }),
   scenario("a store that lags is collected", "full", {}, async (stage) => {
     await stage.setEverywhere("A", "a", "one");
     for (const name of ["A", "B", "C"]) stage.link(name, "git").down(["write"]);

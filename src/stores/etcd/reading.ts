@@ -1,4 +1,5 @@
 import { SyncError } from "../../error.ts";
+import { inParallel } from "../../in-parallel.ts";
 import type { Runtime } from "../../runtime.ts";
 import { aborted } from "../../store.ts";
 import type { Answer, ListOptions, Listed, Range } from "../../store.ts";
@@ -10,7 +11,7 @@ import { isEmpty } from "./layout.ts";
 import type { Layout } from "./layout.ts";
 import { RANGE, TXN } from "./messages.ts";
 import type { KeyValue, Op, RangeRequest, RangeResponse } from "./messages.ts";
-import { TXN_KEYS, inParallel } from "./writing.ts";
+import { AT_ONCE, TXN_KEYS } from "./writing.ts";
 
 export interface ReaderOptions {
   readonly runtime: Runtime;
@@ -41,7 +42,7 @@ export class EtcdReader {
     const chunks = Array.from({ length: Math.ceil(unique.length / size) }, (_, i) =>
       unique.slice(i * size, (i + 1) * size),
     );
-    await inParallel(chunks, (chunk) => this.readChunk(chunk, asOf, found, call));
+    await inParallel(chunks, AT_ONCE, (chunk) => this.readChunk(chunk, asOf, found, call));
     return keys.map((key) => {
       const answer = found.get(key);
       if (answer === undefined) throw new SyncError("INTERNAL", "a key got no answer", { store, key });

@@ -1,5 +1,6 @@
 import { encodeEnvelope } from "../../envelope.ts";
 import { SyncError, asSyncError } from "../../error.ts";
+import { inParallel } from "../../in-parallel.ts";
 import type { Runtime } from "../../runtime.ts";
 import { failed } from "../../store.ts";
 import type { Forget, Write, WriteResult } from "../../store.ts";
@@ -28,7 +29,7 @@ const TXN_BYTES = 2048;
 /** What etcd keeps beside the bytes of an entry and its note, roughly. */
 const ROW_BYTES = 300;
 /** Transactions of one call that are under way at once. */
-const AT_ONCE = 4;
+export const AT_ONCE = 4;
 /** How often a write may meet a change by others before it gives up; each time somebody else got on. */
 const ROUNDS_MAX = 64;
 /** How often a call waits for room to be made, for all its transactions. */
@@ -69,7 +70,7 @@ export class EtcdWriter {
         // Rounds that only take the next write of a key get on by themselves.
         if (round >= ROUNDS_MAX + total) throw this.contended();
         const left: Pending[] = [];
-        await inParallel([...this.chunks(turn)], async (chunk) => {
+        await inParallel([...this.chunks(turn)], AT_ONCE, async (chunk) => {
           for (const pending of await this.send(chunk, results, call, relief)) left.push(pending);
         });
         answered += turn.length - left.length;
@@ -286,23 +287,4 @@ function firstOfEach(open: readonly Pending[]): { turn: Pending[]; rest: Pending
     seen.add(key);
   }
   return { turn, rest };
-}
-
-/** Some at once; after a failure none is begun. @throws the first failure, when those under way have ended. */
-export async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const [only] = items;
-  if (items.length === 1 && only !== undefined) return work(only);
-  let next = 0;
-  let failure: { readonly error: unknown } | undefined;
-  const worker = async () => {
-    while (next < items.length && failure === undefined) {
-      try {
-        await work(items[next++] as T);
-      } catch (error) {
-        failure ??= { error };
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(AT_ONCE, items.length) }, worker));
-  if (failure !== undefined) throw failure.error;
 }

@@ -125,18 +125,3 @@ export async function syncFolder(path: string): Promise<void> {
     if (!isMissing(error)) throw error;
   }
 }
-
-/** Calls `work` for each item, so many at once at most; the results in order. The first failure ends it. */
-export async function inParallel<T, R>(
-  items: readonly T[],
-  atOnce: number,
-  work: (item: T) => Promise<R>,
-): Promise<R[]> {
-  const results: R[] = [];
-  let next = 0;
-  const worker = async () => {
-    for (let at = next++; at < items.length; at = next++) results[at] = await work(items[at] as T);
-  };
-  await Promise.all(Array.from({ length: Math.min(atOnce, items.length) }, worker));
-  return results;
-}

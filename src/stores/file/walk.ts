@@ -1,7 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { inParallel } from "../../in-parallel.ts";
 import { isSidePath, keyOfPath, pathOfKey } from "../git-layout/path.ts";
-import { inParallel } from "./disk.ts";
 import { isMissing } from "./failures.ts";
 import { recordName } from "./record.ts";
 import type { Side } from "./side.ts";

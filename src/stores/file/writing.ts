@@ -1,11 +1,11 @@
 import { compareEntries, isDead } from "../../entry.ts";
 import { SyncError, asSyncError } from "../../error.ts";
+import { inParallel } from "../../in-parallel.ts";
 import type { Runtime } from "../../runtime.ts";
 import { STORED, TOO_OLD, failed } from "../../store.ts";
 import type { Answer, CallOptions, Forget, Write, WriteResult } from "../../store.ts";
 import type { Version } from "../../version.ts";
 import type { Commits, Staged } from "./commit.ts";
-import { inParallel } from "./disk.ts";
 import { fileFailure } from "./failures.ts";
 import type { FolderLock } from "./lock.ts";
 import { givenBy } from "./look.ts";

@@ -1,4 +1,5 @@
 import { SyncError } from "../../error.ts";
+import { inParallel } from "../../in-parallel.ts";
 import { blobId } from "../git-layout/record.ts";
 import type { CallOptions } from "../../store.ts";
 import type { Api } from "./api.ts";
@@ -113,7 +114,7 @@ export function githubObjects({ api, pieces, owner, repo, keptBytesMax }: Object
         const { entries } = (value ?? {}) as { entries?: readonly GraphqlItem[] };
         if (entries !== undefined) keep(id, entries.map(fromGraphql));
       });
-      await each(rest, async (id) => {
+      await inParallel(rest, PARALLEL, async (id) => {
         const tree = await restTree(id, false);
         if (tree !== undefined) keep(id, tree.tree.map(fromRest));
       });
@@ -148,7 +149,7 @@ export function githubObjects({ api, pieces, owner, repo, keptBytesMax }: Object
         else keep(id, bytes);
       };
       const rest = await pieces.ask(texts, byId(BLOB_FIELDS), take, sizeOf);
-      await each([...alone, ...rest], async (id) => {
+      await inParallel([...alone, ...rest], PARALLEL, async (id) => {
         const bytes = await raw(id);
         if (bytes !== undefined) keep(id, bytes);
       });
@@ -240,14 +241,4 @@ function inJson(bytes: Uint8Array): Uint8Array | undefined {
   } catch {
     return undefined; // then it is no such answer, and its reader says so
   }
-}
-
-async function each(ids: readonly string[], work: (id: string) => Promise<void>): Promise<void> {
-  const [only] = ids;
-  if (only !== undefined && ids.length === 1) return work(only);
-  let next = 0;
-  const worker = async () => {
-    for (let id = ids[next++]; id !== undefined; id = ids[next++]) await work(id);
-  };
-  await Promise.all(Array.from({ length: Math.min(PARALLEL, ids.length) }, worker));
 }

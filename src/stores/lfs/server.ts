@@ -1,5 +1,6 @@
 import { cut } from "../../body.ts";
 import { SyncError } from "../../error.ts";
+import { inParallel } from "../../in-parallel.ts";
 import { randomBelow, sleep } from "../../runtime.ts";
 import type { Runtime } from "../../runtime.ts";
 import { aborted } from "../../store.ts";
@@ -138,15 +139,11 @@ export function lfsServer(settings: LfsServerSettings): LfsFiles {
         const piece = objects.slice(from, from + BATCH_MAX);
         const { found, ...at } = await batch("upload", piece, options);
         const byId = new Map(found.map((answered) => [answered.oid, answered]));
-        let next = 0;
-        const worker = async () => {
-          for (let object = piece[next++]; object !== undefined; object = piece[next++]) {
-            const answered = byId.get(object.oid);
-            if (answered === undefined || answered.error !== undefined) throw notTaken(object, answered, store);
-            await send(object, answered, at, options);
-          }
-        };
-        await Promise.all(Array.from({ length: Math.min(PARALLEL, piece.length) }, worker));
+        await inParallel(piece, PARALLEL, async (object) => {
+          const answered = byId.get(object.oid);
+          if (answered === undefined || answered.error !== undefined) throw notTaken(object, answered, store);
+          await send(object, answered, at, options);
+        });
       }
     },
     async *download(pointer, options, part) {

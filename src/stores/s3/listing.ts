@@ -1,3 +1,4 @@
+import { inParallel } from "../../in-parallel.ts";
 import type { Listed, ListOptions, Range } from "../../store.ts";
 import { PAGE_MAX, page } from "./bucket.ts";
 import type { ListedObject, Page } from "./bucket.ts";
@@ -6,7 +7,6 @@ import { nameOf, prefixNameOf } from "./names.ts";
 import type { Found } from "./object.ts";
 import { fetchEntry, keyAt, look } from "./space.ts";
 import type { Space } from "./space.ts";
-import { inParallel } from "./slots.ts";
 
 /** An object of a list that is an entry's. */
 export interface Item extends ListedObject {

@@ -1,10 +1,10 @@
 import type { ByteRange } from "../../body.ts";
 import { SyncError } from "../../error.ts";
+import { inParallel } from "../../in-parallel.ts";
 import type { Call } from "./call.ts";
 import type { Client, Reply } from "./client.ts";
 import { placed, strangeOf } from "./failures.ts";
 import { unquoted } from "./object.ts";
-import { inParallel } from "./slots.ts";
 
 /** How much one request asks for when all of an object is wanted in memory. */
 export const RANGE_BYTES = 8 * 1024 * 1024;

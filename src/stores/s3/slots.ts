@@ -76,28 +76,6 @@ export class Turns {
   }
 }
 
-/** The outcomes of `work` over the items, in their order, at most `max` under way. The first failure ends it. */
-export async function inParallel<T, U>(items: readonly T[], max: number, work: (item: T) => Promise<U>): Promise<U[]> {
-  const results: U[] = [];
-  let next = 0;
-  let failed = false;
-  const worker = async () => {
-    while (next < items.length && !failed) {
-      const at = next++;
-      try {
-        results[at] = await work(items[at] as T);
-      } catch (error) {
-        failed = true;
-        throw error;
-      }
-    }
-  };
-  const workers = Array.from({ length: Math.min(max, items.length) }, worker);
-  const outcomes = await Promise.allSettled(workers);
-  for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
-  return results;
-}
-
 /** The items by name, each group in their order. */
 export function grouped<T>(items: readonly T[], nameOf: (item: T) => string): Map<string, T[]> {
   const groups = new Map<string, T[]>();

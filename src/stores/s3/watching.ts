@@ -1,10 +1,10 @@
 import { SyncError } from "../../error.ts";
+import { inParallel } from "../../in-parallel.ts";
 import type { Runtime, Timer } from "../../runtime.ts";
 import type { Change, Range, WatchOptions } from "../../store.ts";
 import { formatCursor, parseCursor } from "../cursor.ts";
 import type { Call } from "./call.ts";
 import { foundAt, tagOf } from "./listing.ts";
-import { inParallel } from "./slots.ts";
 import type { Space } from "./space.ts";
 import { Tracker } from "./tracker.ts";
 import type { Seen } from "./tracker.ts";
