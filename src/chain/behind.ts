@@ -53,7 +53,7 @@ export interface Behind {
   ): PendingCopies | Promise<PendingCopies>;
   /** Every store was asked, and none has a newer one. */
   renew(copy: Copy): void;
-  /** What the journal has under a prefix that nothing known has overtaken, in the order of the keys. */
+  /** What the journal has under a prefix and no deletion has overtaken, in the order of the keys. */
   under(prefix: string): readonly Pending[];
   flush(call: CallOptions | undefined): Promise<void>;
   /** Sends what every layer lacks of these keys, now. @throws SyncError */
@@ -138,11 +138,7 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
   const decider = shells.find((shell) => shell.index === state.authority);
   if (decider !== undefined) {
     const happened = (item: Item) => landed([item]);
-    const onAnew = async (write: Write) => {
-      const [result] = await writePlain([write], { kind: "journal" }, undefined);
-      if (result?.status === "failed") throw result.error;
-    };
-    deciding = conditional({ state, journal, deciding: decider, happened, onAttempt: look, onAnew });
+    deciding = conditional({ state, journal, deciding: decider, happened, onAttempt: look });
   }
   state.floors.source = (key) => journal.tell(key);
   state.floors.pending = (key) => journal.newest(key)?.head.version;
@@ -379,8 +375,9 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       const found: Pending[] = [];
       for (const key of journal.keys()) {
         const pending = key.startsWith(prefix) ? journal.newest(key) : undefined;
-        if (pending !== undefined && (state.floors.version(key, now) ?? "") <= pending.head.version)
-          found.push(pending);
+        if (pending === undefined) continue;
+        const floor = state.floors.get(key, now);
+        if (floor?.dead !== true || floor.version <= pending.head.version) found.push(pending);
       }
       return found.sort((a, b) => compareKeys(a.head.key, b.head.key));
     },

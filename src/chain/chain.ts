@@ -19,7 +19,7 @@ import type { Behind } from "./behind.ts";
 import { forCaller, itemsForCaller } from "../caller.ts";
 import { messageOf } from "./call.ts";
 import { carryUpwards } from "./carry.ts";
-import { collect } from "./collect.ts";
+import { collect, proven } from "./collect.ts";
 import type { Collected, CollectOptions } from "./collect.ts";
 import { allTheWayDown, flushBelow } from "./flush-below.ts";
 import { forgetEverywhere } from "./forget.ts";
@@ -306,7 +306,7 @@ export function chain(specs: readonly LayerSpec[], options: ChainOptions): Chain
       const work = (async () => {
         // What is still on its way would bring back what is forgotten.
         await state.behind?.sendKeys(items.map(({ key }) => key));
-        await forgetEverywhere(state, items);
+        await forgetEverywhere(state, await proven(state, items));
       })();
       return forCaller(work, call, runtime, name, "forget");
     },

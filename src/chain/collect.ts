@@ -91,15 +91,33 @@ function isEnded(head: Head, endedBefore: number): boolean {
   return isExpired(head, endedBefore);
 }
 
-interface Judged {
-  readonly head: Head;
+/**
+ * What of these may go by what each store has. A node above has collected by what this chain answers its readers, which
+ * is the newest that one of them has.
+ * @throws SyncError when a store does not answer.
+ */
+export async function proven(state: ChainState, items: readonly Forget[]): Promise<readonly Forget[]> {
+  const collected = items.filter(({ reason }) => reason === "collected");
+  const judged = await judge(state, collected, -1);
+  const kept = new Set(collected.filter((_, i) => judged[i]?.isProven !== true));
+  return items.filter((item) => !kept.has(item));
+}
+
+interface Judged<H> {
+  readonly head: H;
   /** Every store has exactly this version, or nothing, and this node's journal carries nothing of the key. */
   readonly isProven: boolean;
   /** No store above the one that was listed has it. */
   readonly isFirst: boolean;
 }
 
-async function judge(state: ChainState, heads: readonly Head[], listed: number): Promise<readonly Judged[]> {
+type Key = Pick<Head, "key" | "version">;
+
+async function judge<H extends Key>(
+  state: ChainState,
+  heads: readonly H[],
+  listed: number,
+): Promise<readonly Judged<H>[]> {
   const held = await Promise.all(
     state.calls.map(({ layer }, index) => versionsIn(state, layer.role === "store" ? index : -1, heads)),
   );
@@ -114,7 +132,7 @@ async function judge(state: ChainState, heads: readonly Head[], listed: number):
 async function versionsIn(
   state: ChainState,
   index: number,
-  heads: readonly Head[],
+  heads: readonly Key[],
 ): Promise<readonly (Version | undefined)[]> {
   const calls = state.calls[index];
   if (calls === undefined) return [];

@@ -10,9 +10,16 @@ import type { CallOptions, Write, WriteResult } from "../store.ts";
 import { fillFromBelow } from "./from-below.ts";
 import { indeterminate, isUndecided, undecided } from "./give.ts";
 import type { LaneShell } from "./lane.ts";
+import { keepBodies } from "./spool.ts";
 import type { ChainState } from "./state.ts";
 import { entriesFor } from "./stream.ts";
 import { inFirst } from "./write.ts";
+
+/** What became of a conditional write, and the item of one that happened. */
+interface Decided {
+  readonly result: WriteResult;
+  readonly item: Item | undefined;
+}
 
 /** Conditional writes of a chain with a journal. */
 export interface Conditional {
@@ -21,7 +28,7 @@ export interface Conditional {
    * disk before it is sent, and what stays open is sent again, the same version under the same condition, until it is
    * decided. Never rejects.
    */
-  write(write: Write, call?: CallOptions): Promise<{ readonly result: WriteResult; readonly item: Item | undefined }>;
+  write(write: Write, call?: CallOptions): Promise<Decided>;
   /** Sends what is open again, now. */
   hurry(): void;
   readonly trouble: SyncError | undefined;
@@ -37,8 +44,6 @@ export interface ConditionalOptions {
   /** A conditional write happened: memory and the other layers may have it. */
   readonly happened: (item: Item) => void;
   readonly onAttempt: () => void;
-  /** Gives the other layers what the deciding one has. @throws SyncError when the journal does not take it. */
-  readonly onAnew: (write: Write) => Promise<void>;
 }
 
 /** The first wait before what is open is sent again is random up to this, doubling up to the second figure. */
@@ -54,7 +59,7 @@ type Sent =
   | { readonly kind: "unsent"; readonly error: SyncError };
 
 export function conditional(options: ConditionalOptions): Conditional {
-  const { state, journal, deciding, happened, onAttempt, onAnew } = options;
+  const { state, journal, deciding, happened, onAttempt } = options;
   const { runtime } = state;
   const { calls } = deciding;
   const { layer } = calls;
@@ -117,22 +122,30 @@ export function conditional(options: ConditionalOptions): Conditional {
     if (isStored) happened(item);
   };
 
-  const decideNow = async (
-    write: Write,
-    call: CallOptions | undefined,
-  ): Promise<{ readonly result: WriteResult; readonly item: Item | undefined }> => {
+  const refusedBy = (error: unknown, key: string): Decided => ({
+    result: failed(asSyncError(error, { store: state.name, key })),
+    item: undefined,
+  });
+
+  const decideNow = async (write: Write, call: CallOptions | undefined): Promise<Decided> => {
     const { key } = write.entry;
-    const refused = (error: unknown) => ({
-      result: failed(asSyncError(error, { store: state.name, key })),
-      item: undefined,
-    });
+    // A conditional write like another: what it did is not forgotten, whatever happens in between.
+    const writeAnew = (anew: Write) =>
+      keepBodies(journal, [anew], call, async ([own]) => (await decide(own as Write, call)).result);
     try {
       await resolveKey(key);
       await deciding.sendKey(key);
-      await fillFromBelow(state, deciding.index, calls, [write], onAnew);
+      await fillFromBelow(state, deciding.index, calls, [write], writeAnew);
     } catch (error) {
-      return refused(unsentError(error, key));
+      return refusedBy(unsentError(error, key), key);
     }
+    return decide(write, call);
+  };
+
+  /** From the intent on. */
+  const decide = async (write: Write, call: CallOptions | undefined): Promise<Decided> => {
+    const { key } = write.entry;
+    const refused = (error: unknown) => refusedBy(error, key);
     let item: Item;
     try {
       const entered = journal.enter(1, write.entry.value?.length ?? 0, call);

@@ -1,8 +1,8 @@
 import { isDead } from "../entry.ts";
 import { SyncError } from "../error.ts";
-import type { Write } from "../store.ts";
+import type { Write, WriteResult } from "../store.ts";
 import type { LayerCalls } from "./call.ts";
-import { giveInBatches, giveOnCondition } from "./give.ts";
+import { giveInBatches } from "./give.ts";
 import { readKeys } from "./read.ts";
 import type { ChainState } from "./state.ts";
 import { copyFor } from "./stream.ts";
@@ -11,15 +11,15 @@ import { copyFor } from "./stream.ts";
  * A key that the authority lacks is brought up from the layers below, so that a condition is judged on what is true. What
  * it refuses as older than what it has collected it gets as a write of now: a layer below has it, so it was not collected.
  *
- * @param onAnew told of each that was written so: the other layers have to get it as well.
- * @throws SyncError when the authority could not be given what is below; TOO_OLD when that is a large value; what `onAnew` throws.
+ * @param writeAnew Makes such a write, on its condition, and sees to it that the other layers get it as well.
+ * @throws SyncError when the authority could not be given what is below; TOO_OLD when that is a large value.
  */
 export async function fillFromBelow(
   state: ChainState,
   authority: number,
   calls: LayerCalls,
   writes: readonly Write[],
-  onAnew: (write: Write) => Promise<void> | void,
+  writeAnew: (write: Write) => Promise<WriteResult | undefined>,
 ): Promise<void> {
   if (!state.layers.slice(authority + 1).some((layer) => layer.role === "store")) return;
   const keys = writes.map(({ entry }) => entry.key);
@@ -37,8 +37,8 @@ export async function fillFromBelow(
     if (result.status === "failed") throw result.error;
     const write = missing[i] as Write;
     if (result.status !== "too-old" || isDead(write.entry, state.runtime.now())) continue;
-    const anew = await writeAnew(state, calls, write);
-    if (anew !== undefined) await onAnew(anew);
+    const anew = await writeAnew(await asOfNow(state, calls, write));
+    if (anew?.status === "failed") throw anew.error;
   }
 }
 
@@ -48,16 +48,13 @@ function isFrom(from: string, layerName: string): boolean {
 }
 
 /** The same value as of now, where nobody has written the key meanwhile. */
-async function writeAnew(state: ChainState, calls: LayerCalls, { entry }: Write): Promise<Write | undefined> {
+async function asOfNow(state: ChainState, { layer }: LayerCalls, { entry, body }: Write): Promise<Write> {
   const { key } = entry;
   if (entry.state === "stub") {
-    const what = `${calls.layer.name} has collected what is newer than this, and takes no large value anew`;
+    const what = `${layer.name} has collected what is newer than this, and takes no large value anew`;
     const cure = "set the key once without a condition";
     throw new SyncError("TOO_OLD", what, { store: state.name, operation: "write", key, cure });
   }
   const version = await state.clock.stamp(entry.version);
-  const anew: Write = { entry: { ...entry, version }, asOf: state.runtime.now() };
-  const [result] = await giveOnCondition(calls, [{ ...anew, if: "absent" }]);
-  if (result?.status === "failed") throw result.error;
-  return result?.status === "stored" ? anew : undefined;
+  return { entry: { ...entry, version }, asOf: state.runtime.now(), if: "absent", body };
 }

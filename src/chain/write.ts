@@ -1,7 +1,7 @@
 import { SyncError, asSyncError } from "../error.ts";
 import { stubOf } from "../entry.ts";
 import type { Head } from "../entry.ts";
-import { STORED, failed, refusal } from "../store.ts";
+import { failed, refusal } from "../store.ts";
 import type { CallOptions, Store, Write, WriteResult } from "../store.ts";
 import { versionMs } from "../version.ts";
 import { ackOf } from "./ack.ts";
@@ -161,10 +161,15 @@ async function pass(
 ): Promise<WriteResult[]> {
   const open = passages.filter((passage) => passage.result === undefined);
   for (const [layer, group] of groupBy(open, (passage) => passage.first)) {
-    const onAnew = (write: Write) => {
-      open.push({ write, ...writeRouteOf(state, write.entry.key), result: STORED });
+    const writeAnew = async (write: Write) => {
+      const [result] = await giveOnCondition(state.calls[layer] as LayerCalls, [write]);
+      const { entry, asOf, body } = write;
+      if (result?.status === "stored") {
+        open.push({ write: { entry, asOf, body }, ...writeRouteOf(state, entry.key), result });
+      }
+      return result;
     };
-    await writeFirst(state, layer, group, onAnew);
+    await writeFirst(state, layer, group, writeAnew);
   }
   for (const passage of open) learn(state, passage);
   const stored = open.filter((passage) => passage.result?.status === "stored");
@@ -187,18 +192,18 @@ function lost(state: ChainState, write: Write): SyncError {
   return new SyncError("INTERNAL", "the write got no result", { store: state.name, key: write.entry.key });
 }
 
-/** The authority decides. Sets every passage's result. Never rejects. @param onAnew see {@link fillFromBelow}. */
+/** The authority decides. Sets every passage's result. Never rejects. @param writeAnew see {@link fillFromBelow}. */
 async function writeFirst(
   state: ChainState,
   index: number,
   group: readonly Passage[],
-  onAnew: (write: Write) => void,
+  writeAnew: (write: Write) => Promise<WriteResult | undefined>,
 ): Promise<void> {
   const calls = state.calls[index] as LayerCalls;
   const { layer } = calls;
   const conditional = group.filter(({ write }) => write.if !== undefined);
   try {
-    if (conditional.length > 0) await fillFromBelow(state, index, calls, writesOf(conditional), onAnew);
+    if (conditional.length > 0) await fillFromBelow(state, index, calls, writesOf(conditional), writeAnew);
   } catch (error) {
     const reason = asSyncError(error, { store: state.name, operation: "write" });
     for (const passage of conditional) passage.result = failed(reason);

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { layer } from "../../src/chain/layer.ts";
 import { VERSION_ZERO, versionMs } from "../../src/version.ts";
 import type { Version } from "../../src/version.ts";
 import { syncOver } from "../../src/sync.ts";
@@ -256,6 +257,18 @@ describe("a delete", () => {
     w.states["git"]?.copies.set("k", { entry: w.value("k", "old", { version: oldVersion(w) }), asOf: 0 });
     expect(await w.during(chain.collect())).toMatchObject({ removed: 1, kept: 1 });
     expect(w.has("sql", "k")).toBeNull();
+  });
+
+  // Mutation: `proven` left out of chain.ts: what git has comes back.
+  it("is not collected by a node above, which sees one answer for all stores, while one of them has an older state", async () => {
+    const { w, chain } = await collectable();
+    await w.runtime.advance(RETENTION_MS + DAY_MS);
+    w.states["git"]?.copies.set("k", { entry: w.value("k", "old", { version: oldVersion(w) }), asOf: 0 });
+    const above = w.open([layer(w.memory()), layer(chain, { name: "below", role: "store" })]);
+    expect(await w.during(above.collect())).toMatchObject({ error: undefined });
+    expect([w.has("sql", "k"), w.has("git", "k")]).toEqual([null, "old"]);
+    expect([w.has("sql", "short"), w.has("git", "short")]).toEqual([undefined, undefined]);
+    expect(await w.during(get(above, "k"))).toBeUndefined();
   });
 
   it("is collected in the background, once in a while", async () => {

@@ -3,6 +3,7 @@ import { layer } from "../../src/chain/layer.ts";
 import { syncOver } from "../../src/sync.ts";
 import type { Store } from "../../src/store.ts";
 import { behindWorld } from "./behind-world.ts";
+import type { BehindWorldOptions } from "./behind-world.ts";
 import { RECORD, get, outcomeOf, world } from "./world.ts";
 import type { World } from "./world.ts";
 
@@ -15,8 +16,8 @@ async function uncover(w: Pick<World, "value">, sql: Store, put: (entry: ReturnT
   return old;
 }
 
-async function withJournal() {
-  const w = await behindWorld();
+async function withJournal(options: BehindWorldOptions = {}) {
+  const w = await behindWorld(options);
   const chain = await w.start();
   const old = await uncover(w, w.store("sql"), (entry) => {
     w.states["git"]?.copies.set("k", { entry, asOf: w.runtime.now() });
@@ -43,14 +44,13 @@ async function withoutJournal() {
 }
 
 describe.each([
-  ["with a journal", withJournal],
+  ["with a journal", () => withJournal()],
   ["without one", withoutJournal],
 ])("a value that only a layer below has, older than what the deciding one has collected, %s", (_, begun) => {
   // Mutations: what is refused as too old is left; it is written without a condition; the other layers are not given it.
   it("is there for a condition, and can be updated", async () => {
     const { w, chain, old, has, during } = await begun();
     const [absent] = await during(chain.write([w.write(w.value("k", "mine"), "absent")]));
-    console.log(absent);
     expect(absent).toMatchObject({ status: "conflict", current: { key: "k" } });
     expect(await get(chain, "k")).toBe("old");
     await during(chain.flush());
@@ -87,6 +87,23 @@ describe.each([
     expect(sql.state.copies.get("k")?.entry.version).toBe(other.version);
     await during(chain.close());
   });
+});
+
+// Mutation: it is written to the layer that decides first, and then to the journal.
+it("a value is not written anew to the layer that decides where the journal could not give it to the others", async () => {
+  const { w, chain, has, during } = await withJournal({ journal: { entriesMax: 2, waitMs: 0 } });
+  w.store("git").down(["write"]);
+  for (const key of ["fills", "the journal"]) await during(w.set(chain, key, "1"));
+  const [result] = await during(chain.write([w.write(w.value("k", "mine"), "absent")]));
+  expect(result).toMatchObject({ status: "failed", error: { code: "UNAVAILABLE", retryable: true } });
+  expect(has().map((entry) => entry?.version !== undefined)).toEqual([false, true]);
+  w.store("git").up();
+  await during(chain.flush());
+  await during(syncOver(chain).update<string>("k", (value) => `${value}, and new`));
+  await during(chain.flush());
+  const texts = has().map((entry) => new TextDecoder().decode(entry?.value ?? undefined));
+  expect(texts).toEqual(["old, and new", "old, and new"]);
+  await during(chain.close());
 });
 
 // Mutation: a stub is written anew like a value, over which the authority would stand alone.

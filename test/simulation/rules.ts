@@ -206,7 +206,7 @@ export const RULES: readonly Rule[] = [
   {
     name: "filled from below",
     says: "a key that the layer that decides lacks is brought up before a condition is judged",
-    edits: one("chain/conditional.ts", "await fillFromBelow(state, deciding.index, calls, [write], onAnew);", ""),
+    edits: one("chain/conditional.ts", "await fillFromBelow(state, deciding.index, calls, [write], writeAnew);", ""),
     finds: ["not linearizable"],
     seeds: 100,
   },
