@@ -354,23 +354,24 @@ export class Journal {
   }
 
   /** Sends what the log still has to a layer that lost it, after the one that takes it first. @returns how many entries. */
-  async resend(lane: Lane): Promise<number> {
-    const { queues, hooks } = this.parts;
-    const records = await plainWrites(this.files);
-    const kept = new Set([...this.box.letters, ...queues.live.values()].map(({ seq }) => seq));
-    let count = 0;
-    for (const record of records) {
-      const { mask, first } = hooks.route(record.key);
-      if (record.seq > this.log.durable || kept.has(record.seq)) continue;
-      if ((mask & lane.bit) === 0) continue;
-      const where = { waits: lane.bit | first, first, queuedAt: this.runtime.monotonic() };
-      const item = itemOf(record, headOfRecord(record), where, this.bodies);
-      // A large value that every layer had is there no more: a read brings it.
-      if (item.body !== undefined && !this.bodies.hold(item.body)) continue;
-      queues.add(item);
-      count++;
-    }
-    return count;
+  resend(lane: Lane): Promise<number> {
+    return this.segments.keeping(async () => {
+      const { queues, hooks } = this.parts;
+      const records = await plainWrites(this.files);
+      const kept = new Set([...this.box.letters, ...queues.live.values()].map(({ seq }) => seq));
+      let count = 0;
+      for (const record of records) {
+        const { mask, first } = hooks.route(record.key);
+        if (record.seq > this.log.durable || kept.has(record.seq) || (mask & lane.bit) === 0) continue;
+        const where = { waits: lane.bit | first, first, queuedAt: this.runtime.monotonic() };
+        const item = itemOf(record, headOfRecord(record), where, this.bodies);
+        // A large value that every layer had is there no more: a read brings it.
+        if (item.body !== undefined && !this.bodies.hold(item.body)) continue;
+        queues.add(item);
+        count++;
+      }
+      return count;
+    });
   }
 
   status(): JournalStatus {

@@ -10,6 +10,8 @@ export interface SegmentKeeper {
   readonly neededBytes: number;
   /** Removes what may go. One at a time. */
   tidy(): Promise<void>;
+  /** Removes nothing while `work` finds out which records will be needed again. */
+  keeping<T>(work: () => Promise<T>): Promise<T>;
   stop(): void;
 }
 
@@ -34,6 +36,7 @@ export function segmentKeeper(log: Log, runtime: Runtime, options: SegmentKeeper
   let keptBytes = 0;
   let tidying: Promise<void> | undefined;
   let timer: Timer | undefined;
+  let keepers = 0;
   let stopped = false;
 
   const tidyNow = async () => {
@@ -74,13 +77,23 @@ export function segmentKeeper(log: Log, runtime: Runtime, options: SegmentKeeper
       return Math.max(0, log.bytes - keptBytes);
     },
     tidy() {
-      if (stopped) return Promise.resolve();
+      if (stopped || keepers > 0) return Promise.resolve();
       tidying ??= tidyNow()
         .catch((error: unknown) => options.report(`segments could not be removed: ${asSyncError(error).message}`))
         .finally(() => {
           tidying = undefined;
         });
       return tidying;
+    },
+    async keeping(work) {
+      keepers++;
+      try {
+        await tidying;
+        return await work();
+      } finally {
+        keepers--;
+        void keeper.tidy();
+      }
     },
     stop() {
       stopped = true;
