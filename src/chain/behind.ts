@@ -53,7 +53,7 @@ export interface Behind {
   ): PendingCopies | Promise<PendingCopies>;
   /** Every store was asked, and none has a newer one. */
   renew(copy: Copy): void;
-  /** What the journal has under a prefix and no deletion has overtaken, in the order of the keys. */
+  /** What the journal has under a prefix, in the order of the keys. */
   under(prefix: string): readonly Pending[];
   flush(call: CallOptions | undefined): Promise<void>;
   /** Sends what every layer lacks of these keys, now. @throws SyncError */
@@ -371,13 +371,10 @@ export function behind(state: ChainState, options: BehindOptions): Behind {
       if (pending?.head.version === entry.version) pending.knownAt = Math.max(pending.knownAt, asOf);
     },
     under(prefix) {
-      const now = runtime.now();
       const found: Pending[] = [];
       for (const key of journal.keys()) {
         const pending = key.startsWith(prefix) ? journal.newest(key) : undefined;
-        if (pending === undefined) continue;
-        const floor = state.floors.get(key, now);
-        if (floor?.dead !== true || floor.version <= pending.head.version) found.push(pending);
+        if (pending !== undefined) found.push(pending);
       }
       return found.sort((a, b) => compareKeys(a.head.key, b.head.key));
     },

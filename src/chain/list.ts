@@ -1,5 +1,5 @@
 import { SyncError, asSyncError } from "../error.ts";
-import { compareKeys, isExpired } from "../entry.ts";
+import { NO_META, compareKeys, isExpired } from "../entry.ts";
 import type { Head } from "../entry.ts";
 import type { ListOptions, Listed, Range } from "../store.ts";
 import type { Behind } from "./behind.ts";
@@ -68,7 +68,7 @@ export async function* listMerged(state: ChainState, range: Range, options: List
 
 /** What this node wrote and some layer lacks. */
 async function* pendingItems(
-  { runtime, name }: ChainState,
+  { runtime, name, floors }: ChainState,
   behind: Behind,
   { prefix }: Range,
   after: string | undefined,
@@ -79,6 +79,13 @@ async function* pendingItems(
     const { key, version, expires, meta } = pending.head;
     const state = pending.body === undefined ? pending.head.state : "value";
     if (after !== undefined && compareKeys(key, after) <= 0) continue;
+    const floor = floors.get(key, runtime.now());
+    if (floor?.dead === true && floor.version > version) {
+      // What has overtaken it may have been collected, or be in no layer that is listed: it is told here.
+      const gone: Head = { key, state: "deleted", version: floor.version, expires: null, meta: NO_META };
+      yield { kind: "entry", key, tag: `${name} ${floor.version}`, head: gone, value: null };
+      continue;
+    }
     const isWanted = detail === "values" && state === "value" && !isExpired(pending.head, runtime.now());
     const value = isWanted ? (await wholeIfSmall(behind.journal, pending, wholeBytesMax)).entry.value : null;
     const head: Head = { key, state, version, expires, meta };

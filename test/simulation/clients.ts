@@ -397,9 +397,7 @@ export class Clients {
         // As in a read: it waits here for longer than deletions are kept.
         const isTooOld = authority.entryOf(head.key) === undefined && isPending(process, listed);
         if (isTooOld) continue;
-        // A deletion by a person is told before the authority has it.
-        const told = [authority, truth].map((store) => store.newestAt(head.key, Infinity));
-        if (told.every((newest) => isBehind(listed, head, runtime.now(), newest))) {
+        if (isBehind(listed, head, runtime.now(), authority.newestAt(head.key, Infinity))) {
           facts.bad("list lacks", `${node.name} lists ${listed?.version} of ${head.key}, not ${head.version}`);
         }
       }
