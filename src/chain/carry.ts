@@ -257,8 +257,9 @@ async function feed(state: ChainState, from: LayerCalls, above: LayerCalls, head
 async function removed(state: ChainState, key: string): Promise<void> {
   state.flights.overtake(key);
   state.negatives.delete(key);
-  const floor = state.floors.get(key, state.runtime.now());
-  if (floor !== undefined) state.floors.end(key, floor.version);
+  const now = state.runtime.now();
+  const floor = state.floors.get(key, now);
+  if (floor !== undefined) state.floors.end(key, floor.version, now);
   for (const { layer, call } of state.calls) {
     if (layer.role !== "cache" || layer.readonly) continue;
     try {

@@ -28,8 +28,11 @@ export interface Floors {
   pending: ((key: string) => Version | undefined) | undefined;
   /** The version was no write after all: what it said is unknown again. */
   drop(key: string, version: Version): void;
-  /** The version is gone from every store for good. What is older and still waits here to be sent does not come back. */
-  end(key: string, version: Version): void;
+  /**
+   * The version is gone from every store for good, and with it what this process knew before it. What is older and still
+   * waits here to be sent does not come back.
+   */
+  end(key: string, version: Version, now: number): void;
   /** Every copy with an asOf up to `now` is suspect from here on: changes were missed. */
   suspect(now: number): void;
   /** Copies with an asOf up to this do not count as fresh. 0 when none are suspect. */
@@ -114,12 +117,11 @@ class KeyFloors implements Floors {
     this.held.delete(key);
   }
 
-  end(key: string, version: Version): void {
+  end(key: string, version: Version, now: number): void {
     const found = this.find(key);
-    if (found === undefined || !this.hasOlder(key, version)) return this.drop(key, version);
-    if (found.version !== version) return;
-    found.deleted = true;
-    this.held.set(key, found);
+    if (found !== undefined && found.version > version) return;
+    this.drop(key, found?.version ?? version);
+    if (this.hasOlder(key, version)) this.held.set(key, { version, deleted: true, expires: null, since: now });
   }
 
   suspect(now: number): void {

@@ -21,8 +21,9 @@ export async function forgetEverywhere(state: ChainState, items: readonly Forget
       state.report({ kind: "write-failed", layer: name, message: messageOf(error) });
     }
   }
+  const now = state.runtime.now();
   for (const { key, version } of items) {
-    state.floors.end(key, version);
+    state.floors.end(key, version, now);
     state.flights.overtake(key);
     state.negatives.delete(key);
   }

@@ -271,6 +271,22 @@ describe("a delete", () => {
     expect(await w.during(get(above, "k"))).toBeUndefined();
   });
 
+  // Mutation: `end` of floors.ts ends that version alone: the node takes the stores for gone back, and answers its copy.
+  it("is gone too for a node that collects it without having known of it", async () => {
+    const retentionMs = 400_000;
+    const unwatched = { sql: { watch: false }, git: { watch: false } };
+    const w = await behindWorld({ ...unwatched, chain: { retentionMs }, journal: { ageMsMax: 90_000 } });
+    const chain = await w.start();
+    await w.during(w.set(chain, "k", "1", "all"));
+    const late = w.tombstone("k");
+    await w.runtime.advance(retentionMs + 1_000);
+    expect(await w.during(get(chain, "k"))).toBe("1");
+    for (const name of ["sql", "git"] as const) await w.store(name).direct.write([w.write(late)]);
+    expect(await w.during(chain.collect())).toMatchObject({ removed: 1 });
+    await w.runtime.advance(61_000);
+    expect(await w.during(get(chain, "k"))).toBeUndefined();
+  });
+
   it("is collected in the background, once in a while", async () => {
     const w = await behindWorld({ chain: { retentionMs: RETENTION_MS, collectIntervalMs: DAY_MS } });
     const chain = await w.start();

@@ -128,7 +128,7 @@ export const RULES: readonly Rule[] = [
   {
     name: "overtaken writes",
     says: "what is known to be newer is a floor until everything older has been sent, though it is gone for good",
-    edits: one("chain/carry.ts", "state.floors.end(key, floor.version)", "state.floors.drop(key, floor.version)"),
+    edits: one("chain/carry.ts", "state.floors.end(key, floor.version, now)", "state.floors.drop(key, floor.version)"),
     finds: BACK,
     seeds: 100,
     scenario: "a deletion that is collected while something older waits",
