@@ -22,8 +22,10 @@ export async function forgetEverywhere(state: ChainState, items: readonly Forget
     }
   }
   const now = state.runtime.now();
-  for (const { key, version } of items) {
-    state.floors.end(key, version, now);
+  for (const { key, version, reason } of items) {
+    // What was before a ghost may be true still.
+    if (reason === "collected") state.floors.end(key, version, now);
+    else state.floors.drop(key, version);
     state.flights.overtake(key);
     state.negatives.delete(key);
   }

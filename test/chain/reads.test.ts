@@ -273,6 +273,19 @@ describe("ghosts: what no store has", () => {
     expect(w.disk.calls("forget")).toBe(0);
     await w.db.close();
   });
+
+  // Mutation: a ghost ends what was known before it, in forget.ts, as what is collected does.
+  it("that are forgotten take nothing with them that this process knows", async () => {
+    const w = await haunted();
+    const v3 = w.value("k", "v3");
+    await w.db.write([w.write(v3)]);
+    await w.db.forget([{ key: "k", version: w.value("k", "of a layer above").version, reason: "ghost" }]);
+    for (const { state } of [w.sql, w.git, w.disk]) {
+      state.copies.set("k", { entry: w.value("k", "restored", { version: w.older }), asOf: w.runtime.now() });
+    }
+    await expect(readOne(w.db, "k", { authority: true })).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    await w.db.close();
+  });
 });
 
 describe("versions that the caller has seen", () => {
