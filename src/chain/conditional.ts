@@ -10,7 +10,6 @@ import type { CallOptions, Write, WriteResult } from "../store.ts";
 import { fillFromBelow } from "./from-below.ts";
 import { indeterminate, isUndecided, undecided } from "./give.ts";
 import type { LaneShell } from "./lane.ts";
-import { keepBodies } from "./spool.ts";
 import type { ChainState } from "./state.ts";
 import { entriesFor } from "./stream.ts";
 import { inFirst } from "./write.ts";
@@ -130,8 +129,7 @@ export function conditional(options: ConditionalOptions): Conditional {
   const decideNow = async (write: Write, call: CallOptions | undefined): Promise<Decided> => {
     const { key } = write.entry;
     // A conditional write like another: what it did is not forgotten, whatever happens in between.
-    const writeAnew = (anew: Write) =>
-      keepBodies(journal, [anew], call, async ([own]) => (await decide(own as Write, call)).result);
+    const writeAnew = async (anew: Write) => (await decide(anew, call)).result;
     try {
       await resolveKey(key);
       await deciding.sendKey(key);

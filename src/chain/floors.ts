@@ -58,7 +58,7 @@ class KeyFloors implements Floors {
   private readonly gate: Gate;
   private young = generation(0);
   private old = generation(0);
-  /** Floors that do not end before what is older than they are has been sent. */
+  /** Floors that do not end before what is older than they are has been sent: as many as the journal has entries. */
   private readonly held = new Map<string, Known>();
 
   constructor(lifeMs: number, entriesMax: number, gate: Gate) {

@@ -48,7 +48,7 @@ function isFrom(from: string, layerName: string): boolean {
 }
 
 /** The same value as of now, where nobody has written the key meanwhile. */
-async function asOfNow(state: ChainState, { layer }: LayerCalls, { entry, body }: Write): Promise<Write> {
+async function asOfNow(state: ChainState, { layer }: LayerCalls, { entry }: Write): Promise<Write> {
   const { key } = entry;
   if (entry.state === "stub") {
     const what = `${layer.name} has collected what is newer than this, and takes no large value anew`;
@@ -56,5 +56,5 @@ async function asOfNow(state: ChainState, { layer }: LayerCalls, { entry, body }
     throw new SyncError("TOO_OLD", what, { store: state.name, operation: "write", key, cure });
   }
   const version = await state.clock.stamp(entry.version);
-  return { entry: { ...entry, version }, asOf: state.runtime.now(), if: "absent", body };
+  return { entry: { ...entry, version }, asOf: state.runtime.now(), if: "absent" };
 }

@@ -163,10 +163,8 @@ async function pass(
   for (const [layer, group] of groupBy(open, (passage) => passage.first)) {
     const writeAnew = async (write: Write) => {
       const [result] = await giveOnCondition(state.calls[layer] as LayerCalls, [write]);
-      const { entry, asOf, body } = write;
-      if (result?.status === "stored") {
-        open.push({ write: { entry, asOf, body }, ...writeRouteOf(state, entry.key), result });
-      }
+      const { entry, asOf } = write;
+      if (result?.status === "stored") open.push({ write: { entry, asOf }, ...writeRouteOf(state, entry.key), result });
       return result;
     };
     await writeFirst(state, layer, group, writeAnew);

@@ -17,6 +17,28 @@ async function withLetter() {
   return { w, chain };
 }
 
+// Mutation: they are read one after the other in lane.ts: a batch is sent long after it was paid for.
+it("values that are sent are read from the log eight at a time", async () => {
+  const w = await behindWorld({ journal: { memoryBytesMax: 0 } });
+  const chain = await w.start();
+  w.store("sql").down(["write"]);
+  w.store("git").down(["write"]);
+  await w.during(Promise.all(Array.from({ length: 20 }, (_, i) => w.set(chain, `k${i}`, "x"))));
+  const files = w.files();
+  const read = files.read.bind(files);
+  let underWay = 0;
+  let most = 0;
+  files.read = async (...place) => {
+    most = Math.max(most, ++underWay);
+    return read(...place).finally(() => underWay--);
+  };
+  for (const name of ["sql", "git"] as const) w.store(name).up();
+  await w.runtime.advance(60_000);
+  expect(w.sent["sql"]?.at(-1)?.keys.length).toBe(20);
+  expect(most).toBe(8);
+  await w.during(chain.close());
+});
+
 describe("a disk that fails under the journal", () => {
   // Mutations: `begin` takes no floor from what is pending; what the journal has counts for a ghost where it cannot be read.
   it.each([false, true])(

@@ -1,8 +1,9 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { inParallel } from "../../src/in-parallel.ts";
 import { RULES } from "./rules.ts";
 import type { Rule } from "./rules.ts";
-import { ROOT, buildWithout, findByChance, findWithout, inParallel } from "./variants.ts";
+import { AT_ONCE, ROOT, buildWithout, findByChance, findWithout } from "./variants.ts";
 import type { Found } from "./variants.ts";
 
 const PAGE = join(ROOT, "docs", "testing.md");
@@ -21,7 +22,7 @@ interface Row {
 export async function writeTable(): Promise<number> {
   await buildWithout(RULES);
   const found = new Map<Rule, Row>();
-  await inParallel(RULES, async (rule) => {
+  await inParallel(RULES, AT_ONCE, async (rule) => {
     const chance = await findByChance(rule, Math.max(rule.seeds, SEEDS_MAX));
     const directed = rule.scenario === undefined ? undefined : await findWithout(rule);
     found.set(rule, { chance, directed });

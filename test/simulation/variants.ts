@@ -130,11 +130,5 @@ async function ask(rule: Rule, how: readonly string[]): Promise<Found | undefine
   return line === undefined ? undefined : (JSON.parse(line) as Found);
 }
 
-/** Does work for each item, as many at a time as there are processors. */
-export async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const left = [...items];
-  const worker = async () => {
-    for (let item = left.shift(); item !== undefined; item = left.shift()) await work(item);
-  };
-  await Promise.all(Array.from({ length: Math.max(2, availableParallelism()) }, worker));
-}
+/** How many variants are tried at a time. */
+export const AT_ONCE = Math.max(2, availableParallelism());
