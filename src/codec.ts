@@ -11,6 +11,7 @@ import { DEPTH_MAX } from "./codec/kinds.ts";
 import { readMessagePack } from "./codec/messagepack-reader.ts";
 import { writeMessagePack } from "./codec/messagepack-writer.ts";
 import { freezePlain, sizeOf } from "./codec/size.ts";
+import { utf8Of } from "./codec/utf8.ts";
 import { SyncError } from "./error.ts";
 
 export { cloneValue } from "./codec/clone.ts";
@@ -18,7 +19,7 @@ export { sizeOf } from "./codec/size.ts";
 export { JSON_TYPE, MESSAGEPACK_TYPE, TEXT_TYPE, BYTES_TYPE } from "./codec/content-type.ts";
 
 export interface Encoded {
-  /** Shares nothing with the value, and is not used again by the codec. */
+  /** Shares nothing with the value, and is not used again by the codec. May be a piece of a larger buffer. */
   readonly bytes: Uint8Array;
   readonly contentType: string;
 }
@@ -65,9 +66,9 @@ const DEPTH_DEFAULT = 128;
 const NODES_DEFAULT = 2 ** 24;
 /** A view's own objects; the bytes it shows are the entry's. */
 const VIEW_BYTES = 200;
-const encoder = new TextEncoder();
 const textDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-/** A byte order mark is no part of a JSON document. */
+/** A byte order mark, which is no part of a JSON document. */
+const BOM = "\ufeff";
 const jsonDecoder = new TextDecoder("utf-8", { fatal: true });
 
 /** Bytes and texts as themselves, JSON where it is exact, else MessagePack. */
@@ -110,7 +111,7 @@ export const defaultCodec: Codec = valueCodec();
 
 function encodeText(text: string): Encoded {
   if (!text.isWellFormed()) throw refused("$", "holds half of a surrogate pair");
-  return { bytes: encoder.encode(text), contentType: TEXT_TYPE };
+  return { bytes: utf8Of(text), contentType: TEXT_TYPE };
 }
 
 function encodeJson(value: unknown, indent: number): Encoded {
@@ -121,7 +122,7 @@ function encodeJson(value: unknown, indent: number): Encoded {
     // All else was seen by the inspection: the text is longer than the platform's strings can be.
     throw new SyncError("TOO_LARGE", "the value is too large to be written as JSON", { cause, cure: "split it" });
   }
-  return { bytes: encoder.encode(indent > 0 ? `${text}\n` : text), contentType: JSON_TYPE };
+  return { bytes: utf8Of(indent > 0 ? `${text}\n` : text), contentType: JSON_TYPE };
 }
 
 /** Whether someone gave every object a `toJSON`, which JSON.stringify would call. */
@@ -159,20 +160,19 @@ function isBytes(value: unknown): value is Uint8Array {
   return value instanceof Uint8Array;
 }
 
-function decode(bytes: Uint8Array, contentType: string | undefined): Decoded {
+/** How every codec of this module reads. @throws SyncError as {@link Codec.decode}. */
+export function decode(bytes: Uint8Array, contentType: string | undefined): Decoded {
   switch (formOf(contentType)) {
     case "bytes":
       return { value: plainView(bytes), sharing: "cloned", bytes: VIEW_BYTES };
     case "text": {
       const value = utf8(bytes, textDecoder, contentType ?? TEXT_TYPE);
-      return {
-        value,
-        sharing: "shared",
-        bytes: sizeOf(value, { ascii: value.length === bytes.length, parsed: false }),
-      };
+      return ofText(value, value.length === bytes.length);
     }
-    case "json":
-      return decodeJson(bytes, contentType ?? JSON_TYPE);
+    case "json": {
+      const text = utf8(bytes, jsonDecoder, contentType ?? JSON_TYPE);
+      return ofJson(text, text.length === bytes.length, contentType ?? JSON_TYPE);
+    }
     case "messagepack": {
       const { value, mutable, ascii } = readMessagePack(bytes);
       const origin = { ascii, parsed: false };
@@ -182,8 +182,24 @@ function decode(bytes: Uint8Array, contentType: string | undefined): Decoded {
   }
 }
 
-function decodeJson(bytes: Uint8Array, contentType: string): Decoded {
-  const text = utf8(bytes, jsonDecoder, contentType);
+/** The same of so many bytes that are this text in UTF-8. @throws SyncError CORRUPT. */
+export function decodeText(text: string, size: number, contentType: string | undefined): Decoded {
+  switch (formOf(contentType)) {
+    case "text":
+      return ofText(text, text.length === size);
+    case "json":
+      return ofJson(text.startsWith(BOM) ? text.slice(1) : text, text.length === size, contentType ?? JSON_TYPE);
+    case "bytes":
+    case "messagepack":
+      return decode(utf8Of(text), contentType);
+  }
+}
+
+function ofText(value: string, ascii: boolean): Decoded {
+  return { value, sharing: "shared", bytes: sizeOf(value, { ascii, parsed: false }) };
+}
+
+function ofJson(text: string, ascii: boolean, contentType: string): Decoded {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -192,8 +208,7 @@ function decodeJson(bytes: Uint8Array, contentType: string): Decoded {
     const place = /at position \d+/.exec(error instanceof Error ? error.message : "")?.[0];
     throw corruptValue(contentType, `it is not JSON${place === undefined ? "" : ` (${place})`}`);
   }
-  const origin = { ascii: text.length === bytes.length, parsed: true };
-  return { value, sharing: "shared", bytes: freezePlain(value, origin, contentType) };
+  return { value, sharing: "shared", bytes: freezePlain(value, { ascii, parsed: true }, contentType) };
 }
 
 interface Utf8Decoder {

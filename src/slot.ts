@@ -1,4 +1,4 @@
-import type { Entry, EntryState } from "./entry.ts";
+import type { Entry, EntryState, Head } from "./entry.ts";
 import type { Store, Write, WriteResult } from "./store.ts";
 import type { Version } from "./version.ts";
 
@@ -6,8 +6,14 @@ import type { Version } from "./version.ts";
  * One entry in a memory store, as the hot path sees it: a hit costs one map look-up and one comparison. The store makes
  * a new slot whenever the entry or its asOf changes, so what the holder computed once stays true for the slot's life.
  */
-export interface Slot {
+export interface Slot extends Head {
+  /** Made anew each time where the value is kept as a text; so is `value`, which is null unless `state` is "value". */
   readonly entry: Entry;
+  readonly value: Uint8Array | null;
+  /** The text that the value is in UTF-8, where it is kept so. */
+  readonly text: string | undefined;
+  /** Of the value, in bytes. */
+  readonly size: number;
   readonly asOf: number;
   /**
    * Up to when this slot answers a read by itself, at the latest: min(expires, asOf + ttl), in whole milliseconds since

@@ -32,7 +32,7 @@ function s3fifo(capacity: number): Cache {
         slots.delete(victim.change);
         used -= victim.bytes;
       }
-      const slot = new MemorySlot({ key: String(key), ...rest }, 0, size, key, Infinity);
+      const slot = new MemorySlot({ key: String(key), ...rest }, null, 0, 0, size, key, 0);
       queue.add(slot);
       slots.set(key, slot);
       used += size;

@@ -18,13 +18,8 @@ export interface LayerCalls {
    * @throws SyncError what `fn` throws, TIMEOUT, or UNAVAILABLE when the breaker is open.
    */
   readonly call: <T>(operation: string, fn: (options: CallOptions) => Promise<T>, entries?: number) => Promise<T>;
-  /** {@link call}, and then what `next` makes of its result, or of its error, without a promise between the two. */
-  callThen<T, Next>(
-    operation: string,
-    fn: (options: CallOptions) => Promise<T>,
-    entries: number,
-    next: (outcome: T | SyncError) => Next | Promise<Next>,
-  ): Promise<Next>;
+  /** {@link call}, whose outcome is told without a promise. */
+  ask<T>(operation: string, question: Question<T>, entries: number): void;
   /** The steps of an iteration, each with the layer's deadline. */
   readonly iterate: <T>(operation: string, fn: (options: CallOptions) => AsyncIterable<T>) => AsyncIterable<T>;
   readonly counts: Counts;
@@ -34,6 +29,13 @@ export interface LayerCalls {
   status(): Omit<LayerStatus, "complete" | keyof LaneStatus>;
   /** The chain is closed: nothing of this is waited for any more. */
   stop(): void;
+}
+
+/** One call of a layer, and who waits for it. */
+export interface Question<T> {
+  send(options: CallOptions): Promise<T>;
+  /** Called once, by {@link LayerCalls.ask} itself if the layer is not even sent anything. Never throws. */
+  next(outcome: T | SyncError): void;
 }
 
 /** What the walk and the write add to a layer's statistics. */
@@ -84,24 +86,25 @@ class Calls implements LayerCalls {
     this.deadlines = new Deadlines(runtime);
   }
 
-  readonly call = <T>(operation: string, fn: (options: CallOptions) => Promise<T>, entries = 1): Promise<T> =>
-    this.callThen(operation, fn, entries, resultOf);
+  readonly call = <T>(operation: string, send: (options: CallOptions) => Promise<T>, entries = 1): Promise<T> =>
+    new Promise((resolve, reject) => {
+      const next = (outcome: T | SyncError) => (outcome instanceof SyncError ? reject(outcome) : resolve(outcome));
+      this.ask(operation, { send, next }, entries);
+    });
 
   readonly iterate = <T>(operation: string, fn: (options: CallOptions) => AsyncIterable<T>): AsyncIterable<T> =>
     stepsOf(this, operation, fn);
 
-  callThen<T, Next>(
-    operation: string,
-    fn: (options: CallOptions) => Promise<T>,
-    entries: number,
-    next: (outcome: T | SyncError) => Next | Promise<Next>,
-  ): Promise<Next> {
-    const call = new Call(this, operation, next);
-    return new Promise((resolve, reject) => {
-      call.resolve = resolve;
-      call.reject = reject;
-      this.begin(call, fn, entries);
-    });
+  ask<T>(operation: string, question: Question<T>, entries: number): void {
+    const state = this.breaker();
+    if (state === "open" || (state === "half-open" && this.probing)) return question.next(this.leftAlone(operation));
+    const isProbe = state === "half-open";
+    if (isProbe) this.probing = true;
+    this.counts.calls++;
+    const { deadlineMs } = this;
+    const isShort = entries <= ENTRIES_PER_DEADLINE || deadlineMs === Number.POSITIVE_INFINITY;
+    const allowedMs = isShort ? deadlineMs : Math.min(deadlineMs * (entries / ENTRIES_PER_DEADLINE), TIMER_MS_MAX);
+    new Call(this, operation, question, isProbe).begin(allowedMs);
   }
 
   isLeftAlone(): boolean {
@@ -147,17 +150,6 @@ class Calls implements LayerCalls {
     return this.runtime.monotonic() < this.openUntil ? "open" : "half-open";
   }
 
-  private begin<T, Next>(call: Call<T, Next>, fn: (options: CallOptions) => Promise<T>, entries: number): void {
-    const state = this.breaker();
-    if (state === "open" || (state === "half-open" && this.probing)) return call.done(this.leftAlone(call.operation));
-    call.isProbe = state === "half-open";
-    if (call.isProbe) this.probing = true;
-    this.counts.calls++;
-    const { deadlineMs } = this;
-    const isShort = entries <= ENTRIES_PER_DEADLINE || deadlineMs === Number.POSITIVE_INFINITY;
-    call.begin(fn, isShort ? deadlineMs : Math.min(deadlineMs * (entries / ENTRIES_PER_DEADLINE), TIMER_MS_MAX));
-  }
-
   private leftAlone(operation: string): SyncError {
     const { name, breakerMs } = this.layer;
     const cure = `it is tried again after ${breakerMs} ms`;
@@ -166,27 +158,26 @@ class Calls implements LayerCalls {
 }
 
 /** One call under way: it ends with an answer, a failure, or at its deadline. What comes after that is dropped. */
-class Call<T, Next> implements Due {
-  readonly operation: string;
+class Call<T> implements Due {
   dueAt = Number.POSITIVE_INFINITY;
   before: Due | undefined = undefined;
   after: Due | undefined = undefined;
-  isProbe = false;
-  resolve: (value: Next | Promise<Next>) => void = nothing;
-  reject: (error: unknown) => void = nothing;
   private readonly calls: Calls;
-  private readonly next: (outcome: T | SyncError) => Next | Promise<Next>;
-  private startedAt = 0;
+  private readonly operation: string;
+  private readonly question: Question<T>;
+  private readonly isProbe: boolean;
+  private startedAt = Number.NEGATIVE_INFINITY;
   private isOver = false;
 
-  constructor(calls: Calls, operation: string, next: (outcome: T | SyncError) => Next | Promise<Next>) {
+  constructor(calls: Calls, operation: string, question: Question<T>, isProbe: boolean) {
     this.calls = calls;
     this.operation = operation;
-    this.next = next;
+    this.question = question;
+    this.isProbe = isProbe;
   }
 
   /** The layer is told by the deadline alone: making an AbortController costs more than a whole read of memory. */
-  begin(fn: (options: CallOptions) => Promise<T>, allowedMs: number): void {
+  begin(allowedMs: number): void {
     const { calls } = this;
     const startedAt = calls.runtime.monotonic();
     const isWatched = allowedMs !== Number.POSITIVE_INFINITY;
@@ -196,10 +187,8 @@ class Call<T, Next> implements Due {
       calls.deadlines.add(this);
     }
     try {
-      fn(isWatched ? { deadline: this.dueAt } : NO_DEADLINE).then(
-        (result) => {
-          if (this.end()) this.answered(result);
-        },
+      this.question.send(isWatched ? { deadline: this.dueAt } : NO_DEADLINE).then(
+        (result) => this.answered(result),
         (thrown) => this.fail(thrown),
       );
     } catch (thrown) {
@@ -213,24 +202,17 @@ class Call<T, Next> implements Due {
     this.fail(new SyncError("TIMEOUT", `no answer within ${Math.round(dueAt - startedAt)} ms`, { store, operation }));
   }
 
-  done(outcome: T | SyncError): void {
-    try {
-      this.resolve(this.next(outcome));
-    } catch (thrown) {
-      this.reject(thrown);
-    }
-  }
-
   private answered(result: T): void {
+    if (!this.end()) return;
     this.calls.answered(this.isProbe);
-    this.done(result);
+    this.question.next(result);
   }
 
   private fail(thrown: unknown): void {
     if (!this.end()) return;
     const error = asSyncError(thrown, { store: this.calls.layer.name, operation: this.operation });
     this.calls.failedWith(error, this.isProbe);
-    this.done(error);
+    this.question.next(error);
   }
 
   /** False when it has ended before. */
@@ -243,13 +225,6 @@ class Call<T, Next> implements Due {
     return true;
   }
 }
-
-function resultOf<T>(outcome: T | SyncError): T {
-  if (outcome instanceof SyncError) throw outcome;
-  return outcome;
-}
-
-function nothing(): void {}
 
 async function* stepsOf<T>(
   { call }: LayerCalls,

@@ -218,7 +218,7 @@ function storesAbove(state: ChainState, index: number): LayerCalls[] {
 function heldInMemory(state: ChainState, heads: readonly Head[]): string[] {
   const slots = state.slots.find((store) => store !== undefined);
   if (slots === undefined) return [];
-  const isHeld = ({ key, version }: Head) => (slots.held(key)?.entry.version ?? version) < version;
+  const isHeld = ({ key, version }: Head) => (slots.held(key)?.version ?? version) < version;
   return heads.filter(isHeld).map((head) => head.key);
 }
 

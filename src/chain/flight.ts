@@ -107,7 +107,7 @@ export function flights(): Flights {
       else underWay.set(key, earlier);
     },
     overtake(key, by = VERSION_LAST) {
-      overtakeFrom(underWay.get(key), by);
+      if (underWay.size > 0) overtakeFrom(underWay.get(key), by);
     },
     overtakeAll() {
       for (const latest of underWay.values()) overtakeFrom(latest, VERSION_LAST);

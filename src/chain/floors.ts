@@ -7,7 +7,7 @@ interface Known {
   version: Version;
   deleted: boolean;
   expires: number | null;
-  /** Unix ms at which this process learned of the version. */
+  /** When this process learned of the version, in milliseconds since the floors began: as Unix ms it would be an object. */
   since: number;
 }
 
@@ -44,8 +44,8 @@ export interface Floors {
  * Two generations: what is raised goes into the young one, and when that is full or has lived long enough the old one
  * is dropped whole. Dropping the oldest key of a map one by one would make its iterator pass over all the holes.
  */
-export function floors(lifeMs: number, entriesMax: number, gate: Gate): Floors {
-  return new KeyFloors(lifeMs, entriesMax, gate);
+export function floors(lifeMs: number, entriesMax: number, gate: Gate, begun = 0): Floors {
+  return new KeyFloors(lifeMs, entriesMax, gate, begun);
 }
 
 /** A class, since every hit in memory reads a field of it: an object with an accessor of its own is a slow one. */
@@ -56,15 +56,17 @@ class KeyFloors implements Floors {
   private readonly lifeMs: number;
   private readonly entriesMax: number;
   private readonly gate: Gate;
+  private readonly begun: number;
   private young = generation(0);
   private old = generation(0);
   /** Floors that do not end before what is older than they are has been sent: as many as the journal has entries. */
   private readonly held = new Map<string, Known>();
 
-  constructor(lifeMs: number, entriesMax: number, gate: Gate) {
+  constructor(lifeMs: number, entriesMax: number, gate: Gate, begun: number) {
     this.lifeMs = lifeMs;
     this.entriesMax = entriesMax;
     this.gate = gate;
+    this.begun = begun;
   }
 
   get size(): number {
@@ -85,7 +87,7 @@ class KeyFloors implements Floors {
   raise({ key, version, state, expires }: Head, now: number): boolean {
     this.source?.(key);
     const kept = this.young.entries.get(key);
-    const found = kept ?? this.old.entries.get(key) ?? this.held.get(key);
+    const found = kept ?? this.older(key);
     const isLive = this.isLive(key, found, now);
     if (isLive && found.version > version) return false;
     // Who knows of a version only by its stub, or by a refusal, does not know that it is a tombstone or expires.
@@ -96,14 +98,15 @@ class KeyFloors implements Floors {
     const isOver = this.young.entries.size >= this.entriesMax / 2 || now - this.young.begunAt >= this.lifeMs;
     if (isOver) this.turn(now);
     let known = isOver ? undefined : kept;
+    const since = now - this.begun;
     if (known === undefined) {
-      known = { version, deleted, expires: end, since: now };
+      known = { version, deleted, expires: end, since };
       this.young.entries.set(key, known);
     } else {
       known.version = version;
       known.deleted = deleted;
       known.expires = end;
-      known.since = now;
+      known.since = since;
     }
     if (this.hasOlder(key, version)) this.held.set(key, known);
     this.young.lastSince = Math.max(this.young.lastSince, now);
@@ -121,7 +124,8 @@ class KeyFloors implements Floors {
     const found = this.find(key);
     if (found !== undefined && found.version > version) return;
     this.drop(key, found?.version ?? version);
-    if (this.hasOlder(key, version)) this.held.set(key, { version, deleted: true, expires: null, since: now });
+    if (this.hasOlder(key, version))
+      this.held.set(key, { version, deleted: true, expires: null, since: now - this.begun });
   }
 
   suspect(now: number): void {
@@ -139,7 +143,7 @@ class KeyFloors implements Floors {
   }
 
   private isLive(key: string, found: Known | undefined, now: number): found is Known {
-    return found !== undefined && (found.since + this.lifeMs > now || this.hasOlder(key, found.version));
+    return found !== undefined && (found.since + this.lifeMs > now - this.begun || this.hasOlder(key, found.version));
   }
 
   private hasOlder(key: string, version: Version): boolean {
@@ -149,7 +153,13 @@ class KeyFloors implements Floors {
 
   private find(key: string): Known | undefined {
     this.source?.(key);
-    return this.young.entries.get(key) ?? this.old.entries.get(key) ?? this.held.get(key);
+    return this.young.entries.get(key) ?? this.older(key);
+  }
+
+  /** Asking an empty map costs as much as asking a full one. */
+  private older(key: string): Known | undefined {
+    const old = this.old.entries.size === 0 ? undefined : this.old.entries.get(key);
+    return old ?? (this.held.size === 0 ? undefined : this.held.get(key));
   }
 }
 

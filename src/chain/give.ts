@@ -26,8 +26,11 @@ export async function giveInBatches(
 
 /** One result per write of a batch that the layer takes in one call. Never rejects. */
 export function give(calls: LayerCalls, batch: readonly Write[]): Promise<WriteResult[]> {
-  const send = (call: CallOptions) => calls.layer.store.write(batch, call);
-  return calls.callThen("write", send, entriesFor(batch), (outcome) => resultsOf(calls, batch, outcome));
+  return new Promise((resolve) => {
+    const send = (call: CallOptions) => calls.layer.store.write(batch, call);
+    const next = (outcome: WriteResult[] | SyncError) => resolve(resultsOf(calls, batch, outcome));
+    calls.ask("write", { send, next }, entriesFor(batch));
+  });
 }
 
 /** What became of each write of a call: one that failed is the result of all of them. */

@@ -25,7 +25,7 @@ export function invalidate(state: ChainState, below: number, heads: readonly Hea
       state.background.add(stubOlderCopies(state, calls, heads, now));
       continue;
     }
-    const stubs = heads.filter((head) => isOlder(slots.held(head.key)?.entry, head)).map((head) => stub(head, now));
+    const stubs = heads.filter((head) => isOlder(slots.held(head.key), head)).map((head) => stub(head, now));
     if (stubs.length > 0) state.background.add(writeStubs(state, calls, stubs));
   }
 }
@@ -41,7 +41,7 @@ export function learn(state: ChainState, head: Head): void {
 /** Puts a stub into every memory layer that has an older copy, at once. */
 export function stubMemory(state: ChainState, head: Head, now: number): void {
   for (const [index, calls] of state.calls.entries()) {
-    if (calls.layer.role !== "cache" || !isOlder(state.slots[index]?.held(head.key)?.entry, head)) continue;
+    if (calls.layer.role !== "cache" || !isOlder(state.slots[index]?.held(head.key), head)) continue;
     state.background.add(writeStubs(state, calls, [stub(head, now)]));
   }
 }

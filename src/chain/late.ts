@@ -1,3 +1,4 @@
+import { bytesGot } from "../slot.ts";
 import type { Write } from "../store.ts";
 
 /**
@@ -29,7 +30,7 @@ export function lateWrites(entriesMax: number): LateWrites {
         }
         entries++;
       } else if (known.entry.version > version) return write;
-      ofLayer.set(key, write);
+      ofLayer.set(key, ofItsOwn(write));
       return known;
     },
     take() {
@@ -40,4 +41,10 @@ export function lateWrites(entriesMax: number): LateWrites {
     },
     dropped: () => dropped,
   };
+}
+
+/** Its bytes may be a piece of a buffer that many values share, which would stay for as long as this one waits. */
+function ofItsOwn(write: Write): Write {
+  const { entry } = write;
+  return entry.value === null ? write : { ...write, entry: { ...entry, value: bytesGot(entry.value) } };
 }

@@ -36,22 +36,23 @@ export function looks(state: ChainState): Looks {
   };
 
   /** When the slot stops answering by itself. It may never begin to: a stub, or an asOf in the future. */
-  const deadlineOf = ({ entry, asOf }: Slot): number => {
+  const deadlineOf = (slot: Slot): number => {
+    const { asOf } = slot;
     const now = runtime.now();
-    if (entry.state === "stub" || asOf > now) return 0;
-    const expires = entry.state === "deleted" ? Number.POSITIVE_INFINITY : (entry.expires ?? Number.POSITIVE_INFINITY);
+    if (slot.state === "stub" || asOf > now) return 0;
+    const expires = slot.state === "deleted" ? Number.POSITIVE_INFINITY : (slot.expires ?? Number.POSITIVE_INFINITY);
     if (!isTruth && asOf > latestAsOf) latestAsOf = asOf;
-    const ends = isTruth ? expires : Math.min(expires, asOf + jittered(entry.key, layer));
+    const ends = isTruth ? expires : Math.min(expires, asOf + jittered(slot.key, layer));
     // Rounded down: in its last millisecond the walk decides. 0 says "never", as does what is before the beginning.
     return Math.max(0, Math.floor(ends - begun));
   };
 
   /** Whether its age is one that counts: nothing was missed since, and the clock has not stepped back behind it. */
-  const isKnown = ({ asOf, entry }: Slot, now: number) => {
+  const isKnown = ({ asOf, key }: Slot, now: number) => {
     if (isTruth) return true;
     const { suspectUntil } = floors;
     if ((suspectUntil !== 0 && asOf <= suspectUntil) || asOf - now > COARSE_LAG_MS_MAX) return false;
-    return !gaps.isAny || asOf > gaps.suspectUntil(routeOf(state, entry.key), now);
+    return !gaps.isAny || asOf > gaps.suspectUntil(routeOf(state, key), now);
   };
 
   /** Of a slot that the gate does not let through. */

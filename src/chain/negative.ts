@@ -31,8 +31,9 @@ export function negatives(ttlMs: number, entriesMax: number): Negatives {
       young.set(key, asOf);
     },
     delete(key) {
-      young.delete(key);
-      old.delete(key);
+      // Asking an empty map costs as much as asking a full one, and every write asks.
+      if (young.size > 0) young.delete(key);
+      if (old.size > 0) old.delete(key);
     },
     clear() {
       young = new Map();

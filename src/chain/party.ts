@@ -6,6 +6,7 @@ import type { Answer, CallOptions, ReadOptions, Write, WriteResult } from "../st
 import type { SlotStore } from "../slot.ts";
 import { VERSION_ZERO } from "../version.ts";
 import type { Version } from "../version.ts";
+import type { Era } from "./background.ts";
 import { messageOf } from "./call.ts";
 import type { LayerCalls } from "./call.ts";
 import type { Layer } from "./layer.ts";
@@ -42,6 +43,7 @@ export class Party {
   private readonly onEnd: (() => void) | undefined;
   /** Those that are still on their way. */
   private trips: Batch = NONE;
+  private era: Era | undefined = undefined;
 
   /** @param onEnd every flight has its outcome. */
   constructor(
@@ -63,7 +65,7 @@ export class Party {
 
   setOut(): void {
     const { state, flights, freshness, wholeBytesMax } = this;
-    state.background.begin(this);
+    this.era = state.background.begin();
     try {
       const pending = state.behind?.copies(flights, freshness.kind === "authority", wholeBytesMax);
       if (pending instanceof Promise) pending.then((copies) => this.leave(copies)).catch((cause) => this.fail(cause));
@@ -137,18 +139,16 @@ export class Party {
     // What is left over has this layer before it still, and asks it next.
     if (trips.length > batchMax) return this.ask(layer, trips.slice(0, batchMax), rest);
     const keys = trips.map(({ flight }) => flight.key);
-    (this.state.calls[layer] as LayerCalls)
-      .call("read", (call) => store.read(keys, this.optionsFor(layer, trips, call.deadline)), keys.length)
-      .then(
-        (answers) => this.heard(layer, trips, rest, answers),
-        (error: unknown) => {
-          if (error instanceof PartialRead) return this.heard(layer, trips, rest, error.answers);
-          const isDamaged = error instanceof SyncError && error.code === "CORRUPT" && trips.length > 1;
-          // One damaged entry must not hide the others of its batch.
-          if (isDamaged) this.heard(layer, NONE, [...trips.map((trip) => [trip]), ...rest], NONE);
-          else this.heard(layer, trips, rest, NONE);
-        },
-      );
+    const send = (call: CallOptions) => store.read(keys, this.optionsFor(layer, trips, call.deadline));
+    const next = (outcome: Answer[] | SyncError) => {
+      if (!(outcome instanceof SyncError)) return this.heard(layer, trips, rest, outcome);
+      if (outcome instanceof PartialRead) return this.heard(layer, trips, rest, outcome.answers);
+      // One damaged entry must not hide the others of its batch.
+      const isDamaged = outcome.code === "CORRUPT" && trips.length > 1;
+      if (isDamaged) this.heard(layer, NONE, [...trips.map((trip) => [trip]), ...rest], NONE);
+      else this.heard(layer, trips, rest, NONE);
+    };
+    (this.state.calls[layer] as LayerCalls).ask("read", { send, next }, keys.length);
   }
 
   /** Never throws. */
@@ -190,7 +190,10 @@ export class Party {
   }
 
   private end(): void {
-    this.state.background.end(this);
+    const { era } = this;
+    if (era === undefined) return; // it has ended before
+    this.era = undefined;
+    this.state.background.end(era);
     this.onEnd?.();
   }
 

@@ -4,6 +4,7 @@ import type { Runtime } from "../runtime.ts";
 import type { SlotStore } from "../slot.ts";
 import { isSlotStore } from "../slot.ts";
 import type { VersionClock } from "../version.ts";
+import { Background } from "./background.ts";
 import type { Behind } from "./behind.ts";
 import { bootstraps } from "./bootstrap.ts";
 import type { Bootstraps } from "./bootstrap.ts";
@@ -74,17 +75,6 @@ export interface WriteRoute {
   readonly others: readonly number[];
 }
 
-export interface Background {
-  add(work: Promise<unknown>): void;
-  /** The same of work that is no promise: it is under way from `begin` to `end`. */
-  begin(work: object): void;
-  end(work: object): void;
-  /** Resolves when all work added so far has ended. */
-  settled(): Promise<void>;
-  /** Resolves when there is none left, also of what the work itself has added. */
-  idle(): Promise<void>;
-}
-
 /** Floors are kept for at most so many keys; see floors.ts for what happens beyond. */
 const FLOORS_MAX = 100_000;
 const NEGATIVES_MAX = 100_000;
@@ -127,7 +117,7 @@ export function chainState(options: StateOptions): ChainState {
     keepsBytes: layers.some(({ store }) => isSlotStore(store)),
     copyLifeMs,
     gate,
-    floors: floors(copyLifeMs + COARSE_LAG_MS_MAX, FLOORS_MAX, gate),
+    floors: floors(copyLifeMs + COARSE_LAG_MS_MAX, FLOORS_MAX, gate, runtime.now()),
     gaps: gaps(layers, gate),
     negatives: negatives(options.negativeTtlMs, NEGATIVES_MAX),
     flights: flights(),
@@ -135,7 +125,7 @@ export function chainState(options: StateOptions): ChainState {
     bootstraps: bootstraps(layers),
     behind: undefined,
     spooled: options.spooled,
-    background: background(),
+    background: new Background(),
   };
 }
 
@@ -169,38 +159,4 @@ function writeRoute(layers: readonly Layer[], first: number, route: readonly num
 /** Whether a layer is one of those that hold a key. What else its store has is not part of the chain. */
 export function holds(state: ChainState, layer: number, key: string): boolean {
   return routeOf(state, key).includes(layer);
-}
-
-export function background(): Background {
-  const works = new Set<object>();
-  /** What is not over yet of what each `settled` waits for. */
-  const waits = new Map<Set<object>, () => void>();
-
-  const end = (work: object) => {
-    works.delete(work);
-    if (waits.size === 0) return;
-    for (const [left, resolve] of waits) {
-      if (!left.delete(work) || left.size > 0) continue;
-      waits.delete(left);
-      resolve();
-    }
-  };
-
-  const settled = async () => {
-    if (works.size > 0) await new Promise<void>((resolve) => waits.set(new Set(works), resolve));
-  };
-
-  return {
-    add(work) {
-      const over = () => end(work);
-      works.add(work);
-      work.then(over, over);
-    },
-    begin: (work) => void works.add(work),
-    end,
-    settled,
-    async idle() {
-      while (works.size > 0) await settled();
-    },
-  };
 }

@@ -5,7 +5,8 @@ import { failed, refusal } from "../store.ts";
 import type { CallOptions, Store, Write, WriteResult } from "../store.ts";
 import { versionMs } from "../version.ts";
 import { ackOf } from "./ack.ts";
-import type { LayerCalls } from "./call.ts";
+import type { Era } from "./background.ts";
+import type { LayerCalls, Question } from "./call.ts";
 import { forCaller } from "../caller.ts";
 import type { ChainWriteOptions } from "./chain.ts";
 import { fillFromBelow } from "./from-below.ts";
@@ -23,6 +24,57 @@ interface Passage extends WriteRoute {
   readonly write: Write;
   result: WriteResult | undefined;
 }
+
+/** A write that goes by itself: it asks its first layer, and goes on with the answer. */
+class Lone implements Passage, Question<WriteResult[]> {
+  readonly write: Write;
+  readonly first: number;
+  readonly others: readonly number[];
+  result: WriteResult | undefined = undefined;
+  private readonly state: ChainState;
+  private readonly batch: readonly [Write];
+  private readonly calls: LayerCalls;
+  private era: Era | undefined = undefined;
+  private resolve: (results: WriteResult[] | Promise<WriteResult[]>) => void = nothing;
+  private reject: (error: unknown) => void = nothing;
+
+  constructor(state: ChainState, write: Write, { first, others }: WriteRoute) {
+    this.state = state;
+    this.write = write;
+    this.first = first;
+    this.others = others;
+    this.calls = state.calls[first] as LayerCalls;
+    this.batch = [inFirst(this.calls.layer, write)];
+  }
+
+  setOut(): Promise<WriteResult[]> {
+    const { state, calls, batch } = this;
+    const slots = state.slots[this.first];
+    if (slots !== undefined) return Promise.resolve(passOn(state, this, giveNow(calls, slots, batch[0])));
+    return new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+      this.era = state.background.begin();
+      calls.ask("write", this, entriesFor(batch));
+    });
+  }
+
+  send(call: CallOptions): Promise<WriteResult[]> {
+    return this.calls.layer.store.write(this.batch, call);
+  }
+
+  next(outcome: WriteResult[] | SyncError): void {
+    const { state, calls, batch, era } = this;
+    try {
+      this.resolve(passOn(state, this, resultsOf(calls, batch, outcome)[0]));
+    } catch (error) {
+      this.reject(error);
+    }
+    if (era !== undefined) state.background.end(era);
+  }
+}
+
+function nothing(): void {}
 
 /** Whether a caller waits for a layer: always, because the level names it, or not. */
 type Wait = "yes" | "by name" | "no";
@@ -45,7 +97,7 @@ export function writeThrough(
   const only = own.length === 1 ? own[0] : undefined;
   const work =
     only !== undefined && only.if === undefined && waitFor === "all"
-      ? passOne(state, plan(state, self, only))
+      ? passOne(state, self, only)
       : passAll(state, self, own, waitFor);
   return forCaller(work, options, state.runtime, state.name, "write");
 }
@@ -85,24 +137,10 @@ export function refusalOf(state: ChainState, self: Store, write: Write): WriteRe
 }
 
 /** One write that every layer is waited for: what {@link passAll} does where nothing has to be put into groups. */
-function passOne(state: ChainState, passage: Passage): Promise<WriteResult[]> {
-  const { write, first, result } = passage;
-  if (result !== undefined) return Promise.resolve([result]);
-  const calls = state.calls[first] as LayerCalls;
-  const given = inFirst(calls.layer, write);
-  const slots = state.slots[first];
-  if (slots !== undefined) return Promise.resolve(passOn(state, passage, giveNow(calls, slots, given)));
-  const batch = [given];
-  const send = (call: CallOptions) => calls.layer.store.write(batch, call);
-  const next = (outcome: WriteResult[] | SyncError) => {
-    try {
-      return passOn(state, passage, resultsOf(calls, batch, outcome)[0]);
-    } finally {
-      state.background.end(passage);
-    }
-  };
-  state.background.begin(passage);
-  return calls.callThen("write", send, entriesFor(batch), next);
+function passOne(state: ChainState, self: Store, write: Write): Promise<WriteResult[]> {
+  const refused = refusalOf(state, self, write);
+  if (refused !== undefined) return Promise.resolve([refused]);
+  return new Lone(state, write, writeRouteOf(state, write.entry.key)).setOut();
 }
 
 /** The other layers' turn, once the first one has answered. */

@@ -1,5 +1,6 @@
-import { NO_META, compareEntries, compareKeys, isDead, isExpired } from "../entry.ts";
-import type { Entry, Meta } from "../entry.ts";
+import { NO_META, compareEntries, compareKeys, headOf, isDead, isExpired } from "../entry.ts";
+import type { Entry, Head, Meta } from "../entry.ts";
+import { smallText } from "../codec/utf8.ts";
 import { SyncError } from "../error.ts";
 import type { Runtime, Timer } from "../runtime.ts";
 import { bytesGot, ownBytes, ownText } from "../slot.ts";
@@ -37,7 +38,7 @@ import { ExpiryHeap } from "./memory/expiry.ts";
 import { limitsOf } from "./memory/options.ts";
 import type { MemoryOptions, MemoryStats, MemoryStore } from "./memory/options.ts";
 import { HITS_MAX, S3FifoQueue } from "./memory/s3fifo.ts";
-import { MemorySlot, costOf } from "./memory/slot.ts";
+import { MemorySlot, costOf, isText } from "./memory/slot.ts";
 
 export type { MemoryOptions, MemoryStats, MemoryStore } from "./memory/options.ts";
 
@@ -81,6 +82,8 @@ class Memory implements MemoryStore {
   private expirations = 0;
   /** The metadata stored last: entries of one kind share theirs. */
   private meta: Meta = NO_META;
+  /** Whether the values with it are texts. */
+  private hasTexts = false;
   private readonly removals: Removal[] = [];
   private sweeping: Timer | undefined = undefined;
   /** When the sweep's timer fires, in Unix ms; Infinity when there is none. */
@@ -122,7 +125,7 @@ class Memory implements MemoryStore {
   }
 
   keep(slot: Slot, decoded: unknown, bytes: number, shared?: Shared): void {
-    const held = this.slots.get(slot.entry.key);
+    const held = this.slots.get(slot.key);
     if (held === undefined || held !== slot) return;
     if (!(bytes >= 0)) throw new SyncError("INVALID", "keep needs a number of bytes", { store: this.name });
     const added = bytes - held.decodedBytes;
@@ -168,7 +171,7 @@ class Memory implements MemoryStore {
     }
     for (const { key, version } of items) {
       const slot = this.slots.get(key);
-      if (slot !== undefined && slot.entry.version === version) this.remove(slot, "forgotten");
+      if (slot !== undefined && slot.version === version) this.remove(slot, "forgotten");
     }
     this.tell();
   }
@@ -183,9 +186,8 @@ class Memory implements MemoryStore {
       const slot = this.slots.get(key);
       if (slot === undefined) continue; // it left meanwhile
       left--;
-      const { entry } = slot;
-      const head = detail === "keys" ? null : entry;
-      yield { kind: "entry", key, tag: this.tag(slot), head, value: detail === "values" ? entry.value : null };
+      const head = detail === "keys" ? null : headOf(slot);
+      yield { kind: "entry", key, tag: this.tag(slot), head, value: detail === "values" ? slot.value : null };
     }
   }
 
@@ -213,7 +215,7 @@ class Memory implements MemoryStore {
         const slot = this.slots.get(key);
         if (slot === undefined) continue;
         place.initialKey = key;
-        yield { kind: "change", key, head: slot.entry, cursor: formatCursor(place) };
+        yield { kind: "change", key, head: headOf(slot), cursor: formatCursor(place) };
       }
       place.initialKey = undefined;
     }
@@ -233,7 +235,8 @@ class Memory implements MemoryStore {
       } else {
         const key = changes.keyOf(++place.change);
         if (!key.startsWith(range.prefix)) continue;
-        const head = this.slots.get(key)?.entry ?? null;
+        const slot = this.slots.get(key);
+        const head = slot === undefined ? null : headOf(slot);
         yield { kind: "change", key, head, cursor: formatCursor(place) };
       }
     }
@@ -277,16 +280,17 @@ class Memory implements MemoryStore {
       if (entry.version <= this.watermark) return TOO_OLD;
       return this.put(undefined, entry, asOf, owned);
     }
-    if (compareEntries(entry, held.entry) > 0) return this.put(held, entry, asOf, owned);
-    if (held.entry.version > entry.version) return { status: "superseded", by: held.entry.version };
+    if (held.version > entry.version) return { status: "superseded", by: held.version };
+    if (held.version < entry.version || compareEntries(entry, held.entry) > 0)
+      return this.put(held, entry, asOf, owned);
     if (asOf > held.asOf) this.renew(held, asOf);
     return STORED;
   }
 
   private isMet({ version }: Entry, condition: "absent" | Version, held: MemorySlot | undefined): boolean {
-    if (held?.entry.version === version) return true;
-    if (condition === "absent") return held === undefined || isDead(held.entry, this.runtime.now());
-    return held?.entry.version === condition;
+    if (held?.version === version) return true;
+    if (condition === "absent") return held === undefined || isDead(held, this.runtime.now());
+    return held?.version === condition;
   }
 
   /** Stores an entry that is newer than the one held. */
@@ -296,11 +300,13 @@ class Memory implements MemoryStore {
     asOf: number,
     owned: (bytes: Uint8Array) => Uint8Array,
   ): WriteResult {
-    const key = held === undefined ? ownText(given.key) : held.entry.key;
+    const key = held === undefined ? ownText(given.key) : held.key;
     const { state, value, version, expires } = given;
-    const bytesOwn = value === null ? null : owned(value);
-    const entry: Entry = { key, state, value: bytesOwn, version, expires, meta: this.ownMeta(given.meta) };
-    const bytes = costOf(entry);
+    const shared = this.meta;
+    const meta = this.ownMeta(given.meta);
+    const content = value === null ? null : ((this.hasTexts ? smallText(value) : undefined) ?? owned(value));
+    const size = value === null ? 0 : value.length;
+    const bytes = costOf(key, content, size, meta === shared ? NO_META : meta);
     if (bytes > this.bytesMax / 2) {
       const cure = "raise bytesMax";
       return failed(
@@ -308,10 +314,11 @@ class Memory implements MemoryStore {
       );
     }
     // Copies of one version share the latest asOf; of two versions each has its own.
-    const at = held !== undefined && held.entry.version === version ? Math.max(asOf, held.asOf) : asOf;
-    const sweepAt = expires === null ? Infinity : Math.max(expires, this.runtime.coarse.now()) + this.expiredKeepMs;
+    const at = held !== undefined && held.version === version ? Math.max(asOf, held.asOf) : asOf;
+    const sweepAt = expires === null ? 0 : Math.max(expires, this.runtime.coarse.now()) + this.expiredKeepMs;
     this.makeRoom(bytes - (held === undefined ? 0 : held.bytes + held.decodedBytes), held);
-    const slot = new MemorySlot(entry, at, bytes, this.changes.record(key), sweepAt);
+    const head: Head = { key, state, version, expires, meta };
+    const slot = new MemorySlot(head, content, size, at, bytes, this.changes.record(key), sweepAt);
     if (held === undefined) this.queue.add(slot);
     else {
       this.queue.replace(held, slot);
@@ -327,7 +334,7 @@ class Memory implements MemoryStore {
 
   /** The same copy, known to be the newest at a later time. */
   private renew(held: MemorySlot, asOf: number): void {
-    const slot = new MemorySlot(held.entry, asOf, held.bytes, held.change, held.sweepAt);
+    const slot = new MemorySlot(held, held.content, held.size, asOf, held.bytes, held.change, held.sweepAt);
     slot.decoded = held.decoded;
     slot.lens = held.lens;
     slot.shared = held.shared;
@@ -338,14 +345,14 @@ class Memory implements MemoryStore {
       this.expiring.remove(held);
       this.expiring.add(slot);
     }
-    this.slots.set(held.entry.key, slot);
+    this.slots.set(held.key, slot);
   }
 
   private makeRoom(added: number, spared: MemorySlot | undefined): void {
     const entriesMax = spared === undefined ? this.entriesMax - 1 : this.entriesMax;
     while (this.bytes + added > this.bytesMax || this.slots.size > entriesMax) {
       const expired = this.expiring.first;
-      const gone = expired !== undefined && expired !== spared && isExpired(expired.entry, this.runtime.coarse.now());
+      const gone = expired !== undefined && expired !== spared && isExpired(expired, this.runtime.coarse.now());
       const slot = gone ? expired : this.queue.victim(spared);
       if (slot === undefined) return;
       this.remove(slot, gone ? "expired" : "evicted");
@@ -353,7 +360,7 @@ class Memory implements MemoryStore {
   }
 
   private remove(slot: MemorySlot, reason: RemovalReason): void {
-    const { key } = slot.entry;
+    const { key } = slot;
     this.slots.delete(key);
     this.queue.remove(slot);
     this.drop(slot, reason);
@@ -369,7 +376,7 @@ class Memory implements MemoryStore {
     if (reason === "evicted") this.evictions++;
     else if (reason === "expired") this.expirations++;
     if (this.onRemoval === undefined) return;
-    const { key, version, state } = slot.entry;
+    const { key, version, state } = slot;
     this.removals.push({ key, version, state, reason });
   }
 
@@ -415,7 +422,10 @@ class Memory implements MemoryStore {
   }
 
   private ownMeta(meta: Meta): Meta {
-    if (!sameMeta(meta, this.meta)) this.meta = Object.freeze({ ...meta });
+    if (!sameMeta(meta, this.meta)) {
+      this.meta = Object.freeze({ ...meta });
+      this.hasTexts = isText(meta);
+    }
     return this.meta;
   }
 

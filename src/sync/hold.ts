@@ -36,7 +36,7 @@ export function hold(chain: Chain): Hold {
   const ofSlot = (slot: Slot, lens: Lens) => {
     const held = slot.decoded;
     if (held instanceof Kept && held.lens === lens) return held;
-    const made = decodeThrough(lens, slot.entry);
+    const made = decodeThrough(lens, slot);
     return made instanceof Promise ? made.then((kept) => keep(slot, kept)) : keep(slot, made);
   };
 
@@ -44,7 +44,7 @@ export function hold(chain: Chain): Hold {
     ofSlot,
     ofAnswer(entry, lens) {
       const slot = memory?.held(entry.key);
-      if (slot !== undefined && slot.entry.value !== null && slot.entry.version === entry.version) {
+      if (slot !== undefined && slot.state === "value" && slot.version === entry.version) {
         return ofSlot(slot, lens);
       }
       const held = answers.get(entry);

@@ -1,6 +1,6 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
-import { cloneValue } from "../codec.ts";
-import type { Codec, Encoded } from "../codec.ts";
+import { cloneValue, decode, decodeText } from "../codec.ts";
+import type { Codec, Decoded, Encoded } from "../codec.ts";
 import type { Entry } from "../entry.ts";
 import { SyncError } from "../error.ts";
 import { check } from "./schema.ts";
@@ -14,6 +14,12 @@ import type { Sharing } from "./share.ts";
 export interface Lens {
   readonly codec: Codec;
   readonly schema: StandardSchemaV1 | undefined;
+}
+
+/** An entry, or what memory keeps of it: its value may be there as a text. */
+export interface Valued extends Pick<Entry, "key" | "meta" | "value"> {
+  readonly text?: string | undefined;
+  readonly size?: number | undefined;
 }
 
 /** A promise and the object that has it. */
@@ -59,13 +65,10 @@ export class Kept {
  * An entry's value as the lens sees it; a promise only when the schema's check is one.
  * @throws SyncError CORRUPT when the bytes do not decode or the schema refuses the value.
  */
-export function decodeThrough(lens: Lens, entry: Entry, operation: "read" | "set" = "read"): Kept | Promise<Kept> {
-  const { codec, schema } = lens;
-  const { value: bytes, meta, key } = entry;
-  if (bytes === null) {
-    throw new SyncError("UNAVAILABLE", "the value is in a layer that did not answer", { operation, key });
-  }
-  const decoded = decodeWith(codec, bytes, meta["content-type"], key, operation);
+export function decodeThrough(lens: Lens, entry: Valued, operation: "read" | "set" = "read"): Kept | Promise<Kept> {
+  const { schema } = lens;
+  const { key } = entry;
+  const decoded = decodeWith(lens, entry, operation);
   if (schema === undefined) return new Kept(lens, decoded.value, decoded.sharing, decoded.bytes);
   // A copy, which the schema may change in place.
   const made = check(schema, cloneValue(decoded.value), key, operation);
@@ -86,12 +89,17 @@ export function encodeThrough(lens: Lens, key: string, value: unknown): Encoded 
   }
 }
 
-function decodeWith(codec: Codec, bytes: Uint8Array, type: string | undefined, key: string, operation: "read" | "set") {
+function decodeWith({ codec }: Lens, entry: Valued, operation: "read" | "set"): Decoded {
+  const { key, meta, text, size } = entry;
+  const type = meta["content-type"];
   try {
-    return codec.decode(bytes, type);
+    if (text !== undefined && size !== undefined && codec.decode === decode) return decodeText(text, size, type);
+    const { value } = entry;
+    if (value !== null) return codec.decode(value, type);
   } catch (thrown) {
     throw ofKey(thrown, key, operation);
   }
+  throw new SyncError("UNAVAILABLE", "the value is in a layer that did not answer", { operation, key });
 }
 
 /** A codec knows the value only: its errors are given the key. */

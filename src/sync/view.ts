@@ -69,7 +69,7 @@ export class View {
     // Only a holder of this chain's memory, which is Sync, sets `decoded`.
     const kept = slot.decoded as Kept | undefined;
     if (kept?.lens === this.lens) return kept.give();
-    if (slot.entry.value === null) return undefined;
+    if (slot.state !== "value") return undefined;
     const made = this.engine.hold.ofSlot(slot, this.lens);
     if (!(made instanceof Promise)) return made.give();
     // An asynchronous schema has not judged the value yet. A refusal is told by `get`, which asks again.
@@ -141,7 +141,7 @@ export class View {
   getOrSet(key: string, load: () => unknown, options?: SetOptionsOfLoad): Promise<unknown> {
     if (options?.freshness === undefined) {
       const slot = this.look(key);
-      if (slot !== undefined && slot.entry.value !== null) return this.hit(slot);
+      if (slot !== undefined && slot.state === "value") return this.hit(slot);
     }
     return this.getOrLoad(key, load, options ?? {});
   }
@@ -237,7 +237,7 @@ export class View {
   }
 
   private async firstHit(slot: Slot): Promise<unknown> {
-    if (slot.entry.value === null) return undefined;
+    if (slot.state !== "value") return undefined;
     return (await this.engine.hold.ofSlot(slot, this.lens)).give();
   }
 

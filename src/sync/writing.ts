@@ -45,7 +45,7 @@ export function draftOf(engine: Engine, lens: Lens, key: string, value: unknown,
  */
 export async function checkDraft(lens: Lens, draft: Draft): Promise<Kept | undefined> {
   if (lens.schema === undefined) return undefined;
-  return decodeThrough(lens, { ...draft, version: "" as Version }, "set");
+  return decodeThrough(lens, draft, "set");
 }
 
 /**

@@ -49,26 +49,31 @@ describe("a call of a layer", () => {
     expect(runtime.pendingTimers).toBe(0);
   });
 
-  // Mutation: done lets what `next` throws go by: the call never ends.
-  it("ends with what is made of its outcome, be that an error", async () => {
+  // Mutations: `next` is called at the deadline and again with the late answer; a layer that is left alone is asked.
+  it("is told once what became of it, be that an error", async () => {
     const runtime = simulatedRuntime({ seed: 1, drain });
-    const layer = { name: "odd", role: "store", store: {}, deadlineMs: 10, breakerFailures: 1, breakerMs: 1_000 };
+    const layer = { name: "odd", role: "store", store: {}, deadlineMs: 10, breakerFailures: 2, breakerMs: 1_000 };
     const calls = layerCalls(layer as unknown as Layer, runtime, () => undefined);
-    const said = (outcome: unknown) => (outcome instanceof SyncError ? outcome.code : outcome);
-    expect(await calls.callThen("read", () => Promise.resolve("answer"), 1, said)).toBe("answer");
-    const defect = new TypeError("a defect");
-    const broken = calls.callThen(
-      "read",
-      () => Promise.resolve(1),
-      1,
-      () => {
-        throw defect;
-      },
-    );
-    await expect(broken).rejects.toBe(defect);
-    expect(await calls.callThen("read", () => Promise.reject(new Error("down")), 1, said)).toBe("UNAVAILABLE");
-    expect(await calls.callThen("read", () => Promise.resolve(1), 1, said)).toBe("UNAVAILABLE");
-    expect(calls.status()).toMatchObject({ breaker: "open", calls: 3, failures: 1 });
+    const told: unknown[] = [];
+    const next = (outcome: unknown) => told.push(outcome instanceof SyncError ? outcome.code : outcome);
+    let answer: (text: string) => void = () => undefined;
+    const asked: string[] = [];
+    const send = (what: string, promise: Promise<string>) => () => {
+      asked.push(what);
+      return promise;
+    };
+    calls.ask("read", { send: send("one", Promise.resolve("answer")), next }, 1);
+    calls.ask("read", { send: send("two", Promise.reject(new Error("down"))), next }, 1);
+    await runtime.advance(1);
+    expect(told).toEqual(["answer", "UNAVAILABLE"]);
+    calls.ask("read", { send: send("three", new Promise((resolve) => (answer = resolve))), next }, 1);
+    await runtime.advance(10);
+    answer("too late");
+    await runtime.advance(1);
+    calls.ask("read", { send: send("four", Promise.resolve("never")), next }, 1);
+    expect(told).toEqual(["answer", "UNAVAILABLE", "TIMEOUT", "UNAVAILABLE"]);
+    expect(asked).toEqual(["one", "two", "three"]);
+    expect(calls.status()).toMatchObject({ breaker: "open", calls: 3, failures: 2 });
   });
 
   // Mutation: every layer is taken for one that cannot hang, or none is.

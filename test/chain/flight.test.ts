@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { flights } from "../../src/chain/flight.ts";
-import { background } from "../../src/chain/state.ts";
+import { Background } from "../../src/chain/background.ts";
 import { SyncError } from "../../src/error.ts";
 import { VERSION_ZERO, formatVersion } from "../../src/version.ts";
 
@@ -87,16 +87,15 @@ describe("walks under way", () => {
 describe("work in the background", () => {
   // Mutations: `settled` waits for what began after it; it waits for the first that ends; a promise that fails never ends.
   it("is waited for as far as it had begun, or until there is none", async () => {
-    const works = background();
-    const [one, two, three] = [{}, {}, {}];
+    const works = new Background();
     const ended: string[] = [];
-    works.begin(one);
-    works.begin(two);
+    const one = works.begin();
+    const two = works.begin();
     const failing = Promise.reject(new Error("no"));
     works.add(failing);
     const settled = works.settled().then(() => ended.push("settled"));
     const idle = works.idle().then(() => ended.push("idle"));
-    works.begin(three);
+    const three = works.begin();
     const turn = () => new Promise((resolve) => setImmediate(resolve));
     works.end(one);
     await turn();

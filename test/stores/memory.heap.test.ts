@@ -47,6 +47,17 @@ const FILLINGS: readonly Filling[] = [
   { name: "keys cut out of a large text", usedLeast: 0.6, add: (store, i) => put(store, cut(i), bytes(8)) },
   { name: "metadata of its own each", usedLeast: 0.5, add: (store, i) => put(store, i, bytes(8), null, metaOf(i)) },
   { name: "tombstones", usedLeast: 0.5, add: (store, i) => put(store, i, null) },
+  { name: "texts of 100 bytes", usedLeast: 0.6, add: (store, i) => put(store, i, text(100), null, JSON_META) },
+  {
+    name: "texts of 1 KB outside Latin",
+    usedLeast: 0.6,
+    add: (store, i) => put(store, i, utf8("長".repeat(340)), null, JSON_META),
+  },
+  {
+    name: "small texts cut out of a large buffer",
+    usedLeast: 0.6,
+    add: (store, i) => put(store, i, slicedText(i), null, JSON_META),
+  },
 ];
 
 describe("the heap of a full memory store", () => {
@@ -106,6 +117,21 @@ function put(
 
 function bytes(length: number): Uint8Array {
   return new Uint8Array(length).fill(counter);
+}
+
+const JSON_META: Meta = Object.freeze({ "content-type": "application/json" });
+const encoder = new TextEncoder();
+
+function utf8(of: string): Uint8Array {
+  return encoder.encode(of);
+}
+
+function text(length: number): Uint8Array {
+  return utf8(`"${String(counter).padEnd(length - 2, "x")}"`);
+}
+
+function slicedText(i: number): Uint8Array {
+  return new Uint8Array(16_384).fill(0x30 + (i % 10)).subarray(100, 130);
 }
 
 /** Ten bytes of a fresh pool of 16 KiB each time; a store that kept them would keep the pool. */

@@ -57,12 +57,12 @@ describe("what memory keeps is its own", () => {
   // Mutations: `value` or `meta` kept as given.
   it("a caller that reuses its buffer or its metadata changes nothing", async () => {
     const { store } = simulated();
-    const [value, meta] = [bytes(10), { "content-type": "text/plain" }];
+    const [value, meta] = [bytes(10), { "content-type": "image/png" }];
     await put(store, entry("k", { value, meta }));
     value.fill(0);
     meta["content-type"] = "changed";
     const held = store.look("k")?.entry;
-    expect([held?.value, held?.meta]).toEqual([bytes(10), { "content-type": "text/plain" }]);
+    expect([held?.value, held?.meta]).toEqual([bytes(10), { "content-type": "image/png" }]);
     expect(held?.value?.buffer.byteLength).toBe(10);
     expect(Object.isFrozen(held?.meta)).toBe(true);
   });

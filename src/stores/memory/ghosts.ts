@@ -21,6 +21,7 @@ export class Ghosts {
 
   /** Whether the key left within the last so many bytes; it is forgotten then. */
   take(key: string, withinBytes: number): boolean {
+    if (this.leftBytes === 0) return false; // none has left yet
     const hash = hashOf(key);
     const place = hash & (this.hashes.length - 1);
     if (this.hashes[place] !== hash) return false;

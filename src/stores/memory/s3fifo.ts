@@ -25,7 +25,7 @@ export class S3FifoQueue {
   /** Adds a slot that was not there, as the newest. */
   add(slot: MemorySlot): void {
     const withinBytes = (1 - SMALL_SHARE) * (this.small.bytes + this.main.bytes);
-    slot.main = this.ghosts.take(slot.entry.key, withinBytes);
+    slot.main = this.ghosts.take(slot.key, withinBytes);
     this.of(slot).push(slot);
   }
 
@@ -54,7 +54,7 @@ export class S3FifoQueue {
       const slot = (fromSmall ? small.oldest : main.oldest) as MemorySlot;
       const stays = fromSmall ? slot.hits > SMALL_HITS : slot.hits > 0;
       if (!stays && slot !== spared) {
-        if (fromSmall) this.ghosts.add(slot.entry.key, slot.bytes + slot.decodedBytes, small.length + main.length);
+        if (fromSmall) this.ghosts.add(slot.key, slot.bytes + slot.decodedBytes, small.length + main.length);
         return slot;
       }
       if (fromSmall) {
