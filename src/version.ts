@@ -34,7 +34,7 @@ export const VERSION_LAST = "ffffffffffff-ffff-ffffffffffffffff" as Version;
  */
 export const STAMP_MS_MIN = 2 ** 40;
 
-/** What passed last: each store that a write goes through asks anew. */
+/** What passed last, or was made here last: each store that a write goes through asks anew. */
 let checked: string = VERSION_ZERO;
 
 export function isVersion(text: string): text is Version {
@@ -98,7 +98,7 @@ const LOW = Uint8Array.from(HEX, (digits) => digits.charCodeAt(1));
 
 /** In one call for all 34 characters: built up piece by piece it costs thirty times as much. */
 export function versionFromBytes(bytes: Uint8Array, at = 0): Version {
-  return String.fromCharCode(
+  const version = String.fromCharCode(
     high(bytes, at),
     low(bytes, at),
     high(bytes, at + 1),
@@ -134,6 +134,8 @@ export function versionFromBytes(bytes: Uint8Array, at = 0): Version {
     high(bytes, at + 15),
     low(bytes, at + 15),
   ) as Version;
+  checked = version;
+  return version;
 }
 
 function high(bytes: Uint8Array, at: number): number {
