@@ -7,6 +7,7 @@
 import { BYTES_TYPE, JSON_TYPE, MESSAGEPACK_TYPE, TEXT_TYPE, formOf } from "./codec/content-type.ts";
 import { corruptValue } from "./codec/corrupt.ts";
 import { Inspection, JSON_EXACT, NEEDS_MESSAGEPACK, REFUSED } from "./codec/inspect.ts";
+import type { Texts } from "./codec/inspect.ts";
 import { DEPTH_MAX } from "./codec/kinds.ts";
 import { readMessagePack } from "./codec/messagepack-reader.ts";
 import { writeMessagePack } from "./codec/messagepack-writer.ts";
@@ -79,8 +80,8 @@ export function valueCodec(options: CodecOptions = {}): Codec {
       if (typeof value === "string") return encodeText(value);
       const verdict = inspect(value, limits);
       if (isBytes(value)) return { bytes: new Uint8Array(value), contentType: BYTES_TYPE };
-      if (verdict === JSON_EXACT && !toJsonIsInherited()) return encodeJson(value, 0);
-      return { bytes: writeMessagePack(value), contentType: MESSAGEPACK_TYPE };
+      if (verdict === JSON_EXACT && !toJsonIsInherited()) return encodeJson(value, 0, limits);
+      return encodeMessagePack(value, limits);
     },
     decode,
   };
@@ -101,7 +102,7 @@ export function jsonCodec(options: JsonCodecOptions = {}): Codec {
         const cure = "remove toJSON from Object.prototype and Array.prototype";
         throw new SyncError("UNSUPPORTED", "this program changes what JSON means for every object", { cure });
       }
-      return encodeJson(value, indent);
+      return encodeJson(value, indent, limits);
     },
     decode,
   };
@@ -114,7 +115,10 @@ function encodeText(text: string): Encoded {
   return { bytes: utf8Of(text), contentType: TEXT_TYPE };
 }
 
-function encodeJson(value: unknown, indent: number): Encoded {
+/** Found in what JSON.stringify makes of half of a surrogate pair, and of a text that has just this in it. */
+const HALF_PAIR = "\\ud";
+
+function encodeJson(value: unknown, indent: number, limits: Limits): Encoded {
   let text: string;
   try {
     text = JSON.stringify(value, null, indent);
@@ -122,7 +126,15 @@ function encodeJson(value: unknown, indent: number): Encoded {
     // All else was seen by the inspection: the text is longer than the platform's strings can be.
     throw new SyncError("TOO_LARGE", "the value is too large to be written as JSON", { cause, cure: "split it" });
   }
+  if (text.includes(HALF_PAIR)) inspect(value, limits, "looked at");
   return { bytes: utf8Of(indent > 0 ? `${text}\n` : text), contentType: JSON_TYPE };
+}
+
+function encodeMessagePack(value: unknown, limits: Limits): Encoded {
+  const bytes = writeMessagePack(value);
+  if (bytes !== undefined) return { bytes, contentType: MESSAGEPACK_TYPE };
+  inspect(value, limits, "looked at");
+  throw new SyncError("INTERNAL", "a text of the value is not well-formed, and none was found");
 }
 
 /** Whether someone gave every object a `toJSON`, which JSON.stringify would call. */
@@ -130,9 +142,14 @@ function toJsonIsInherited(): boolean {
   return "toJSON" in Object.prototype || "toJSON" in Array.prototype;
 }
 
-function inspect(value: unknown, limits: Limits): typeof JSON_EXACT | typeof NEEDS_MESSAGEPACK {
+/** @throws SyncError INVALID or TOO_LARGE for a value that cannot be stored, naming the place inside it. */
+function inspect(
+  value: unknown,
+  limits: Limits,
+  texts: Texts = "left to the writer",
+): typeof JSON_EXACT | typeof NEEDS_MESSAGEPACK {
   if (value === undefined) throw refused("$", "is undefined", "delete the key instead, or store null");
-  const inspection = new Inspection(limits);
+  const inspection = new Inspection(limits, texts);
   let verdict;
   try {
     verdict = inspection.visit(value, 0);

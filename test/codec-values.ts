@@ -78,6 +78,8 @@ export const EXACT: readonly ExactRow[] = [
     name: "plain objects, their keys in order",
     stored: "json",
     values: [
+      // What JSON writes for half of a surrogate pair, as a text.
+      { "\\ud83d": ["C:\\udata", "\\ud83d", "😀"] },
       {},
       { b: 1, a: 2 },
       { 2: "b", 1: "a", x: 0 },
@@ -298,6 +300,8 @@ export const REFUSED: readonly RefusedRow[] = [
       [{ a: ["x\udc00"] }, "$.a[0]"],
       [{ a: { "\ud83d": 1 } }, "$.a"],
       [new Map([["\ud83d", 1]]), "$.keys()[0]"],
+      [{ "\\ud83d": { at: new Date(0), text: ["é\ud83d", "\ud83dé"] } }, '$["\\\\ud83d"].text[0]'],
+      [["\\ud83d", "😀", "é\ude00"], "$[2]"],
     ],
   },
   {

@@ -6,6 +6,9 @@ export const NEEDS_MESSAGEPACK = 1;
 export const REFUSED = 2;
 export type Verdict = typeof JSON_EXACT | typeof NEEDS_MESSAGEPACK | typeof REFUSED;
 
+/** Whether texts are looked at: one by one that takes a tenth of the walk, and what was written says whether it has to be. */
+export type Texts = "looked at" | "left to the writer";
+
 export interface InspectLimits {
   /** Containers inside one another. */
   readonly depthMax: number;
@@ -39,11 +42,13 @@ const TOO_MANY = "is beyond the number of parts a value may have";
  */
 export class Inspection {
   private readonly limits: InspectLimits;
+  private readonly looksAtTexts: boolean;
   private nodes = 0;
   private refusal: Refusal | undefined = undefined;
 
-  constructor(limits: InspectLimits) {
+  constructor(limits: InspectLimits, texts: Texts) {
     this.limits = limits;
+    this.looksAtTexts = texts === "looked at";
   }
 
   /** Whether the refusal is for the number of parts, not for their kind. */
@@ -60,7 +65,8 @@ export class Inspection {
   visit(value: unknown, depth: number): Verdict {
     switch (typeof value) {
       case "string":
-        return value.isWellFormed() ? JSON_EXACT : this.refuse("holds half of a surrogate pair");
+        if (this.looksAtTexts && !value.isWellFormed()) return this.refuse("holds half of a surrogate pair");
+        return JSON_EXACT;
       case "number":
         return Number.isFinite(value) && !(value === 0 && 1 / value < 0) ? JSON_EXACT : NEEDS_MESSAGEPACK;
       case "boolean":
@@ -96,7 +102,9 @@ export class Inspection {
     for (let i = 0; i < length; i++) {
       const name = names[i] as string;
       if (name === "__proto__") return this.refuse('has the key "__proto__"');
-      if (!name.isWellFormed()) return this.refuse("has a key that holds half of a surrogate pair");
+      if (this.looksAtTexts && !name.isWellFormed()) {
+        return this.refuse("has a key that holds half of a surrogate pair");
+      }
       const part =
         isAllEnumerable || isEnumerable.call(value, name)
           ? this.visitPart(value, name, depth)

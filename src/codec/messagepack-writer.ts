@@ -13,17 +13,19 @@ const encoder = new TextEncoder();
  * MessagePack with the extensions of docs/values.md.
  *
  * @param value passed `Inspection`.
+ * @returns undefined when a text in it is not well-formed.
  * @throws SyncError TOO_LARGE above 1 GiB.
  */
-export function writeMessagePack(value: unknown): Uint8Array {
+export function writeMessagePack(value: unknown): Uint8Array | undefined {
   const writer = new Writer();
   writer.value(value);
-  return writer.bytes.slice(0, writer.length);
+  return writer.isWellFormed ? writer.bytes.slice(0, writer.length) : undefined;
 }
 
 class Writer {
   bytes = new Uint8Array(BYTES_START);
   length = 0;
+  isWellFormed = true;
   private view = new DataView(this.bytes.buffer);
 
   value(value: unknown): void {
@@ -113,6 +115,7 @@ class Writer {
 
   private text(text: string): void {
     const bytes = utf8Length(text);
+    if (bytes !== text.length && !text.isWellFormed()) this.isWellFormed = false;
     if (bytes < 32) this.byte(0xa0 | bytes);
     else if (bytes < 0x100) this.word(0xd9, 1, bytes);
     else if (bytes < 0x1_0000) this.word(0xda, 2, bytes);
