@@ -1,11 +1,11 @@
 /**
- * Wrong answers: what a cache says after a race, or after its second layer was down. Every step is decided by the second
+ * Wrong answers: what a cache says after a race, after its second layer was down, or after a program has changed an object of its own. Every step is decided by the second
  * layer, which holds a read back or fails when told to; no step waits for another by the clock.
  */
 import type { Cache, Candidate } from "./candidate.ts";
 import { Second } from "./second.ts";
 
-export const SCENARIOS = ["stale", "returned", "undeleted", "lost", "missed"] as const;
+export const SCENARIOS = ["stale", "returned", "undeleted", "lost", "missed", "altered"] as const;
 export type Scenario = (typeof SCENARIOS)[number];
 
 /** "wrong", or what it did instead; "-": the cache has no such thing. */
@@ -25,6 +25,7 @@ export async function answers(candidate: Candidate): Promise<Answers> {
     undeleted: await undeleted(candidate),
     lost: await lost(candidate),
     missed: await missed(candidate),
+    altered: await altered(candidate),
   };
 }
 
@@ -89,6 +90,21 @@ async function missed(candidate: Candidate): Promise<Verdict> {
     second.down = false;
   }
   return closed(cache, isNothing(answered) ? "wrong" : "right");
+}
+
+/** A program changes the object that it has set, and then the one that it is given. What was set must be read all the same. */
+async function altered(candidate: Candidate): Promise<Verdict> {
+  if (candidate.layers === "memory") return "-";
+  const cache = await candidate.open(new Second(), true);
+  const own = { ...OLD };
+  await cache.set(KEY, own);
+  own.name = "changed";
+  const given = await cache.get(KEY);
+  const names = [nameOf(given)];
+  // A frozen object lets nobody change it.
+  if (typeof given === "object" && given !== null) Reflect.set(given, "name", "changed");
+  names.push(nameOf(await cache.get(KEY)));
+  return closed(cache, names.every((name) => name === "old") ? "right" : "wrong");
 }
 
 async function closed(cache: Cache, verdict: Verdict): Promise<Verdict> {

@@ -41,6 +41,7 @@ export const SCENARIO_TITLES: Readonly<Record<Scenario, string>> = {
   undeleted: "deleted while down",
   lost: "written while down",
   missed: "error told as a miss",
+  altered: "changed with its object",
 };
 
 /** Microseconds with as many digits as mean something. */

@@ -18,6 +18,8 @@ export interface Hit {
   /** Names and values in turn. */
   readonly headers: readonly string[];
   readonly body: Uint8Array | string;
+  /** The body is a text of ASCII alone, which is the same bytes in every encoding and written fastest as Latin-1. */
+  readonly ascii: boolean;
 }
 
 /** What was found of a path that was asked for: to find it out costs more than to find the value. */
@@ -63,29 +65,29 @@ export function hitter(
     if (hasBelow && namesBelow(name, chain).includes(name)) return undefined;
     const slot = chain.look(key);
     if (slot === undefined) return undefined;
-    const { entry, asOf } = slot;
-    const { version, value } = entry;
+    const { version, asOf, state: kind } = slot;
     const now = runtime.now();
     const age = ageList(asOf, now, now);
-    if (value === null || isDead(entry, now)) {
-      const { headers, text } = absentAnswer(key, entry, now, {});
+    if (kind !== "value" || isDead(slot, now)) {
+      const { headers, text } = absentAnswer(key, slot, now, {});
       countRequest(counters, ROUTE, "GET", 404, runtime.monotonic() - startedAt);
-      return { status: 404, headers: [...always, ...age, ...Object.entries(headers).flat()], body: text };
+      return { status: 404, headers: [...always, ...age, ...Object.entries(headers).flat()], body: text, ascii: false };
     }
     let told = before;
     if (told?.version !== version) {
       if (known.size >= KNOWN_MAX) known.clear();
-      told = { key, version, headers: [...always, ...entryHeaderList(entry), "accept-ranges", "bytes"] };
+      told = { key, version, headers: [...always, ...entryHeaderList(slot), "accept-ranges", "bytes"] };
       known.set(path, told);
     }
     if (isUnchanged(head.header("if-none-match"), version)) {
       countRequest(counters, ROUTE, "GET", 304, runtime.monotonic() - startedAt);
-      return { status: 304, headers: [...told.headers, ...age], body: "" };
+      return { status: 304, headers: [...told.headers, ...age], body: "", ascii: true };
     }
     counter ??= requestCounter(counters, ROUTE, "GET", 200);
     count(counter, runtime.monotonic() - startedAt);
-    const length = String(value.length);
-    return { status: 200, headers: [...told.headers, "content-length", length, ...age], body: value };
+    const { text, size } = slot;
+    const headers = [...told.headers, "content-length", String(size), ...age];
+    return { status: 200, headers, body: text ?? (slot.value as Uint8Array), ascii: text?.length === size };
   };
 }
 

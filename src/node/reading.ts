@@ -1,7 +1,7 @@
 import { BODY_BYTES_MIN } from "../body.ts";
 import type { Body } from "../body.ts";
 import { isDead, isExpired } from "../entry.ts";
-import type { Entry } from "../entry.ts";
+import type { Entry, Head } from "../entry.ts";
 import { SyncError } from "../error.ts";
 import { HEADER, PROBLEM_TYPE } from "../protocol.ts";
 import type { Answer } from "../store.ts";
@@ -88,7 +88,7 @@ function absent(key: string, entry: Entry | undefined, now: number, walked: Reco
 /** The 404 of a key that is known to have no value. */
 export function absentAnswer(
   key: string,
-  entry: Entry | undefined,
+  entry: Head | undefined,
   now: number,
   walked: Record<string, string>,
 ): { readonly text: string; readonly headers: Record<string, string> } {

@@ -8,13 +8,13 @@ const says = { undeleted: "says so", lost: "says so", missed: "says so" };
 
 describe("the wrong answers of the benchmark", () => {
   // Mutations: not overtaking walks in write.ts (`learn`) makes it stale; answering "none" where a store was silent in
-  // walk.ts makes it a miss; leaving a failed layer out of a write's result makes it lost.
+  // walk.ts makes it a miss; leaving a failed layer out of a write's result makes it lost; a decoded value that is not frozen is altered.
   it.each(syncCandidates(() => import("../../src/index.ts")).map((candidate) => [candidate.name, candidate] as const))(
     "are none of %s",
     async (name, candidate) => {
       const kept = { undeleted: "right", lost: "right", missed: "says so" };
       const others = name === "sync, journal" ? kept : says;
-      expect(await answers(candidate)).toEqual({ stale: "right", returned: "right", ...others });
+      expect(await answers(candidate)).toEqual({ stale: "right", returned: "right", altered: "right", ...others });
     },
   );
 
@@ -25,12 +25,13 @@ describe("the wrong answers of the benchmark", () => {
       undeleted: "wrong",
       lost: "wrong",
       missed: "wrong",
+      altered: "wrong",
     });
   });
 
   it("are not asked of memory alone", async () => {
     const memory = candidateOf((second) => ({ ...careless(second), through: (key) => second.get(key) }));
-    expect(await answers({ ...memory, layers: "memory" })).toMatchObject({ stale: "-", lost: "-", missed: "says so" });
+    expect(await answers({ ...memory, layers: "memory" })).toMatchObject({ stale: "-", altered: "-", missed: "says so" });
   });
 });
 

@@ -46,7 +46,7 @@ export function directly(node: SyncNode): (incoming: IncomingMessage, outgoing: 
     const head = headOf(rawHeaders);
     const hit = head && node.hit(url, head);
     if (hit === undefined) return false;
-    outgoing.writeHead(hit.status, hit.headers as string[]).end(hit.body);
+    outgoing.writeHead(hit.status, hit.headers as string[]).end(hit.body, hit.ascii ? "latin1" : "utf8");
     return true;
   };
 }
