@@ -31,7 +31,11 @@ describe("the wrong answers of the benchmark", () => {
 
   it("are not asked of memory alone", async () => {
     const memory = candidateOf((second) => ({ ...careless(second), through: (key) => second.get(key) }));
-    expect(await answers({ ...memory, layers: "memory" })).toMatchObject({ stale: "-", altered: "-", missed: "says so" });
+    expect(await answers({ ...memory, layers: "memory" })).toMatchObject({
+      stale: "-",
+      altered: "-",
+      missed: "says so",
+    });
   });
 });
 
