@@ -166,6 +166,7 @@ class Call<T> implements Due {
   private readonly operation: string;
   private readonly question: Question<T>;
   private readonly isProbe: boolean;
+  /** No whole number at first either, so that the engine keeps one kind of number here. */
   private startedAt = Number.NEGATIVE_INFINITY;
   private isOver = false;
 

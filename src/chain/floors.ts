@@ -124,8 +124,8 @@ class KeyFloors implements Floors {
     const found = this.find(key);
     if (found !== undefined && found.version > version) return;
     this.drop(key, found?.version ?? version);
-    if (this.hasOlder(key, version))
-      this.held.set(key, { version, deleted: true, expires: null, since: now - this.begun });
+    const since = now - this.begun;
+    if (this.hasOlder(key, version)) this.held.set(key, { version, deleted: true, expires: null, since });
   }
 
   suspect(now: number): void {

@@ -59,7 +59,7 @@ export class Unsynced {
   }
 }
 
-/** The entry with bytes that its caller cannot change afterwards. Memory and the queues share them. */
+/** The entry with bytes that its caller cannot change afterwards. Memory, unless it keeps a text, and the queues share them. */
 export function ownEntry(entry: Entry, isGiven: boolean): Entry {
   const { key, state, value, version, expires, meta } = entry;
   if (value === null) return entry;
