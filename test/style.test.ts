@@ -24,6 +24,17 @@ const texts = [...code, ...rest, ...filesIn("docs", /\.(?:md|json)$/), ".oxlintr
 const sources = code.filter((path) => path.startsWith("src/"));
 const tests = code.filter((path) => path.startsWith("test/"));
 
+const LOCKS = ["package-lock.json", "bench/peers/package-lock.json", "bench/envelope/package-lock.json"];
+
+interface Lock {
+  readonly packages: Readonly<Record<string, Needs>>;
+}
+
+interface Needs {
+  readonly dependencies?: Readonly<Record<string, string>>;
+  readonly optionalDependencies?: Readonly<Record<string, string>>;
+}
+
 interface Rule {
   readonly name: string;
   readonly files: readonly string[];
@@ -48,7 +59,7 @@ const RULES: readonly Rule[] = [
   },
   {
     name: "no registry address",
-    files: [...texts, "package-lock.json", "bench/peers/package.json", "bench/peers/package-lock.json"],
+    files: [...texts, ...LOCKS, ...LOCKS.map((path) => path.replace("-lock", ""))],
     forbids: /registry\.\w+\.\w+|"resolved":\s*"https?:/,
     refused: '"resolved": "https://x"',
   },
@@ -88,6 +99,16 @@ describe("style", () => {
     expect(sources.filter((path) => drawer.test(path))).toEqual([]);
   });
 
+  // Mutation: bench/envelope without its override, where npm wrote a lock that `npm ci` refuses.
+  it.each(LOCKS)("%s has all that its packages need", (lock) => {
+    const { packages } = JSON.parse(read(lock)) as Lock;
+    const needs = Object.entries(packages).flatMap(([at, { dependencies, optionalDependencies }]) =>
+      Object.keys({ ...dependencies, ...optionalDependencies }).map((name) => ({ at, name })),
+    );
+    expect(needs.length).toBeGreaterThan(0);
+    expect(needs.filter(({ at, name }) => !isInLock(packages, at, name))).toEqual([]);
+  });
+
   it("every decision is in the index", () => {
     const index = read("docs/decisions/README.md");
     const pages = filesIn("docs/decisions", /\/\d{4}-[\w-]+\.md$/).map((path) => path.slice("docs/decisions/".length));
@@ -106,3 +127,11 @@ describe("style", () => {
     expect(broken).toEqual([]);
   });
 });
+
+/** Whether a package finds another one as Node does: beside it, or beside a folder around it. */
+function isInLock(packages: Lock["packages"], at: string, name: string): boolean {
+  for (let folder = at; ; folder = folder.slice(0, Math.max(0, folder.lastIndexOf("node_modules/") - 1))) {
+    if (posix.join(folder, "node_modules", name) in packages) return true;
+    if (folder === "") return false;
+  }
+}
