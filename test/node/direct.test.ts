@@ -63,17 +63,32 @@ async function served(options: NodeOptions = {}) {
 }
 
 describe("a plain GET of what memory holds", () => {
-  // Mutations: a header less, another status for a tombstone.
+  // Mutations: a header less, another status for a tombstone; a text's length in units, or a text outside ASCII as Latin-1.
   it("is answered without the handler, and as the handler does", async () => {
     const { get, put, handled, chain: layered } = await served();
     await put("typed", "{}", { "content-type": "application/json", "sync-meta-title": "Gr%C3%BC%C3%9Fe" });
     await put("ends", "v", { "sync-expires": String(runtime.now() + 60_000) });
     await put("empty", "");
+    await put("json", '{"name":"長いümlaut 😀"}', { "content-type": "application/json" });
+    await put("latin", "Grüße", { "content-type": "text/plain" });
+    await put("large", `"${"長".repeat(1_000)}"`, { "content-type": "application/json" });
     await put("users%2F1", "slashes");
     await put("gr%C3%B6%C3%9Fe", "UTF-8");
     await put("gone", "v");
     await put("odd", "v", { "content-type": "text/plain;  charset=utf-8" });
-    for (const key of ["typed", "ends", "empty", "users/1", "users%2f1", "gr%C3%B6%C3%9Fe", "gone", "odd"]) {
+    for (const key of [
+      "typed",
+      "ends",
+      "empty",
+      "json",
+      "latin",
+      "large",
+      "users/1",
+      "users%2f1",
+      "gr%C3%B6%C3%9Fe",
+      "gone",
+      "odd",
+    ]) {
       if (key === "gone") await layered.write([tombstone("gone")]);
       const direct = await expectCount(0, () => get(`/v1/kv/${key}`));
       // A query is nothing to the handler, and too much for the direct answer.
