@@ -21,7 +21,10 @@ export interface Head {
   readonly meta: Meta;
 }
 
-/** What is true of a key at a version. Immutable; the same bytes everywhere. Nobody may change `value`'s bytes. */
+/**
+ * What is true of a key at a version. Immutable; the same bytes everywhere. Nobody may change `value`'s bytes, which may
+ * be a piece of a larger buffer: who keeps them for long takes a copy.
+ */
 export interface Entry extends Head {
   /** Null unless `state` is "value". */
   readonly value: Uint8Array | null;

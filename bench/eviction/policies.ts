@@ -1,7 +1,10 @@
 import { NO_META } from "../../src/entry.ts";
 import { HITS_MAX, S3FifoQueue } from "../../src/stores/memory/s3fifo.ts";
+import { SharedMeta } from "../../src/stores/memory/shared-meta.ts";
 import { MemorySlot } from "../../src/stores/memory/slot.ts";
 import { VERSION_ZERO } from "../../src/version.ts";
+
+const NONE = new SharedMeta(NO_META);
 
 /** A cache without values: what counts is who stays. */
 export interface Cache {
@@ -15,7 +18,7 @@ export interface Cache {
 function s3fifo(capacity: number): Cache {
   const slots = new Map<number, MemorySlot>();
   const queue = new S3FifoQueue();
-  const rest = { state: "deleted", value: null, version: VERSION_ZERO, expires: null, meta: NO_META } as const;
+  const rest = { state: "deleted", version: VERSION_ZERO, expires: null } as const;
   let used = 0;
   return {
     get(key) {
@@ -32,7 +35,7 @@ function s3fifo(capacity: number): Cache {
         slots.delete(victim.change);
         used -= victim.bytes;
       }
-      const slot = new MemorySlot({ key: String(key), ...rest }, null, 0, 0, size, key, 0);
+      const slot = new MemorySlot({ key: String(key), ...rest }, NONE, null, 0, 0, size, key, 0);
       queue.add(slot);
       slots.set(key, slot);
       used += size;

@@ -1,6 +1,7 @@
 /**
- * Wrong answers: what a cache says after a race, after its second layer was down, or after a program has changed an object of its own. Every step is decided by the second
- * layer, which holds a read back or fails when told to; no step waits for another by the clock.
+ * Wrong answers: what a cache says after a race, after its second layer was down, or after a program has changed an
+ * object of its own. Every step is decided by the second layer, which holds a read back or fails when told to; no step
+ * waits for another by the clock.
  */
 import type { Cache, Candidate } from "./candidate.ts";
 import { Second } from "./second.ts";

@@ -1,6 +1,6 @@
-import { NO_META, compareEntries, compareKeys, headOf, isDead, isExpired } from "../entry.ts";
-import type { Entry, Head, Meta } from "../entry.ts";
 import { smallText } from "../codec/utf8.ts";
+import { NO_META, compareEntries, compareKeys, headOf, isDead, isExpired } from "../entry.ts";
+import type { Entry } from "../entry.ts";
 import { SyncError } from "../error.ts";
 import type { Runtime, Timer } from "../runtime.ts";
 import { bytesGot, ownBytes, ownText } from "../slot.ts";
@@ -38,7 +38,8 @@ import { ExpiryHeap } from "./memory/expiry.ts";
 import { limitsOf } from "./memory/options.ts";
 import type { MemoryOptions, MemoryStats, MemoryStore } from "./memory/options.ts";
 import { HITS_MAX, S3FifoQueue } from "./memory/s3fifo.ts";
-import { MemorySlot, costOf, isText } from "./memory/slot.ts";
+import { SharedMeta } from "./memory/shared-meta.ts";
+import { MemorySlot, costOf } from "./memory/slot.ts";
 
 export type { MemoryOptions, MemoryStats, MemoryStore } from "./memory/options.ts";
 
@@ -80,10 +81,8 @@ class Memory implements MemoryStore {
   private misses = 0;
   private evictions = 0;
   private expirations = 0;
-  /** The metadata stored last: entries of one kind share theirs. */
-  private meta: Meta = NO_META;
-  /** Whether the values with it are texts. */
-  private hasTexts = false;
+  /** The metadata stored last. */
+  private sharedMeta = new SharedMeta(NO_META);
   private readonly removals: Removal[] = [];
   private sweeping: Timer | undefined = undefined;
   /** When the sweep's timer fires, in Unix ms; Infinity when there is none. */
@@ -281,8 +280,8 @@ class Memory implements MemoryStore {
       return this.put(undefined, entry, asOf, owned);
     }
     if (held.version > entry.version) return { status: "superseded", by: held.version };
-    if (held.version < entry.version || compareEntries(entry, held.entry) > 0)
-      return this.put(held, entry, asOf, owned);
+    const isNewer = held.version < entry.version || compareEntries(entry, held.entry) > 0;
+    if (isNewer) return this.put(held, entry, asOf, owned);
     if (asOf > held.asOf) this.renew(held, asOf);
     return STORED;
   }
@@ -302,12 +301,12 @@ class Memory implements MemoryStore {
   ): WriteResult {
     const key = held === undefined ? ownText(given.key) : held.key;
     const { state, value, version, expires } = given;
-    const shared = this.meta;
-    const meta = this.ownMeta(given.meta);
-    const content = value === null ? null : ((this.hasTexts ? smallText(value) : undefined) ?? owned(value));
+    if (!this.sharedMeta.is(given.meta)) this.sharedMeta = new SharedMeta(given.meta);
+    const { sharedMeta } = this;
+    const content = value === null ? null : ((sharedMeta.isText ? smallText(value) : undefined) ?? owned(value));
     const size = value === null ? 0 : value.length;
-    const bytes = costOf(key, content, size, meta === shared ? NO_META : meta);
-    if (bytes > this.bytesMax / 2) {
+    const bytes = costOf(key, content, size);
+    if (bytes + sharedMeta.bytes > this.bytesMax / 2) {
       const cure = "raise bytesMax";
       return failed(
         new SyncError("TOO_LARGE", "the entry is too large for this store", { store: this.name, key, cure }),
@@ -316,9 +315,11 @@ class Memory implements MemoryStore {
     // Copies of one version share the latest asOf; of two versions each has its own.
     const at = held !== undefined && held.version === version ? Math.max(asOf, held.asOf) : asOf;
     const sweepAt = expires === null ? 0 : Math.max(expires, this.runtime.coarse.now()) + this.expiredKeepMs;
+    if (sharedMeta.entries++ === 0) this.bytes += sharedMeta.bytes;
     this.makeRoom(bytes - (held === undefined ? 0 : held.bytes + held.decodedBytes), held);
-    const head: Head = { key, state, version, expires, meta };
-    const slot = new MemorySlot(head, content, size, at, bytes, this.changes.record(key), sweepAt);
+    const change = this.changes.record(key);
+    const head = { key, state, version, expires };
+    const slot = new MemorySlot(head, sharedMeta, content, size, at, bytes, change, sweepAt);
     if (held === undefined) this.queue.add(slot);
     else {
       this.queue.replace(held, slot);
@@ -334,11 +335,7 @@ class Memory implements MemoryStore {
 
   /** The same copy, known to be the newest at a later time. */
   private renew(held: MemorySlot, asOf: number): void {
-    const slot = new MemorySlot(held, held.content, held.size, asOf, held.bytes, held.change, held.sweepAt);
-    slot.decoded = held.decoded;
-    slot.lens = held.lens;
-    slot.shared = held.shared;
-    slot.decodedBytes = held.decodedBytes;
+    const slot = held.renewed(asOf);
     held.retire();
     this.queue.replace(held, slot);
     if (held.heapIndex >= 0) {
@@ -372,6 +369,7 @@ class Memory implements MemoryStore {
     slot.retire();
     this.expiring.remove(slot);
     this.bytes -= slot.bytes + slot.decodedBytes;
+    if (--slot.sharedMeta.entries === 0) this.bytes -= slot.sharedMeta.bytes;
     this.decodedBytes -= slot.decodedBytes;
     if (reason === "evicted") this.evictions++;
     else if (reason === "expired") this.expirations++;
@@ -421,14 +419,6 @@ class Memory implements MemoryStore {
     this.sweeping = this.runtime.timer(delayMs, run, true);
   }
 
-  private ownMeta(meta: Meta): Meta {
-    if (!sameMeta(meta, this.meta)) {
-      this.meta = Object.freeze({ ...meta });
-      this.hasTexts = isText(meta);
-    }
-    return this.meta;
-  }
-
   private keysAfter({ prefix }: Range, after: string | undefined): string[] {
     const keys: string[] = [];
     let plain = true;
@@ -447,14 +437,3 @@ class Memory implements MemoryStore {
 }
 
 const HIGH_UNIT = /[\ud800-\uffff]/;
-
-function sameMeta(a: Meta, b: Meta): boolean {
-  if (a === b) return true;
-  let names = 0;
-  for (const name in a) {
-    if (a[name] !== b[name]) return false;
-    names++;
-  }
-  for (const _ in b) names--;
-  return names === 0;
-}

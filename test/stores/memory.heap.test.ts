@@ -57,6 +57,14 @@ const FILLINGS: readonly Filling[] = [
     add: (store, i) => put(store, i, utf8("長".repeat(340)), null, JSON_META),
   },
   {
+    name: "metadata of its own each, written twice in a row",
+    usedLeast: 0.4,
+    add: async (store, i) => {
+      await put(store, i, bytes(8), null, metaOf(i));
+      await put(store, i, bytes(8), null, metaOf(i));
+    },
+  },
+  {
     name: "small texts cut out of a large buffer",
     usedLeast: 0.6,
     add: (store, i) => put(store, i, slicedText(i), null, JSON_META),

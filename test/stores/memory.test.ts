@@ -76,6 +76,45 @@ describe("what memory keeps is its own", () => {
   });
 });
 
+describe("metadata that entries share", () => {
+  // Mutations: it is counted for the first entry with it alone, for each, or never given back.
+  it("is counted once, for as long as an entry has it", async () => {
+    const { store } = simulated();
+    const meta = { "content-type": "image/png", note: "n".repeat(500) };
+    const taken = () => store.stats().bytes;
+    await put(store, entry("a", { meta: {} }));
+    const bare = taken();
+    await put(store, entry("a", { at: 2, meta }));
+    const first = taken();
+    expect(first - bare).toBeGreaterThan(1_000);
+    await put(store, entry("a", { at: 3, meta }));
+    expect(taken()).toBe(first);
+    await put(store, entry("b", { meta }));
+    expect(taken()).toBe(first + bare);
+    await put(store, entry("a", { at: 3, meta }), 9); // renewed
+    await store.forget([{ ...entry("a", { at: 3 }), reason: "ghost" }]);
+    expect(taken()).toBe(first);
+    await put(store, entry("b", { at: 2, meta: {} }));
+    expect(taken()).toBe(bare);
+    await put(store, entry("b", { at: 3, meta }));
+    expect(taken()).toBe(first);
+    await store.forget([{ ...entry("b", { at: 3 }), reason: "ghost" }]);
+    expect(taken()).toBe(0);
+  });
+});
+
+describe("metadata of many names", () => {
+  // Mutation: the limit of one entry is asked of its value and key alone.
+  it("cannot take more than half of the store either", async () => {
+    const { store } = simulated({ bytesMax: 64 * 1024 });
+    const meta = Object.fromEntries(Array.from({ length: 400 }, (_, i) => [i.toString(36), ""]));
+    expect(await store.write([{ entry: entry("k", { meta }), asOf: 5 }])).toMatchObject([
+      { status: "failed", error: { code: "TOO_LARGE" } },
+    ]);
+    expect(store.stats()).toMatchObject({ entries: 0, bytes: 0 });
+  });
+});
+
 describe("a fill", () => {
   // Mutations: `bytesGot` copies all, or keeps pieces of larger buffers; another class of bytes is kept as it is.
   it("keeps the bytes of an answer, but no piece of a larger buffer", () => {

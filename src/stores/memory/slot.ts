@@ -1,9 +1,8 @@
-import { formOf } from "../../codec/content-type.ts";
 import { utf8Of } from "../../codec/utf8.ts";
-import { NO_META } from "../../entry.ts";
 import type { Entry, EntryState, Head, Meta } from "../../entry.ts";
 import type { Slot, SlotIndex } from "../../slot.ts";
 import type { Version } from "../../version.ts";
+import type { SharedMeta } from "./shared-meta.ts";
 
 /**
  * A value as memory keeps it; null where there is none. A small text is kept as a text: an array of bytes would take 200
@@ -25,7 +24,7 @@ export class MemorySlot implements Slot {
   readonly state: EntryState;
   readonly version: Version;
   readonly expires: number | null;
-  readonly meta: Meta;
+  readonly sharedMeta: SharedMeta;
   readonly content: Content;
   readonly size: number;
   readonly asOf: number;
@@ -45,7 +44,8 @@ export class MemorySlot implements Slot {
   heapIndex = -1;
 
   constructor(
-    head: Head,
+    head: Omit<Head, "meta">,
+    sharedMeta: SharedMeta,
     content: Content,
     size: number,
     asOf: number,
@@ -57,13 +57,17 @@ export class MemorySlot implements Slot {
     this.state = head.state;
     this.version = head.version;
     this.expires = head.expires;
-    this.meta = head.meta;
+    this.sharedMeta = sharedMeta;
     this.content = content;
     this.size = size;
     this.asOf = asOf;
     this.bytes = bytes;
     this.change = change;
     this.sweepAt = sweepAt;
+  }
+
+  get meta(): Meta {
+    return this.sharedMeta.meta;
   }
 
   get text(): string | undefined {
@@ -79,6 +83,17 @@ export class MemorySlot implements Slot {
     return { key, state, value, version, expires, meta };
   }
 
+  /** The same copy, known to be the newest at a later time, with what was decoded of it. */
+  renewed(asOf: number): MemorySlot {
+    const { sharedMeta, content, size, bytes, change, sweepAt } = this;
+    const slot = new MemorySlot(this, sharedMeta, content, size, asOf, bytes, change, sweepAt);
+    slot.decoded = this.decoded;
+    slot.lens = this.lens;
+    slot.shared = this.shared;
+    slot.decodedBytes = this.decodedBytes;
+    return slot;
+  }
+
   /** It is no longer the key's current slot: whoever holds it must look again. */
   retire(): void {
     this.deadline = 0;
@@ -87,38 +102,23 @@ export class MemorySlot implements Slot {
   }
 }
 
-/** Whether values with this metadata are texts. */
-export function isText(meta: Meta): boolean {
-  const form = formOf(meta["content-type"]);
-  return form === "json" || form === "text";
-}
-
 /*
  * What V8 (Node 20 and 24, 64 bit) spends on one entry beside its bytes, measured by test/stores/memory.heap.test.ts,
- * which fails when these are too low: the map's entry with its spare room, slot, entry, version text and boxed numbers;
- * a Uint8Array with its ArrayBuffer; the header of a text; an object of metadata and one pair in it.
+ * which fails when these are too low: the map's entry with its spare room, the slot, version text and boxed numbers; a
+ * Uint8Array with its ArrayBuffer; the header of a text.
  */
 const ENTRY_BYTES = 416;
 const VALUE_BYTES = 200;
 const TEXT_BYTES = 24;
-const META_BYTES = 64;
-const META_PAIR_BYTES = 96;
 
 /**
- * The bytes of heap that keeping this takes, rather too many than too few.
+ * The bytes of heap that keeping this takes, rather too many than too few, beside its metadata.
  * @param size of the value in bytes.
- * @param meta what is kept of it for this entry alone.
  */
-export function costOf(key: string, content: Content, size: number, meta: Meta): number {
+export function costOf(key: string, content: Content, size: number): number {
   // Two bytes for each unit of a text: V8 uses one where all characters are Latin, which looking would cost more than it saves.
-  let bytes = ENTRY_BYTES + TEXT_BYTES + 2 * key.length;
-  if (typeof content === "string") bytes += TEXT_BYTES + (content.length === size ? size : 2 * content.length);
-  else if (content !== null) bytes += VALUE_BYTES + size;
-  return meta === NO_META ? bytes : bytes + costOfMeta(meta);
-}
-
-function costOfMeta(meta: Meta): number {
-  let bytes = META_BYTES;
-  for (const name in meta) bytes += META_PAIR_BYTES + 2 * (name.length + (meta[name] as string).length);
-  return bytes;
+  const bytes = ENTRY_BYTES + TEXT_BYTES + 2 * key.length;
+  if (content === null) return bytes;
+  if (typeof content !== "string") return bytes + VALUE_BYTES + size;
+  return bytes + TEXT_BYTES + (content.length === size ? size : 2 * content.length);
 }
